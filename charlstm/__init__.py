@@ -1,0 +1,35 @@
+"""Character-level LSTM language models, trained fast and exactly on a CPU.
+
+Names are loaded on first use (PEP 562), so that importing the package loads no Numba.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CharLSTM": "charlstm.model",
+    "LSTM": "charlstm.layers",
+    "Vocabulary": "charlstm.vocabulary",
+    "CharLSTMError": "charlstm.errors",
+    "load": "charlstm.trainer",
+    "sample": "charlstm.sampling",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

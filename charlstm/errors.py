@@ -1,0 +1,29 @@
+"""The exceptions a user can meet; all share one base class.
+
+Each carries one line that says what is wrong and how to mend it. The command line
+alone turns them into exit codes.
+"""
+
+
+class CharLSTMError(Exception):
+    """Anything that a user can cause and mend."""
+
+
+class UsageError(CharLSTMError, ValueError):
+    """An option or argument is out of its range or of the wrong kind."""
+
+
+class CorpusError(CharLSTMError):
+    """A text cannot be read, decoded or trained on."""
+
+
+class CheckpointError(CharLSTMError):
+    """A checkpoint cannot be read, written or understood."""
+
+
+class RunError(CharLSTMError):
+    """A run's folder is taken, locked or not found."""
+
+
+class DivergenceError(CharLSTMError):
+    """Training produced a loss or gradient that is not a finite number."""

@@ -1,0 +1,37 @@
+"""Inverted dropout; the mask is a hash of seed, step and position, never stored.
+
+The same element has the same mask forward and backward, for any number of threads,
+after a resume, and in float32 as in float64.
+"""
+
+from typing import NamedTuple
+
+from charlstm.kernels.compiler import entry, kernel
+from charlstm.kernels.vector import LANES, dropout_mask, load, store
+
+
+class Dropout(NamedTuple):
+    """What decides a window's masks; `threshold` is the rate times 2**32, 0 is off."""
+
+    threshold: int
+    scale: float
+    first_key: int
+    second_key: int
+
+
+@kernel
+def apply_dropout(out, source, layer, dropout, first, last):
+    """Set rows 1.. of `out` (T+1, B, W) to `source` times the layer's mask.
+
+    The same call undoes itself on gradients: dropout is linear and its matrix diagonal.
+    """
+    rows, streams, width = out.shape
+    for t in range(1, rows):
+        start = (t * streams + first) * width
+        position = ((layer * rows + t) * streams + first) * width
+        for i in range(0, (last - first) * width, LANES):
+            mask = dropout_mask(
+                out, position + i, dropout.first_key, dropout.second_key,
+                dropout.threshold, dropout.scale,
+            )  # fmt: skip
+            store(out, start + i, load(source, start + i) * mask)

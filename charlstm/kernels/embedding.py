@@ -1,0 +1,42 @@
+"""The one-hot input: reading the column U[:, x] replaces a matrix product.
+
+With x one-hot, W_ih x is one column of W_ih (one row of its transpose, the compute
+layout). The forward pass copies that row; the backward pass adds the gradient of the
+gates to it. `table` (P, V, PANEL) is the packed transpose of W_ih with the bias added.
+"""
+
+from charlstm.kernels.compiler import kernel
+from charlstm.kernels.product import fill
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import LANES, load, store
+
+
+@kernel
+def embedding_forward(gates, table, inputs, first, last):
+    """Set gates[p, t, b] to table[p, inputs[t, b]]: W_ih x_t + bias, all T."""
+    panels, steps, streams, _ = gates.shape
+    symbols = table.shape[1]
+    for p in range(panels):
+        for t in range(steps):
+            for b in range(first, last):
+                source = (p * symbols + inputs[t, b]) * PANEL
+                target = ((p * steps + t) * streams + b) * PANEL
+                for group in range(0, PANEL, LANES):
+                    store(gates, target + group, load(table, source + group))
+
+
+@kernel
+def embedding_backward(dtable, gates, inputs, symbols, panel):
+    """Set `dtable`, flat (V, PANEL), to one panel's gradient: dtable[x] sums dgates where x was read.
+
+    The order of the sum is that of (t, b), whatever thread owns the panel.
+    """
+    _, steps, streams, _ = gates.shape
+    fill(dtable, 0, symbols * PANEL, 0)
+    for t in range(steps):
+        for b in range(streams):
+            target = inputs[t, b] * PANEL
+            source = ((panel * steps + t) * streams + b) * PANEL
+            for group in range(0, PANEL, LANES):
+                total = load(dtable, target + group) + load(gates, source + group)
+                store(dtable, target + group, total)

@@ -1,0 +1,168 @@
+"""One LSTM layer through time: the cell, the recurrence, and the dense input.
+
+Equations (Hochreiter & Schmidhuber 1997; gate order and layout of PyTorch), for one
+unit at one time step, with z the sums before the nonlinearity:
+
+    z_i, z_f, z_g, z_o = W_ih x_t + W_hh h_{t-1} + bias                         (1)
+    i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o);   g = tanh(z_g)         (2)
+    c_t = f c_{t-1} + i g                                                       (3)
+    h_t = o tanh(c_t)                                                           (4)
+
+Layouts (W = H rounded up to whole vectors of LANES, P = W / LANES panels):
+`gates` (P, T, B, PANEL), a panel holding i, f, g, o of LANES units; `h`, `c` (T+1, B, W),
+row 0 the carried-in state; `tanh_c` (T, B, W). A call works on the streams
+first..last only: streams never meet, so threads own them.
+"""
+
+from charlstm.kernels.compiler import inline_kernel, kernel
+from charlstm.kernels.product import fill, multiply_panel, set_rows
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import LANES, flat, load, sigmoid, store, tanh
+
+
+@inline_kernel
+def cell_forward(gates, c, tanh_c, h, panel, t, first, last):
+    """Equations (2) to (4) for one panel at one step: sums in `gates` become gates."""
+    _, steps, streams, _ = gates.shape
+    width = h.shape[2]
+    for b in range(first, last):
+        z = ((panel * steps + t) * streams + b) * PANEL
+        now = (t * streams + b) * width + panel * LANES
+        after = now + streams * width
+        i = sigmoid(load(gates, z))
+        f = sigmoid(load(gates, z + LANES))
+        g = tanh(load(gates, z + 2 * LANES))
+        o = sigmoid(load(gates, z + 3 * LANES))
+        c_t = f * load(c, now) + i * g
+        squashed = tanh(c_t)
+        store(gates, z, i)
+        store(gates, z + LANES, f)
+        store(gates, z + 2 * LANES, g)
+        store(gates, z + 3 * LANES, o)
+        store(c, after, c_t)
+        store(tanh_c, now, squashed)
+        store(h, after, o * squashed)
+
+
+@inline_kernel
+def cell_backward(gates, dc, c, tanh_c, dh, panel, t, first, last):
+    """Undo equations (4) to (2): gates become dgates, `dc` moves from c_t to c_{t-1}."""
+    _, steps, streams, _ = gates.shape
+    width = c.shape[2]
+    for b in range(first, last):
+        z = ((panel * steps + t) * streams + b) * PANEL
+        carried = b * width + panel * LANES
+        now = t * streams * width + carried
+        i = load(gates, z)
+        f = load(gates, z + LANES)
+        g = load(gates, z + 2 * LANES)
+        o = load(gates, z + 3 * LANES)
+        squashed = load(tanh_c, now)
+        dh_t = load(dh, now + streams * width)
+        dc_t = load(dc, carried) + dh_t * o * (1.0 - squashed * squashed)  # (4)
+        store(gates, z, dc_t * g * i * (1.0 - i))  # (3), (2)
+        store(gates, z + LANES, dc_t * load(c, now) * f * (1.0 - f))
+        store(gates, z + 2 * LANES, dc_t * i * (1.0 - g * g))
+        store(gates, z + 3 * LANES, dh_t * squashed * o * (1.0 - o))
+        store(dc, carried, dc_t * f)
+
+
+@kernel
+def lstm_forward(gates, c, tanh_c, h, weight_hh, first, last):
+    """Run the recurrence over all T; on entry `gates` holds W_ih x_t + bias.
+
+    Overwrites gates (activated), c[1:], tanh_c and h[1:]. `weight_hh` is packed by
+    `pack_panel`, (P, H, PANEL).
+    """
+    panels, steps, streams, _ = gates.shape
+    width = h.shape[2]
+    depth = weight_hh.shape[1]
+    sums, rows, weight = flat(gates), flat(h), flat(weight_hh)
+    for t in range(steps):
+        for p in range(panels):
+            multiply_panel(  # (1)
+                sums, ((p * steps + t) * streams + first) * PANEL, PANEL,
+                rows, (t * streams + first) * width, width, 1, 0,
+                weight, p * depth * PANEL, depth, 1, last - first, PANEL,
+            )  # fmt: skip
+            cell_forward(gates, c, tanh_c, h, p, t, first, last)
+
+
+@kernel
+def lstm_backward(gates, dh, dc, c, tanh_c, weight_hh, first, last):
+    """Run the recurrence back over all T.
+
+    `dh` (T+1, B, W): on entry dh[t+1] is the gradient that h[t+1] gets from above and
+    dh[0] is zero; on return each row is the whole gradient, dh[0] that of the carried-in
+    h. `dc` (B, W) goes from the gradient of c[T] to that of c[0]. Gates are overwritten
+    by dgates. `weight_hh` is packed by `pack_panel_transposed`, (panels, P * PANEL, PANEL).
+    """
+    panels, steps, streams, _ = gates.shape
+    width = dh.shape[2]
+    depth = panels * PANEL
+    rows, dgates, weight = flat(dh), flat(gates), flat(weight_hh)
+    for t in range(steps - 1, -1, -1):
+        for p in range(panels):
+            cell_backward(gates, dc, c, tanh_c, dh, p, t, first, last)
+        for q in range(weight_hh.shape[0]):  # (1): dh_{t-1} += dgates_t W_hh
+            multiply_panel(
+                rows, (t * streams + first) * width + q * PANEL, width,
+                dgates, (t * streams + first) * PANEL, PANEL, 1, steps * streams * PANEL,
+                weight, q * depth * PANEL, PANEL, panels,
+                last - first, min(PANEL, width - q * PANEL),
+            )  # fmt: skip
+
+
+@inline_kernel
+def _spans(steps, streams, first, last):
+    """Return (number of spans, rows in each): one span when a shard has all streams."""
+    if last - first == streams:
+        return 1, steps * streams
+    return steps, last - first
+
+
+@kernel
+def dense_forward(gates, x, x_offset, weight_ih, bias, first, last):
+    """Set `gates` to W_ih x_t + bias for all T at once; the input's part of equation (1).
+
+    `x` holds rows (t, b) of `width` elements from `x_offset` on; `weight_ih` is packed,
+    (P, inputs, PANEL), and `bias` (P, PANEL).
+    """
+    panels, steps, streams, _ = gates.shape
+    width = x.shape[2]
+    depth = weight_ih.shape[1]
+    spans, rows = _spans(steps, streams, first, last)
+    sums, features, weight = flat(gates), flat(x), flat(weight_ih)
+    for p in range(panels):
+        for t in range(spans):
+            row = t * streams + first
+            start = (p * steps * streams + row) * PANEL
+            set_rows(sums, start, rows, flat(bias), p * PANEL)
+            multiply_panel(
+                sums, start, PANEL, features, x_offset + row * width, width, 1, 0,
+                weight, p * depth * PANEL, depth, 1, rows, PANEL,
+            )  # fmt: skip
+
+
+@kernel
+def dense_backward(dx, dx_offset, gates, weight_ih, first, last):
+    """Set `dx` to dgates W_ih for all T at once, undoing `dense_forward`.
+
+    `weight_ih` is packed by `pack_panel_transposed`.
+    """
+    panels, steps, streams, _ = gates.shape
+    width = dx.shape[2]
+    depth = panels * PANEL
+    spans, rows = _spans(steps, streams, first, last)
+    out, dgates, weight = flat(dx), flat(gates), flat(weight_ih)
+    for t in range(spans):
+        fill(out, dx_offset + (t * streams + first) * width, rows * width, 0)
+    for q in range(weight_ih.shape[0]):
+        for t in range(spans):
+            row = t * streams + first
+            multiply_panel(
+                out, dx_offset + row * width + q * PANEL, width,
+                dgates, row * PANEL, PANEL, 1, steps * streams * PANEL,
+                weight, q * depth * PANEL, PANEL, panels,
+                rows, min(PANEL, width - q * PANEL),
+            )  # fmt: skip

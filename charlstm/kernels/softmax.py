@@ -1,0 +1,45 @@
+"""The output layer's nonlinearity: softmax, cross-entropy and its gradient in one pass.
+
+`logits` are panels (Q, T, B, PANEL), Q * PANEL >= V. For one character with target y:
+
+    loss = log(sum_v exp(logits_v)) - logits_y                    nats
+    dloss/dlogits_v = softmax(logits)_v - (v == y)
+"""
+
+import numpy as np
+
+from charlstm.kernels.compiler import kernel
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import LANES, exp, flat, load, max_lanes, maximum, splat, store, sum_lanes
+
+PAD = -1e30  # a logit beyond the vocabulary: its exponential is exactly 0
+
+
+@kernel
+def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
+    """Return the loss in nats of one row (t, b); with `train`, logits become dlogits.
+
+    dlogits are multiplied by `scale`. Columns from `symbols` on hold PAD and become 0.
+    """
+    stride = rows * PANEL
+    highest = splat(logits, PAD)
+    for column in range(0, symbols, LANES):
+        offset = column // PANEL * stride + row * PANEL + column % PANEL
+        highest = maximum(highest, load(logits, offset))
+    shift = max_lanes(highest)
+    total = splat(logits, 0)
+    for column in range(0, symbols, LANES):
+        offset = column // PANEL * stride + row * PANEL + column % PANEL
+        power = exp(load(logits, offset) - shift)
+        total = total + power
+    scores = flat(logits)
+    chosen = target // PANEL * stride + row * PANEL + target % PANEL
+    normaliser = sum_lanes(total)
+    loss = np.log(normaliser) + (shift - scores[chosen])
+    if train:
+        factor = splat(logits, scale) / splat(logits, normaliser)
+        for column in range(0, symbols, LANES):
+            offset = column // PANEL * stride + row * PANEL + column % PANEL
+            store(logits, offset, exp(load(logits, offset) - shift) * factor)
+        scores[chosen] -= scale
+    return loss

@@ -1,0 +1,303 @@
+"""The character LSTM: workspace, forward, loss and gradients of one window."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.config import ModelConfig
+from charlstm.errors import UsageError
+from charlstm.kernels.dropout import Dropout, apply_dropout
+from charlstm.kernels.softmax import PAD
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import LANES
+from charlstm.kernels.window import (
+    FORWARD,
+    LOSS,
+    TRAIN,
+    Packed,
+    Workspace,
+    run_window,
+    run_window_parallel,
+)
+from charlstm.machine import available_processors
+from charlstm.parameters import ParameterLayout, aligned_zeros, initialise
+from charlstm.vocabulary import Vocabulary
+
+Array = npt.NDArray[Any]
+State = tuple[Array, Array]
+
+# Numba's thread pools serve one caller at a time; some abort the process otherwise.
+_POOL = threading.Lock()
+
+
+class CharLSTM:
+    """A stacked LSTM over one-hot characters with a softmax output.
+
+    Parameters
+    ----------
+    vocabulary
+        What the ids mean; its length is V.
+    hidden_size, layers, dropout, dtype
+        See `ModelConfig`.
+    seed
+        Of the first weights and of the dropout masks.
+    threads
+        Shards that a window's work is split into; all processors by default. Results do
+        not depend on it.
+
+    Attributes
+    ----------
+    parameters : dict
+        PyTorch's names to writable views in PyTorch's shapes; write them at any time.
+    buffer, gradient : ndarray
+        All parameters, and the gradient of the last `train_window`, flat; see
+        `ParameterLayout`.
+
+    Raises
+    ------
+    UsageError
+        If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        hidden_size: int = 256,
+        layers: int = 1,
+        *,
+        dropout: float = 0.0,
+        dtype: str = "float32",
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.config = ModelConfig(len(vocabulary), hidden_size, layers, dropout, dtype)
+        self.seed = seed
+        self.threads = available_processors() if threads is None else threads
+        if self.threads < 1:
+            raise UsageError(f"--threads must be at least 1, got {threads}")
+        self.layout = ParameterLayout(self.config)
+        self.buffer = aligned_zeros(self.layout.size, dtype)
+        self.gradient = aligned_zeros(self.layout.size, dtype)
+        self.parameters = self.layout.views(self.buffer)
+        initialise(self.buffer, self.layout, seed)
+        self._packed = self._make_packed()
+        self._workspaces: dict[tuple[int, int], Workspace] = {}
+
+    def zero_state(self, streams: int) -> State:
+        """Return the state before any character: h and c, zeros, each (L, B, H)."""
+        shape = (self.config.layers, streams, self.config.hidden_size)
+        return np.zeros(shape, self.config.dtype), np.zeros(shape, self.config.dtype)
+
+    def forward(self, inputs: npt.ArrayLike, state: State | None = None) -> tuple[Array, State]:
+        """Return the logits (T, B, V) of ids (T, B), dropout off, and the state after them.
+
+        Parameters
+        ----------
+        inputs
+            Ids from 0 to V - 1, any integer type.
+        state
+            The carried-in (h, c), each (L, B, H); zeros by default. Not modified.
+
+        Raises
+        ------
+        UsageError
+            If a shape or an id is wrong.
+        """
+        work, after = self._run(FORWARD, inputs, None, state, None)
+        logits = np.moveaxis(work.logits, 0, 2).reshape(*work.losses.shape, -1)
+        return logits[:, :, : self.config.vocabulary_size].copy(), after
+
+    def losses(
+        self, inputs: npt.ArrayLike, targets: npt.ArrayLike, state: State | None = None
+    ) -> tuple[Array, State]:
+        """Return the loss of each character in nats, (T, B), dropout off, and the state."""
+        work, after = self._run(LOSS, inputs, targets, state, None)
+        return work.losses.copy(), after
+
+    def loss_and_gradients(
+        self,
+        inputs: npt.ArrayLike,
+        targets: npt.ArrayLike,
+        state: State | None = None,
+        *,
+        mask_step: int | None = None,
+    ) -> tuple[float, dict[str, Array], State]:
+        """Return the mean loss, its gradients, and the state after the window.
+
+        Parameters
+        ----------
+        inputs, targets
+            Ids (T, B); a target is the id to predict from the inputs up to its row.
+        state
+            The carried-in (h, c), each (L, B, H); zeros by default. Not modified.
+        mask_step
+            The step whose dropout masks are used; by default dropout is off.
+
+        Returns
+        -------
+        loss
+            Mean nats a character over T * B.
+        gradients
+            Under the names and in the shapes of `parameters`, and ``"h0"``, ``"c0"``,
+            each (L, B, H); no clipping. Copies.
+        state
+            (h, c) after the window.
+
+        Raises
+        ------
+        UsageError
+            If a shape or an id is wrong.
+        """
+        loss, after = self.train_window(inputs, targets, state, mask_step=mask_step)
+        gradients = self.layout.copies(self.gradient)
+        work = self._workspaces[np.shape(inputs)]
+        hidden = self.config.hidden_size
+        gradients["h0"] = work.dh[:, 0, :, :hidden].copy()
+        gradients["c0"] = work.dc[:, :, :hidden].copy()
+        return loss, gradients, after
+
+    def train_window(
+        self,
+        inputs: npt.ArrayLike,
+        targets: npt.ArrayLike,
+        state: State | None = None,
+        *,
+        mask_step: int | None = None,
+    ) -> tuple[float, State]:
+        """Do as `loss_and_gradients` does, but leave the gradient in `gradient` only."""
+        work, after = self._run(TRAIN, inputs, targets, state, mask_step)
+        return float(work.losses.mean(dtype=np.float64)), after
+
+    def dropout_masks(self, steps: int, streams: int, mask_step: int) -> Array:
+        """Return the factors (L, T, B, H), 0 or 1 / (1 - rate), of a step's dropout."""
+        layers, hidden = self.config.layers, self.config.hidden_size
+        width = -(-hidden // LANES) * LANES
+        ones = np.ones((steps + 1, streams, width), self.config.dtype)
+        masks = np.empty((layers, *ones.shape), self.config.dtype)
+        dropout = self._dropout(mask_step)
+        for layer in range(layers):
+            apply_dropout(masks[layer], ones, layer, dropout, 0, streams)
+        return masks[:, 1:, :, :hidden].copy()
+
+    def _run(
+        self,
+        mode: int,
+        inputs: npt.ArrayLike,
+        targets: npt.ArrayLike | None,
+        state: State | None,
+        mask_step: int | None,
+    ) -> tuple[Workspace, State]:
+        ids = self._check_ids("inputs", inputs)
+        wanted = ids if targets is None else self._check_ids("targets", targets)
+        if wanted.shape != ids.shape:
+            raise UsageError(f"targets must be shaped {ids.shape} as inputs, got {wanted.shape}")
+        work = self._workspace(*ids.shape)
+        self._load_state(work, state)
+        shards = min(self.threads, work.scratch.shape[0])
+        arguments = (
+            shards, mode, self.buffer, self.gradient, self.layout.table,
+            self._packed, work, ids, wanted, self._dropout(mask_step),
+        )  # fmt: skip
+        if shards == 1:
+            run_window(*arguments)
+        else:
+            with _POOL:
+                numba.set_num_threads(min(shards, numba.config.NUMBA_NUM_THREADS))
+                run_window_parallel(*arguments)
+        hidden = self.config.hidden_size
+        return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
+
+    def _check_ids(self, name: str, ids: npt.ArrayLike) -> Array:
+        array = np.asarray(ids)
+        if array.ndim != 2 or array.size == 0:
+            raise UsageError(f"{name} must be a (T, B) array of ids, got shape {array.shape}")
+        if array.dtype.kind not in "iu":
+            raise UsageError(f"{name} must be integers, got {array.dtype}")
+        if array.min() < 0 or array.max() >= self.config.vocabulary_size:
+            raise UsageError(
+                f"{name} must be ids from 0 to {self.config.vocabulary_size - 1}, "
+                f"got {array.min()} to {array.max()}"
+            )
+        return np.ascontiguousarray(array, np.int32)
+
+    def _load_state(self, work: Workspace, state: State | None) -> None:
+        hidden = self.config.hidden_size
+        if state is None:
+            work.h[:, 0] = 0
+            work.c[:, 0] = 0
+            return
+        for name, rows, value in zip("hc", (work.h, work.c), state, strict=True):
+            expected = (self.config.layers, work.losses.shape[1], hidden)
+            if np.shape(value) != expected:
+                raise UsageError(f"state {name} must be {expected}, got {np.shape(value)}")
+            rows[:, 0, :, :hidden] = value
+
+    def _dropout(self, mask_step: int | None) -> Dropout:
+        """Return what decides a step's masks: threshold and keys of 32 bits each."""
+        rate = self.config.dropout
+        if mask_step is None or rate == 0:
+            return Dropout(0, 1.0, 0, 0)
+        digest = hashlib.blake2b(f"{self.seed} {mask_step}".encode(), digest_size=8).digest()
+        first, second = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4))
+        return Dropout(round(rate * 2**32), 1 / (1 - rate), first, second)
+
+    def _make_packed(self) -> Packed:
+        symbols, hidden = self.config.vocabulary_size, self.config.hidden_size
+        layers = self.config.layers
+        panels, columns, rows = -(-hidden // LANES), -(-hidden // PANEL), -(-symbols // PANEL)
+
+        def zeros(*shape: int) -> Array:
+            return aligned_zeros(shape, self.config.dtype)
+
+        head_bias = zeros(rows, PANEL)
+        head_bias.fill(PAD)
+        return Packed(
+            table=zeros(panels, symbols, PANEL),
+            bias=zeros(layers, panels, PANEL),
+            weight_ih=zeros(layers - 1, panels, hidden, PANEL),
+            weight_hh=zeros(layers, panels, hidden, PANEL),
+            head=zeros(rows, hidden, PANEL),
+            head_bias=head_bias,
+            weight_ih_t=zeros(layers - 1, columns, panels * PANEL, PANEL),
+            weight_hh_t=zeros(layers, columns, panels * PANEL, PANEL),
+            head_t=zeros(columns, rows * PANEL, PANEL),
+        )
+
+    def _workspace(self, steps: int, streams: int) -> Workspace:
+        """Return the workspace for a window's shape; the last two shapes are kept."""
+        key = (steps, streams)
+        work = self._workspaces.pop(key, None) or self._make_workspace(steps, streams)
+        while len(self._workspaces) > 1:
+            self._workspaces.pop(next(iter(self._workspaces)))
+        self._workspaces[key] = work
+        return work
+
+    def _make_workspace(self, steps: int, streams: int) -> Workspace:
+        symbols, hidden = self.config.vocabulary_size, self.config.hidden_size
+        layers = self.config.layers
+        panels, rows = -(-hidden // LANES), -(-symbols // PANEL)
+        width = panels * LANES
+
+        def zeros(*shape: int) -> Array:
+            return aligned_zeros(shape, self.config.dtype)
+
+        h = zeros(layers, steps + 1, streams, width)
+        return Workspace(
+            gates=zeros(layers, panels, steps, streams, PANEL),
+            h=h,
+            c=zeros(layers, steps + 1, streams, width),
+            tanh_c=zeros(layers, steps, streams, width),
+            x=zeros(layers, steps + 1, streams, width) if self.config.dropout else h,
+            logits=zeros(rows, steps, streams, PANEL),
+            losses=zeros(steps, streams),
+            dh=zeros(layers, steps + 1, streams, width),
+            dc=zeros(layers, streams, width),
+            scratch=zeros(self.threads, max(hidden, symbols), PANEL),
+        )
