@@ -1,4 +1,4 @@
-"""The character LSTM: workspace, forward, loss and gradients of one window."""
+"""The character LSTM: forward, loss and gradients of one window."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ import numpy.typing as npt
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.dropout import Dropout, apply_dropout
-from charlstm.kernels.softmax import PAD
-from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import (
     FORWARD,
     LOSS,
     TRAIN,
-    Packed,
     Workspace,
     run_window,
     run_window_parallel,
 )
 from charlstm.machine import available_processors
 from charlstm.parameters import ParameterLayout, aligned_zeros, initialise
+from charlstm.workspace import State, load_state, make_packed, make_workspace
 from charlstm.vocabulary import Vocabulary
 
 Array = npt.NDArray[Any]
-State = tuple[Array, Array]
 
 # Numba's thread pools serve one caller at a time; some abort the process otherwise.
 _POOL = threading.Lock()
@@ -87,7 +84,7 @@ class CharLSTM:
         self.gradient = aligned_zeros(self.layout.size, dtype)
         self.parameters = self.layout.views(self.buffer)
         initialise(self.buffer, self.layout, seed)
-        self._packed = self._make_packed()
+        self._packed = make_packed(self.config)
         self._workspaces: dict[tuple[int, int], Workspace] = {}
 
     def zero_state(self, streams: int) -> State:
@@ -199,7 +196,7 @@ class CharLSTM:
         if wanted.shape != ids.shape:
             raise UsageError(f"targets must be shaped {ids.shape} as inputs, got {wanted.shape}")
         work = self._workspace(*ids.shape)
-        self._load_state(work, state)
+        load_state(work, state, self.config)
         shards = min(self.threads, work.scratch.shape[0])
         arguments = (
             shards, mode, self.buffer, self.gradient, self.layout.table,
@@ -227,18 +224,6 @@ class CharLSTM:
             )
         return np.ascontiguousarray(array, np.int32)
 
-    def _load_state(self, work: Workspace, state: State | None) -> None:
-        hidden = self.config.hidden_size
-        if state is None:
-            work.h[:, 0] = 0
-            work.c[:, 0] = 0
-            return
-        for name, rows, value in zip("hc", (work.h, work.c), state, strict=True):
-            expected = (self.config.layers, work.losses.shape[1], hidden)
-            if np.shape(value) != expected:
-                raise UsageError(f"state {name} must be {expected}, got {np.shape(value)}")
-            rows[:, 0, :, :hidden] = value
-
     def _dropout(self, mask_step: int | None) -> Dropout:
         """Return what decides a step's masks: threshold and keys of 32 bits each."""
         rate = self.config.dropout
@@ -248,56 +233,13 @@ class CharLSTM:
         first, second = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4))
         return Dropout(round(rate * 2**32), 1 / (1 - rate), first, second)
 
-    def _make_packed(self) -> Packed:
-        symbols, hidden = self.config.vocabulary_size, self.config.hidden_size
-        layers = self.config.layers
-        panels, columns, rows = -(-hidden // LANES), -(-hidden // PANEL), -(-symbols // PANEL)
-
-        def zeros(*shape: int) -> Array:
-            return aligned_zeros(shape, self.config.dtype)
-
-        head_bias = zeros(rows, PANEL)
-        head_bias.fill(PAD)
-        return Packed(
-            table=zeros(panels, symbols, PANEL),
-            bias=zeros(layers, panels, PANEL),
-            weight_ih=zeros(layers - 1, panels, hidden, PANEL),
-            weight_hh=zeros(layers, panels, hidden, PANEL),
-            head=zeros(rows, hidden, PANEL),
-            head_bias=head_bias,
-            weight_ih_t=zeros(layers - 1, columns, panels * PANEL, PANEL),
-            weight_hh_t=zeros(layers, columns, panels * PANEL, PANEL),
-            head_t=zeros(columns, rows * PANEL, PANEL),
-        )
-
     def _workspace(self, steps: int, streams: int) -> Workspace:
         """Return the workspace for a window's shape; the last two shapes are kept."""
         key = (steps, streams)
-        work = self._workspaces.pop(key, None) or self._make_workspace(steps, streams)
+        work = self._workspaces.pop(key, None) or make_workspace(
+            self.config, steps, streams, self.threads
+        )
         while len(self._workspaces) > 1:
             self._workspaces.pop(next(iter(self._workspaces)))
         self._workspaces[key] = work
         return work
-
-    def _make_workspace(self, steps: int, streams: int) -> Workspace:
-        symbols, hidden = self.config.vocabulary_size, self.config.hidden_size
-        layers = self.config.layers
-        panels, rows = -(-hidden // LANES), -(-symbols // PANEL)
-        width = panels * LANES
-
-        def zeros(*shape: int) -> Array:
-            return aligned_zeros(shape, self.config.dtype)
-
-        h = zeros(layers, steps + 1, streams, width)
-        return Workspace(
-            gates=zeros(layers, panels, steps, streams, PANEL),
-            h=h,
-            c=zeros(layers, steps + 1, streams, width),
-            tanh_c=zeros(layers, steps, streams, width),
-            x=zeros(layers, steps + 1, streams, width) if self.config.dropout else h,
-            logits=zeros(rows, steps, streams, PANEL),
-            losses=zeros(steps, streams),
-            dh=zeros(layers, steps + 1, streams, width),
-            dc=zeros(layers, streams, width),
-            scratch=zeros(self.threads, max(hidden, symbols), PANEL),
-        )

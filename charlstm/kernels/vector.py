@@ -171,6 +171,17 @@ def square_root(typing_context, x):
     return x(x), emit
 
 
+@intrinsic
+def widen(typing_context, x):
+    """Return a vector as float64."""
+
+    def emit(context, builder, signature, args):
+        wide = ir.VectorType(ir.DoubleType(), LANES)
+        return args[0] if args[0].type == wide else builder.fpext(args[0], wide)
+
+    return Vector(types.float64)(x), emit
+
+
 def _fold_lanes(builder, x, combine):
     """Emit the combination of all lanes: halves onto halves, always in the same order."""
     count = LANES

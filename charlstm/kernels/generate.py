@@ -1,0 +1,105 @@
+"""Sampling: one step of the model after another, and the choice of each next character."""
+
+import math
+
+import numpy as np
+
+from charlstm.kernels.compiler import entry, kernel
+from charlstm.kernels.dropout import Dropout
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.window import forward_shard, pack_shard
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+
+
+@kernel
+def uniform(seed, stream, position):
+    """Return a number in [0, 1): SplitMix64 (Steele, Lea & Flood 2014) of the arguments."""
+    x = np.uint64(seed)
+    for part in (stream, position):
+        x = (x ^ np.uint64(part)) + _GOLDEN
+        x = (x ^ (x >> np.uint64(30))) * _FIRST
+        x = (x ^ (x >> np.uint64(27))) * _SECOND
+        x = x ^ (x >> np.uint64(31))
+    return np.float64(x >> np.uint64(11)) * 2.0**-53
+
+
+@kernel
+def choose(logits, b, weights, order, temperature, top_k, top_p, draw):
+    """Return the next character of stream b by inverting the distribution at `draw`.
+
+    `top_k` > 0 keeps the k likeliest symbols, `top_p` < 1 the fewest whose probability
+    reaches p; temperature 0 takes the likeliest. `weights` and `order` (V,) are scratch.
+    """
+    symbols = weights.size
+    best = 0
+    for v in range(symbols):
+        weights[v] = logits[v // PANEL, 0, b, v % PANEL]
+        if weights[v] > weights[best]:
+            best = v
+    if temperature == 0:
+        return best
+    highest = weights[best]
+    total = 0.0
+    for v in range(symbols):
+        weights[v] = math.exp((weights[v] - highest) / temperature)
+        total += weights[v]
+    if top_k > 0 or top_p < 1:
+        total = _keep_likeliest(weights, order, top_k, top_p, total)
+    rest = draw * total
+    last = best
+    for v in range(symbols):
+        if weights[v] > 0:
+            last = v
+            rest -= weights[v]
+            if rest < 0:
+                return v
+    return last
+
+
+@kernel
+def _keep_likeliest(weights, order, top_k, top_p, total):
+    """Set the weights beyond `top_k` and `top_p` to zero; return the sum of the others."""
+    order[:] = np.argsort(-weights, kind="mergesort")
+    most = min(top_k, weights.size) if top_k > 0 else weights.size
+    kept = 0.0
+    for rank in range(weights.size):
+        v = order[rank]
+        if rank < most and (rank == 0 or kept < top_p * total):
+            kept += weights[v]
+        else:
+            weights[v] = 0.0
+    return kept
+
+
+@entry
+def pack(parameters, offsets, packed):
+    """Pack the weights for `generate`."""
+    pack_shard(0, 1, parameters, offsets, packed, False)
+
+
+@entry
+def generate(
+    ids, inputs, packed, work, weights, order, temperature, top_k, top_p, seed, position
+):  # fmt: skip
+    """Fill `ids` (n, B) with the next characters, each fed back as the next input.
+
+    `inputs` (1, B) holds the characters to start from; `position` counts the characters
+    chosen before. The state in row 0 of the workspace's h and c moves along.
+    """
+    layers, _, streams, _ = work.h.shape
+    off = Dropout(0, 1.0, 0, 0)
+    for n in range(ids.shape[0]):
+        forward_shard(packed, work, inputs, off, 0, streams)
+        for layer in range(layers):
+            work.h[layer, 0] = work.h[layer, 1]
+            work.c[layer, 0] = work.c[layer, 1]
+        for b in range(streams):
+            draw = uniform(seed, b, position + n)
+            chosen = choose(
+                work.logits, b, weights, order, temperature, top_k, top_p, draw
+            )
+            ids[n, b] = chosen
+            inputs[0, b] = chosen

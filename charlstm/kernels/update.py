@@ -1,0 +1,76 @@
+"""Optimizers on the flat buffer: clipping and update in one pass, and the gradient's norm.
+
+Buffers are flat and a multiple of LANES long. With s the scale that bounds the norm and
+k the bound on each entry (infinite where clipping is off), every update starts from
+
+    g = clamp(s * gradient, -k, k)
+
+Entries are independent and each is computed alone, so bits depend on nothing else.
+"""
+
+import numpy as np
+
+from charlstm.kernels.compiler import entry
+from charlstm.kernels.vector import LANES, clamp, load, splat, square_root, store, sum_lanes, widen
+
+NORM_BLOCK = 4096  # entries; partial sums of fixed blocks are added in order
+
+
+@entry
+def squared_norm(gradient):
+    """Return the sum of squares, in float64, of fixed blocks added in order."""
+    total = 0.0
+    for start in range(0, gradient.size, NORM_BLOCK):
+        squares = widen(splat(gradient, 0))
+        for i in range(start, min(start + NORM_BLOCK, gradient.size), LANES):
+            g = widen(load(gradient, i))
+            squares = squares + g * g
+        total += sum_lanes(squares)
+    return total
+
+
+@entry
+def adagrad(parameters, gradient, squares, start, stop, rate, scale, bound, eps):
+    """Duchi, Hazan & Singer 2011: squares += g^2; parameters -= rate g / (sqrt(squares) + eps).
+
+    Updates entries start..stop of `parameters` and `squares` in place.
+    """
+    for i in range(start, stop, LANES):
+        g = clamp(load(gradient, i) * scale, -bound, bound)
+        total = load(squares, i) + g * g
+        store(squares, i, total)
+        store(parameters, i, load(parameters, i) - g * rate / (square_root(total) + eps))
+
+
+@entry
+def rmsprop(parameters, gradient, squares, rate, scale, bound, decay, eps):
+    """Tieleman & Hinton 2012: squares is a running mean of g^2, kept by `decay`.
+
+    Updates `parameters` and `squares` in place.
+    """
+    for i in range(0, parameters.size, LANES):
+        g = clamp(load(gradient, i) * scale, -bound, bound)
+        mean = load(squares, i) * decay + g * g * (1.0 - decay)
+        store(squares, i, mean)
+        store(parameters, i, load(parameters, i) - g * rate / (square_root(mean) + eps))
+
+
+@entry
+def adam(
+    parameters, gradient, means, squares, rate, scale, bound, first_decay, second_decay,
+    first_weight, second_weight, eps,
+):  # fmt: skip
+    """Kingma & Ba 2015, as PyTorch computes it; the weights are 1 - decay^step.
+
+    Updates `parameters`, `means` and `squares` in place.
+    """
+    step = rate / first_weight
+    root = 1.0 / np.sqrt(second_weight)
+    for i in range(0, parameters.size, LANES):
+        g = clamp(load(gradient, i) * scale, -bound, bound)
+        mean = load(means, i) * first_decay + g * (1.0 - first_decay)
+        square = load(squares, i) * second_decay + g * g * (1.0 - second_decay)
+        store(means, i, mean)
+        store(squares, i, square)
+        denominator = square_root(square) * root + eps
+        store(parameters, i, load(parameters, i) - mean * step / denominator)

@@ -1,0 +1,139 @@
+"""Adagrad (the default), RMSprop and Adam on the flat buffer; clipping; schedules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.errors import UsageError
+from charlstm.kernels.update import adagrad, adam, rmsprop, squared_norm
+from charlstm.parameters import aligned_zeros
+
+Array = npt.NDArray[Any]
+
+
+class Optimizer:
+    """What the optimizers share: memory, clipping, and the refusal of what is not finite.
+
+    Parameters
+    ----------
+    size
+        Elements of the flat buffer.
+    dtype
+        Of buffer, gradient and memory.
+
+    Attributes
+    ----------
+    memory : dict
+        Name to flat array, all that the next step depends on beside `count`.
+    count : int
+        Steps done.
+    """
+
+    names: tuple[str, ...] = ()
+
+    def __init__(self, size: int, dtype: npt.DTypeLike) -> None:
+        self.memory = {name: aligned_zeros(size, dtype) for name in self.names}
+        self.count = 0
+
+    def step(
+        self, buffer: Array, gradient: Array, learning_rate: float, clip: float, clip_norm: float
+    ) -> float:
+        """Update `buffer` and the memory in place and return the gradient's norm.
+
+        Parameters
+        ----------
+        buffer, gradient
+            Flat; `gradient` is not modified.
+        learning_rate
+            The rate of this step.
+        clip
+            Bound on the magnitude of each entry, applied after `clip_norm`; 0 is off.
+        clip_norm
+            Bound on the norm of the whole gradient; 0 is off.
+
+        Returns
+        -------
+        float
+            The norm before clipping. Where it is not finite, nothing was updated.
+        """
+        norm = math.sqrt(squared_norm(gradient))
+        if not math.isfinite(norm):
+            return norm
+        scale = clip_norm / norm if 0 < clip_norm < norm else 1.0
+        self.count += 1
+        self._update(buffer, gradient, learning_rate, scale, clip or math.inf)
+        return norm
+
+    def _update(
+        self, buffer: Array, gradient: Array, rate: float, scale: float, bound: float
+    ) -> None:
+        raise NotImplementedError
+
+
+class Adagrad(Optimizer):
+    """Adagrad; accumulator from 0, epsilon 1e-10, as PyTorch's defaults."""
+
+    names = ("squares",)
+
+    def _update(
+        self, buffer: Array, gradient: Array, rate: float, scale: float, bound: float
+    ) -> None:
+        squares = self.memory["squares"]
+        adagrad(buffer, gradient, squares, 0, buffer.size, rate, scale, bound, 1e-10)
+
+
+class RMSprop(Optimizer):
+    """RMSprop; decay 0.99, epsilon 1e-8, as PyTorch's defaults."""
+
+    names = ("squares",)
+
+    def _update(
+        self, buffer: Array, gradient: Array, rate: float, scale: float, bound: float
+    ) -> None:
+        rmsprop(buffer, gradient, self.memory["squares"], rate, scale, bound, 0.99, 1e-8)
+
+
+class Adam(Optimizer):
+    """Adam; decays 0.9 and 0.999, epsilon 1e-8, as PyTorch's defaults."""
+
+    names = ("means", "squares")
+
+    def _update(
+        self, buffer: Array, gradient: Array, rate: float, scale: float, bound: float
+    ) -> None:
+        means, squares = self.memory["means"], self.memory["squares"]
+        weights = 1 - 0.9**self.count, 1 - 0.999**self.count
+        adam(buffer, gradient, means, squares, rate, scale, bound, 0.9, 0.999, *weights, 1e-8)
+
+
+_OPTIMIZERS: dict[str, type[Optimizer]] = {"adagrad": Adagrad, "rmsprop": RMSprop, "adam": Adam}
+
+
+def make_optimizer(name: str, size: int, dtype: npt.DTypeLike) -> Optimizer:
+    """Return a fresh optimizer for a flat buffer of `size` elements.
+
+    Raises
+    ------
+    UsageError
+        If the name is unknown.
+    """
+    if name not in _OPTIMIZERS:
+        raise UsageError(f"--optimizer must be one of {', '.join(_OPTIMIZERS)}, got {name!r}")
+    return _OPTIMIZERS[name](size, np.dtype(dtype))
+
+
+def scheduled_rate(schedule: str, rate: float, step: int, steps: int) -> float:
+    """Return the learning rate of step `step` (from 0) of `steps`.
+
+    ``constant`` keeps it, ``linear`` lowers it in a straight line and ``cosine`` along half
+    a cosine, both to 0 after the last step.
+    """
+    if schedule == "linear":
+        return rate * (1 - step / steps)
+    if schedule == "cosine":
+        return rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return rate

@@ -1,0 +1,125 @@
+"""Text from a model: temperature, top-k, top-p, a prime, a seed, several at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.errors import UsageError
+from charlstm.kernels.generate import generate as generate_ids
+from charlstm.kernels.generate import pack
+from charlstm.model import CharLSTM
+from charlstm.workspace import load_state, make_packed, make_workspace
+
+CHUNK = 64  # characters of a stream between two looks at the caller
+
+
+def generate(
+    model: CharLSTM,
+    length: int,
+    *,
+    prime: str = "",
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    count: int = 1,
+    unknown: str = "error",
+) -> Iterator[npt.NDArray[np.int32]]:
+    """Yield the ids of `count` samples, chunk by chunk, each chunk (n, count).
+
+    Parameters
+    ----------
+    model
+        Its weights are packed once, when the first chunk is asked for.
+    length
+        Characters of each sample, the prime not counted.
+    prime
+        Text that is read first. Without one the model starts from a newline, where the
+        vocabulary has one.
+    temperature
+        Divides the logits: below 1 is bolder, 0 always takes the likeliest.
+    top_k
+        Choose among the k likeliest symbols; 0 is off.
+    top_p
+        Choose among the fewest symbols whose probability reaches p; 1 is off.
+    seed
+        Each choice is a function of seed, sample and position.
+    count
+        Samples, run as one batch.
+    unknown
+        What becomes of characters of the prime that the vocabulary lacks: ``"error"`` or
+        ``"skip"``.
+
+    Raises
+    ------
+    UsageError
+        If an argument is out of range, or the prime has unknown characters.
+    """
+    _check(length, temperature, top_k, top_p, seed, count)
+    start = model.vocabulary.encode(prime, unknown)
+    if start.size == 0:
+        symbols = model.vocabulary.symbols
+        start = np.array([symbols.index("\n") if "\n" in symbols else 0])
+    return _chunks(model, length, start, (temperature, top_k, top_p, seed), count)
+
+
+def _chunks(
+    model: CharLSTM,
+    length: int,
+    start: npt.NDArray[np.int64],
+    choice: tuple[float, int, float, int],
+    count: int,
+) -> Iterator[npt.NDArray[np.int32]]:
+    packed, work = make_packed(model.config), make_workspace(model.config, 1, count, 1)
+    weights = np.empty(len(model.vocabulary), np.float64)
+    order = np.empty(len(model.vocabulary), np.int64)
+    pack(model.buffer, model.layout.table, packed)
+    if start.size > 1:
+        _, state = model.forward(np.repeat(start[:-1, None], count, axis=1))
+        load_state(work, state, model.config)
+    inputs = np.full((1, count), start[-1], np.int32)
+    for position in range(0, length, CHUNK):
+        ids = np.empty((min(CHUNK, length - position), count), np.int32)
+        generate_ids(
+            ids, inputs, packed, work, weights, order, *choice, position
+        )
+        yield ids
+
+
+def sample(
+    model: CharLSTM,
+    length: int = 200,
+    prime: str = "",
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+) -> str:
+    """Return `length` characters that follow the prime; see `generate`."""
+    chunks = generate(
+        model, length, prime=prime, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
+    ids: list[Any] = [chunk[:, 0] for chunk in chunks]
+    return model.vocabulary.decode(np.concatenate(ids)) if ids else ""
+
+
+def _check(
+    length: int, temperature: float, top_k: int, top_p: float, seed: int, count: int
+) -> None:
+    if length < 0:
+        raise UsageError(f"--length must be at least 0, got {length}")
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise UsageError(f"--temperature must be a finite number from 0, got {temperature}")
+    if top_k < 0:
+        raise UsageError(f"--top-k must be at least 0, got {top_k}")
+    if not 0 < top_p <= 1:
+        raise UsageError(f"--top-p must be greater than 0 and at most 1, got {top_p}")
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"--seed must be from 0 to 2**63 - 1, got {seed}")
+    if count < 1:
+        raise UsageError(f"--count must be at least 1, got {count}")

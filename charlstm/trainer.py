@@ -1,0 +1,319 @@
+"""Truncated BPTT over a corpus; yields a record per step, and never prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm import checkpoint, runs
+from charlstm.batches import Windows, fit_sizes, held_out_windows
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.corpus import Corpus, Text
+from charlstm.errors import CheckpointError, CorpusError, DivergenceError
+from charlstm.model import CharLSTM
+from charlstm.optimizers import make_optimizer, scheduled_rate
+from charlstm.parameters import ParameterLayout
+from charlstm.vocabulary import Vocabulary
+
+Array = npt.NDArray[Any]
+EVAL_STREAMS = 50  # contiguous streams that a held-out text is cut into
+EVAL_LENGTH = 64  # time steps that are evaluated at once; no result depends on it
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out loss: mean nats over `characters` targets, the text cut in `streams`."""
+
+    nats: float
+    characters: int
+    streams: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one training step did; losses in nats a character."""
+
+    step: int
+    epoch: float
+    characters: int
+    learning_rate: float
+    train_loss: float
+    gradient_norm: float
+    val_loss: float | None = None
+    improved: bool = False
+
+
+def held_out(model: CharLSTM, text: Text, streams: int = EVAL_STREAMS) -> HeldOut:
+    """Return the loss on a text: the one function behind every held-out figure.
+
+    The text is cut into `streams` contiguous streams (fewer where it has less than two
+    characters for each), every stream starts from zero state, all characters but each
+    stream's first are scored, dropout is off. No training state is touched.
+
+    Raises
+    ------
+    CorpusError
+        If the text has fewer than 2 characters.
+    """
+    if len(text) < 2:
+        raise CorpusError(f"a loss needs at least 2 characters of text, got {len(text)}")
+    total, count, state = 0.0, 0, None
+    for inputs, targets, valid in held_out_windows(text, streams, EVAL_LENGTH):
+        losses, state = model.losses(inputs, targets, state)
+        scored = np.arange(len(losses))[:, None] < valid
+        total += float(np.where(scored, losses, 0).sum(dtype=np.float64))
+        count += int(scored.sum())
+    return HeldOut(total / count, count, min(streams, len(text) // 2))
+
+
+class Trainer:
+    """Trains a model on a corpus.
+
+    Parameters
+    ----------
+    model
+        Modified in place.
+    corpus
+        Split by the fractions of `config`; only the first part is trained on.
+    config
+        Batch and window shrink where the training text is too short for them.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    best_loss : float or None
+        Lowest validation loss so far, in nats.
+    config : TrainConfig
+        The options in force: sizes fitted, intervals chosen.
+    notices : list of str
+        What a user should hear of before training.
+
+    Raises
+    ------
+    CorpusError
+        If there is too little text to train on.
+    """
+
+    def __init__(self, model: CharLSTM, corpus: Corpus, config: TrainConfig) -> None:
+        self.model = model
+        self.corpus = corpus
+        self.text, self.val, self.test = corpus.split(config.val_fraction, config.test_fraction)
+        batch_size, seq_length = fit_sizes(len(self.text), config.batch_size, config.seq_length)
+        self.notices: list[str] = []
+        if (batch_size, seq_length) != (config.batch_size, config.seq_length):
+            self.notices.append(
+                f"{len(self.text)} characters to train on are too few for {config.batch_size} "
+                f"streams of {config.seq_length}; using {batch_size} of {seq_length}"
+            )
+        if len(self.val) < 2:
+            self.notices.append("no validation text: the training loss decides what is best")
+        self.windows = Windows(self.text, batch_size, seq_length)
+        eval_every = config.eval_every or min(config.steps, self.windows.steps_per_epoch, 1000)
+        self.config = dataclasses.replace(
+            config, batch_size=batch_size, seq_length=seq_length, eval_every=eval_every,
+            save_every=config.save_every or eval_every,
+        )  # fmt: skip
+        self.optimizer = make_optimizer(
+            config.optimizer, model.layout.size, model.config.dtype
+        )
+        self.state = model.zero_state(batch_size)
+        self.step = 0
+        self.best_loss: float | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Windows that an epoch has."""
+        return self.windows.steps_per_epoch
+
+    @property
+    def characters_per_step(self) -> int:
+        """Characters that a step trains on, T * B."""
+        return self.config.batch_size * self.config.seq_length
+
+    def train(self) -> Iterator[Record]:
+        """Go on to `config.steps`, yielding a record after every step.
+
+        Between two records the trainer is at rest: `snapshot` then holds all that the
+        steps to come depend on.
+
+        Raises
+        ------
+        DivergenceError
+            If a loss or gradient is not finite; the weights are those before the step.
+        """
+        while self.step < self.config.steps:
+            record = self._train_step()
+            if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
+                record = self._with_evaluation(record)
+            yield record
+
+    def _train_step(self) -> Record:
+        config, step = self.config, self.step
+        inputs, targets, first = self.windows.window(step)
+        if first:
+            self.state = self.model.zero_state(config.batch_size)
+        loss, state = self.model.train_window(inputs, targets, self.state, mask_step=step)
+        assert config.learning_rate is not None
+        rate = scheduled_rate(config.schedule, config.learning_rate, step, config.steps)
+        norm = math.nan
+        if math.isfinite(loss):
+            norm = self.optimizer.step(
+                self.model.buffer, self.model.gradient, rate, config.clip, config.clip_norm
+            )
+        if not math.isfinite(norm):
+            raise DivergenceError(
+                f"training diverged at step {step + 1}: loss {loss}, gradient norm {norm}; "
+                "try a lower --learning-rate or a smaller --clip-norm"
+            )
+        self.state = state
+        self.step = step + 1
+        return Record(
+            step=self.step,
+            epoch=self.step / self.steps_per_epoch,
+            characters=self.step * self.characters_per_step,
+            learning_rate=rate,
+            train_loss=loss,
+            gradient_norm=norm,
+        )
+
+    def _with_evaluation(self, record: Record) -> Record:
+        measured = self.evaluate().nats if len(self.val) >= 2 else None
+        decisive = record.train_loss if measured is None else measured
+        improved = self.best_loss is None or decisive < self.best_loss
+        if improved:
+            self.best_loss = decisive
+        return dataclasses.replace(record, val_loss=measured, improved=improved)
+
+    def evaluate(self, part: str = "val") -> HeldOut:
+        """Return the held-out loss on part ``"val"`` or ``"test"``; nothing is modified.
+
+        Raises
+        ------
+        CorpusError
+            If the part has fewer than 2 characters.
+        """
+        return held_out(self.model, {"val": self.val, "test": self.test}[part])
+
+    def snapshot(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return all that moves, as tensors and metadata for `checkpoint.save`."""
+        tensors = self.model.layout.copies(self.model.buffer)
+        for name, memory in self.optimizer.memory.items():
+            tensors[f"optimizer.{name}"] = memory.copy()
+        tensors["state.h"], tensors["state.c"] = self.state
+        metadata = {
+            "model": self.model.config.to_dict(),
+            "seed": self.model.seed,
+            "vocabulary": self.model.vocabulary.to_dict(),
+            "training": self.config.to_dict(),
+            "corpus": {"sha256": self.corpus.sha256, "name": self.corpus.name},
+            "step": self.step,
+            "best_loss": self.best_loss,
+        }
+        return tensors, metadata
+
+    @classmethod
+    def resume(
+        cls,
+        tensors: dict[str, Array],
+        metadata: dict[str, Any],
+        corpus: Corpus,
+        *,
+        threads: int | None = None,
+        **changes: int,
+    ) -> Trainer:
+        """Return a trainer that goes on exactly where a snapshot was taken.
+
+        Parameters
+        ----------
+        tensors, metadata
+            From `snapshot`, through a checkpoint.
+        corpus
+            The one that was trained on.
+        threads
+            See `CharLSTM`.
+        changes
+            New values of ``steps``, ``eval_every`` or ``save_every``.
+
+        Raises
+        ------
+        CheckpointError
+            If the snapshot is damaged.
+        CorpusError
+            If the corpus is not the one trained on.
+        """
+        model = restore_model(tensors, metadata, threads=threads)
+        try:
+            sha256 = metadata["corpus"]["sha256"]
+            config = TrainConfig.from_dict(metadata["training"])
+            step, best_loss = int(metadata["step"]), metadata["best_loss"]
+            memory = {name: tensors[f"optimizer.{name}"] for name in _memory_names(config)}
+            state = tensors["state.h"], tensors["state.c"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"not a run that can go on: it lacks {error}") from error
+        if corpus.sha256 != sha256:
+            raise CorpusError("the corpus is not the one this run was trained on")
+        trainer = cls(model, corpus, dataclasses.replace(config, **changes))
+        trainer.step = trainer.optimizer.count = step
+        trainer.best_loss = best_loss
+        targets = [*trainer.optimizer.memory.values(), *trainer.state]
+        for target, values in zip(targets, [*memory.values(), *state], strict=True):
+            if target.shape != values.shape:
+                raise CheckpointError("damaged checkpoint: its tensors differ in shape")
+            target[...] = values
+        return trainer
+
+
+def _memory_names(config: TrainConfig) -> tuple[str, ...]:
+    return tuple(make_optimizer(config.optimizer, 0, "float32").memory)
+
+
+def restore_model(
+    tensors: dict[str, Array], metadata: dict[str, Any], *, threads: int | None = None
+) -> CharLSTM:
+    """Return the model of a snapshot.
+
+    Raises
+    ------
+    CheckpointError
+        If something is missing or shaped otherwise.
+    """
+    try:
+        vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
+        config = ModelConfig.from_dict(metadata["model"])
+        seed = int(metadata["seed"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"not a charlstm model: it lacks {error}") from error
+    if config.vocabulary_size != len(vocabulary):
+        raise CheckpointError("damaged checkpoint: vocabulary and model differ in size")
+    wanted = ParameterLayout(config).shapes
+    for name, shape in wanted.items():
+        if name not in tensors or tensors[name].shape != shape:
+            raise CheckpointError(f"damaged checkpoint: {name} is missing or not {shape}")
+    model = CharLSTM(
+        vocabulary, config.hidden_size, config.layers, dropout=config.dropout,
+        dtype=config.dtype, seed=seed, threads=threads,
+    )  # fmt: skip
+    for name, view in model.parameters.items():
+        view[...] = tensors[name]
+    return model
+
+
+def load(run: str | Path, *, threads: int | None = None) -> CharLSTM:
+    """Return the model of a run: its folder (best, or last) or one of its files.
+
+    Raises
+    ------
+    RunError
+        If there is no such run.
+    CheckpointError
+        If its file cannot be read.
+    """
+    return restore_model(*checkpoint.load(runs.resolve(run)), threads=threads)

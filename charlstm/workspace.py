@@ -1,0 +1,85 @@
+"""Memory for the kernels: packed weights, and what a window leaves behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.config import ModelConfig
+from charlstm.errors import UsageError
+from charlstm.kernels.softmax import PAD
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import LANES
+from charlstm.kernels.window import Packed, Workspace
+from charlstm.parameters import aligned_zeros
+
+Array = npt.NDArray[Any]
+State = tuple[Array, Array]
+
+
+def make_packed(config: ModelConfig) -> Packed:
+    """Return zeroed memory for a model's packed weights; kernels never write its padding."""
+    symbols, hidden, layers = config.vocabulary_size, config.hidden_size, config.layers
+    panels, columns, rows = -(-hidden // LANES), -(-hidden // PANEL), -(-symbols // PANEL)
+
+    def zeros(*shape: int) -> Array:
+        return aligned_zeros(shape, config.dtype)
+
+    head_bias = zeros(rows, PANEL)
+    head_bias.fill(PAD)
+    return Packed(
+        table=zeros(panels, symbols, PANEL),
+        bias=zeros(layers, panels, PANEL),
+        weight_ih=zeros(layers - 1, panels, hidden, PANEL),
+        weight_hh=zeros(layers, panels, hidden, PANEL),
+        head=zeros(rows, hidden, PANEL),
+        head_bias=head_bias,
+        weight_ih_t=zeros(layers - 1, columns, panels * PANEL, PANEL),
+        weight_hh_t=zeros(layers, columns, panels * PANEL, PANEL),
+        head_t=zeros(columns, rows * PANEL, PANEL),
+    )
+
+
+def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -> Workspace:
+    """Return zeroed memory for windows of `steps` times `streams` characters."""
+    symbols, hidden, layers = config.vocabulary_size, config.hidden_size, config.layers
+    panels, rows = -(-hidden // LANES), -(-symbols // PANEL)
+    width = panels * LANES
+
+    def zeros(*shape: int) -> Array:
+        return aligned_zeros(shape, config.dtype)
+
+    h = zeros(layers, steps + 1, streams, width)
+    return Workspace(
+        gates=zeros(layers, panels, steps, streams, PANEL),
+        h=h,
+        c=zeros(layers, steps + 1, streams, width),
+        tanh_c=zeros(layers, steps, streams, width),
+        x=zeros(layers, steps + 1, streams, width) if config.dropout else h,
+        logits=zeros(rows, steps, streams, PANEL),
+        losses=zeros(steps, streams),
+        dh=zeros(layers, steps + 1, streams, width),
+        dc=zeros(layers, streams, width),
+        scratch=zeros(shards, max(hidden, symbols), PANEL),
+    )
+
+
+def load_state(work: Workspace, state: State | None, config: ModelConfig) -> None:
+    """Put a state (h, c), each (L, B, H), in row 0 of the workspace; None is zeros.
+
+    Raises
+    ------
+    UsageError
+        If its shape is wrong.
+    """
+    if state is None:
+        work.h[:, 0] = 0
+        work.c[:, 0] = 0
+        return
+    expected = (config.layers, work.losses.shape[1], config.hidden_size)
+    for name, rows, value in zip("hc", (work.h, work.c), state, strict=True):
+        if np.shape(value) != expected:
+            raise UsageError(f"state {name} must be {expected}, got {np.shape(value)}")
+        rows[:, 0, :, : config.hidden_size] = value
