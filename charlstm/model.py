@@ -112,10 +112,18 @@ class CharLSTM:
         return logits[:, :, : self.config.vocabulary_size].copy(), after
 
     def losses(
-        self, inputs: npt.ArrayLike, targets: npt.ArrayLike, state: State | None = None
+        self,
+        inputs: npt.ArrayLike,
+        targets: npt.ArrayLike,
+        state: State | None = None,
+        *,
+        mask_step: int | None = None,
     ) -> tuple[Array, State]:
-        """Return the loss of each character in nats, (T, B), dropout off, and the state."""
-        work, after = self._run(LOSS, inputs, targets, state, None)
+        """Return the loss of each character in nats, (T, B), and the state after them.
+
+        Arguments and errors are those of `loss_and_gradients`.
+        """
+        work, after = self._run(LOSS, inputs, targets, state, mask_step)
         return work.losses.copy(), after
 
     def loss_and_gradients(

@@ -1,0 +1,70 @@
+"""The command line: runs a command, and turns what goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from charlstm.cli.output import say
+from charlstm.errors import CharLSTMError, UsageError
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``charlstm`` and return its exit code.
+
+    Parameters
+    ----------
+    arguments
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        0: done. 1: failed. 2: wrong usage. 130, 143: stopped by SIGINT, SIGTERM.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # write what its encoding lacks as \\u....
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(arguments)
+    except BrokenPipeError:  # the reader, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except UsageError as error:
+        return _fail(str(error), WRONG_USAGE)
+    except CharLSTMError as error:
+        return _fail(str(error))
+    except MemoryError:
+        return _fail(
+            "not enough memory: lower --hidden-size, --layers, --batch-size or --seq-length"
+        )
+    except OSError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run a command; errors of usage that click finds end here, others pass."""
+    import click  # here: an interrupt while modules load is one line, too
+
+    from charlstm.cli.commands import commands
+
+    try:
+        code = commands.main(arguments, "charlstm", standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort:
+        return _fail("interrupted", INTERRUPTED)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "charlstm"
+        return _fail(f"{error.format_message()} ({command} --help lists what there is)", 2)
+    return code or DONE
+
+
+def _fail(message: str, code: int = FAILED) -> int:
+    say("charlstm: error: " + " ".join(message.splitlines()))
+    return code

@@ -1,0 +1,160 @@
+"""The commands and their options; what they do is imported when they are called."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from charlstm import __version__
+from charlstm.config import (
+    DEFAULT_LEARNING_RATES,
+    DTYPES,
+    OPTIMIZERS,
+    SCHEDULES,
+    ModelConfig,
+    TrainConfig,
+)
+
+_option = partial(click.option, show_default=True)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_unknown = _option(
+    "--unknown",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    help="What becomes of characters that the model does not know.",
+)
+_rates = ", ".join(f"{rate:g} for {name}" for name, rate in DEFAULT_LEARNING_RATES.items())
+
+
+@click.group(
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="charlstm")
+def commands() -> None:
+    """Train character-level LSTM language models on a CPU, and sample from them.
+
+    RUN is the folder of a run (its best checkpoint then, or its last) or a checkpoint file.
+    """
+
+
+@commands.command()
+@click.argument("corpus", nargs=-1, required=True)
+@click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/CORPUS]")
+@click.option("--resume", is_flag=True, help="Go on with the run that is in the folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the run that is in the folder.")
+@_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
+@_option("--layers", default=ModelConfig.layers, help="LSTM layers, one upon the other.")
+@_option("--dropout", default=ModelConfig.dropout, help="Share of outputs dropped in training.")
+@_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
+@_option("--seq-length", default=TrainConfig.seq_length, help="Characters gradients flow back.")
+@_option("--optimizer", type=click.Choice(OPTIMIZERS), default=TrainConfig.optimizer)
+@click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
+@_option("--schedule", type=click.Choice(SCHEDULES), default=TrainConfig.schedule,
+         help="Course of the learning rate.")  # fmt: skip
+@_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
+@_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
+@click.option("--epochs", type=float, help="Train so often on the whole text.  [default: 10]")
+@click.option("--steps", type=int, help="Train this many steps in all, on --resume too.")
+@click.option("--minutes", type=float, help="Train as many steps as take this long.")
+@_option("--val-fraction", default=TrainConfig.val_fraction, help="Part held out to validate.")
+@_option("--test-fraction", default=TrainConfig.test_fraction, help="Part never looked at.")
+@_option("--eval-every", default=TrainConfig.eval_every,
+         help="Steps between evaluations; 0: an epoch, at most 1000.")  # fmt: skip
+@_option("--save-every", default=TrainConfig.save_every,
+         help="Steps between saves; 0: at every evaluation.")  # fmt: skip
+@_option("--seed", default=TrainConfig.seed, help="Of the first weights and of dropout.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 4096),
+    help="No result depends on it.  [default: all processors]",
+)
+@_option("--dtype", type=click.Choice(DTYPES), default=ModelConfig.dtype)
+@click.option("--bytes", "as_bytes", is_flag=True, help="Bytes are the symbols.")
+@_option("--encoding", default="utf-8", help="Encoding of the text.")
+@click.pass_context
+def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) -> int:
+    """Train a model on text files.
+
+    Several are joined in order; - is standard input.
+
+    Writes last.safetensors, best.safetensors (lowest validation loss) and metrics.csv.
+    """
+    from charlstm.cli.training import train
+
+    given = {
+        name
+        for name in options
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    return train(corpus, options, given)
+
+
+@commands.command()
+@click.argument("run", required=False)
+@_option("--length", default=500, help="Characters of a sample.")
+@_option("--temperature", default=1.0, help="Below 1 is bolder; 0 takes the likeliest.")
+@_option("--top-k", default=0, help="Choose among the k likeliest; 0 is off.")
+@_option("--top-p", default=1.0, help="Choose among the likeliest that make up p; 1 is off.")
+@_option("--prime", default="", help="Text to go on from.")
+@_option("--seed", default=0, help="Another seed, another text.")
+@_option("--count", default=1, help="Number of samples.")
+@_unknown
+def sample(run: str | None, **options: Any) -> int:
+    """Write text as the model of RUN would.
+
+    By default RUN is the newest under runs/.
+    """
+    from charlstm.cli.inspection import sample
+
+    return sample(run, **options)
+
+
+@commands.command()
+@click.argument("run", required=False)
+@click.option("--hidden-size", type=int, help="[default: 17]")
+@click.option("--layers", type=int, help="[default: 2]")
+@click.option("--dropout", type=float, help="Its masks stay fixed.  [default: 0]")
+@click.option("--batch-size", type=int, help="[default: 5]")
+@click.option("--seq-length", type=int, help="[default: 7]")
+@_option("--tolerance", default=1e-8, help="Largest error that passes.")
+@_json
+def gradcheck(run: str | None, tolerance: float, as_json: bool, **sizes: Any) -> int:
+    """Prove the gradients, tensor by tensor.
+
+    In float64, against finite differences; on a made-up problem, or on the weights of RUN and
+    a piece of its own corpus.
+    """
+    from charlstm.cli.inspection import gradcheck
+
+    given = {name: size for name, size in sizes.items() if size is not None}
+    return gradcheck(run, tolerance, as_json, given)
+
+
+@commands.command("eval")
+@click.argument("run")
+@click.argument("text", nargs=-1)
+@click.option("--part", type=click.Choice(["val", "test"]),
+              help="Score this part of the run's own corpus; TEXT, if any, is where it lies now."
+              "  [default, without TEXT: val]")  # fmt: skip
+@click.option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
+@_unknown
+@_json
+def evaluate(run: str, text: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Measure the loss of RUN on a TEXT."""
+    from charlstm.cli.inspection import evaluate
+
+    return evaluate(run, text, as_json=as_json, **options)
+
+
+@commands.command()
+@click.argument("run")
+@_json
+def info(run: str, as_json: bool) -> int:
+    """Tell what RUN is."""
+    from charlstm.cli.inspection import info
+
+    return info(run, as_json)

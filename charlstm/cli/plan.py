@@ -1,0 +1,178 @@
+"""What a run will take: its memory, its seconds a step, and the steps that reach a goal."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from charlstm.batches import fit_sizes
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.errors import CharLSTMError, DivergenceError, UsageError
+from charlstm.optimizers import make_optimizer
+from charlstm.parameters import ParameterLayout
+from charlstm.sampling import sample
+from charlstm.trainer import EVAL_LENGTH, EVAL_STREAMS, Trainer, held_out
+from charlstm.workspace import make_packed, make_workspace
+
+DEFAULT_EPOCHS = 10.0
+EXCERPT = 160  # characters sampled at every evaluation
+MOST_BETWEEN_EVALUATIONS = 1000  # steps, unless --eval-every says otherwise
+SPARE = 0.97  # of --minutes: the rest is for saving
+_INTERPRETER = 170_000_000  # bytes that Python, Numba and LLVM take
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How far to train; at most one is not None.
+
+    Raises
+    ------
+    UsageError
+        If there are several, or one is out of range.
+    """
+
+    epochs: float | None
+    steps: int | None
+    minutes: float | None
+
+    def __post_init__(self) -> None:
+        """Check the goals given."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) > 1:
+            raise UsageError(f"--{' and --'.join(given)} exclude each other: give one of them")
+        for name, value in given.items():
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"--{name} must be a finite number greater than 0, got {value}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is none."""
+        return all(value is None for value in vars(self).values())
+
+
+class Pace(NamedTuple):
+    """Seconds that a step and an evaluation take."""
+
+    step: float
+    evaluation: float
+
+    def duration(self, steps: int, eval_every: int) -> float:
+        """Return the seconds that steps take, evaluations included."""
+        return steps * self.step + math.ceil(steps / eval_every) * self.evaluation
+
+
+def measure_pace(trainer: Trainer, seconds: float) -> Pace:
+    """Time real steps for at least `seconds`, and an evaluation.
+
+    Parameters
+    ----------
+    trainer
+        One to throw away: its steps count for nothing. Its goal and its evaluations must be
+        out of reach.
+    """
+    return Pace(_time_step(trainer, seconds), _time_evaluation(trainer))
+
+
+def _time_step(trainer: Trainer, seconds: float) -> float:
+    times = [time.perf_counter()]
+    with suppress(DivergenceError):  # which the run itself may end before
+        for _ in trainer.train():
+            times.append(time.perf_counter())
+            # The first step compiles, or loads what is compiled.
+            if len(times) > 4 and times[-1] - times[1] > seconds:
+                break
+    steps = times[1:] if len(times) > 2 else times
+    return max(1e-9, (steps[-1] - steps[0]) / max(1, len(steps) - 1))
+
+
+def _time_evaluation(trainer: Trainer) -> float:
+    """Return the seconds of a sample and of the loss on the whole validation text."""
+    piece = trainer.val.part(0, EVAL_STREAMS * (EVAL_LENGTH + 1))
+    for _ in range(2):  # the first time compiles
+        started = time.perf_counter()
+        sample(trainer.model, EXCERPT)
+        sampled = time.perf_counter()
+        if len(piece) >= 2:
+            held_out(trainer.model, piece)
+        scored = time.perf_counter()
+    return sampled - started + (scored - sampled) * len(trainer.val) / max(1, len(piece))
+
+
+def total_steps(
+    goal: Goal, pace: Pace, steps_per_epoch: int, eval_every: int, done: int, seconds: float
+) -> int:
+    """Return the total of steps that reaches a goal.
+
+    Parameters
+    ----------
+    goal
+        No goal at all stands for ten epochs.
+    pace
+        Decides for a goal in minutes only.
+    steps_per_epoch, eval_every
+        An `eval_every` of 0 stands for the trainer's choice.
+    done, seconds
+        What the run has behind it, in steps and seconds; part of the total.
+    """
+    if goal.steps is not None:
+        return goal.steps
+    if goal.minutes is None:
+        return math.ceil((goal.epochs or DEFAULT_EPOCHS) * steps_per_epoch)
+    left = (60 * goal.minutes - seconds) * SPARE
+    every = eval_every or min(steps_per_epoch, MOST_BETWEEN_EVALUATIONS)
+    steps = left / (pace.step + pace.evaluation / every)
+    if steps < every:  # one evaluation, at the end
+        steps = (left - pace.evaluation) / pace.step
+    return done + max(1 if left > 0 else 0, int(steps))
+
+
+def memory_needed(model: ModelConfig, training: TrainConfig, length: int, threads: int) -> int:
+    """Return the bytes that training takes at most, about: when it saves.
+
+    Parameters
+    ----------
+    model, training
+        The options.
+    length
+        Characters of the training text.
+    threads
+        Shards that work is split into.
+    """
+    batch_size, seq_length = fit_sizes(length, training.batch_size, training.seq_length)
+    buffer = ParameterLayout(model).size * int(model.dtype.removeprefix("float")) // 8
+    moving = buffer * (1 + len(make_optimizer(training.optimizer, 0, model.dtype).memory))
+    # Memory that is only asked for and never touched costs nothing.
+    arrays = [
+        *make_packed(model),
+        *make_workspace(model, seq_length, batch_size, threads),
+        *make_workspace(model, EVAL_LENGTH, EVAL_STREAMS, threads),
+    ]
+    copies = 4  # while saving: the snapshot, the file's content, and both again to read it back
+    return _INTERPRETER + buffer + moving * (1 + copies) + sum(each.nbytes for each in arrays)
+
+
+def check_memory(needed: int) -> None:
+    """Refuse what this machine cannot hold; its system might end the process instead.
+
+    Raises
+    ------
+    CharLSTMError
+        If more is needed than the machine, or this process's share of it, has.
+    """
+    limits = []
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    try:
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no cgroup, or no limit ("max")
+        pass
+    if limits and needed > min(limits):
+        raise CharLSTMError(
+            f"this needs about {needed / 1e9:,.1f} GB of memory and {min(limits) / 1e9:,.1f} GB "
+            "are there: lower --hidden-size, --layers, --batch-size or --seq-length"
+        )

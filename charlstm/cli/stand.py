@@ -1,0 +1,172 @@
+"""Where a run is before its next step: at its beginning, or where a checkpoint left it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charlstm import checkpoint
+from charlstm.checkpoint import Tensors
+from charlstm.cli.source import Source, read_own_corpus, source_of
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.corpus import Corpus
+from charlstm.errors import UsageError
+from charlstm.model import CharLSTM
+from charlstm.runs import RunFolder
+from charlstm.trainer import Trainer
+
+# What the weights, memory and cursor of a run are made for. The corpus is another.
+FIXED = (
+    "hidden_size", "layers", "dropout", "dtype", "optimizer", "batch_size", "seq_length",
+    "val_fraction", "test_fraction", "seed", "as_bytes", "encoding",
+)  # fmt: skip
+# What may change, and then decides how the run goes on.
+CHANGEABLE = ("learning_rate", "schedule", "clip", "clip_norm")
+INTERVALS = ("eval_every", "save_every")
+
+
+@dataclass
+class Stand:
+    """A snapshot of a run, its corpus, and what is to be said of it.
+
+    Attributes
+    ----------
+    corpus, source
+        The text, and where it lies.
+    tensors, metadata
+        See `Trainer.snapshot`; the entry ``"command"`` of metadata is the command line's.
+    changes
+        Options of `Trainer.resume`.
+    notices
+        What the user should hear of.
+    is_new
+        Whether nothing of it is saved yet.
+    """
+
+    corpus: Corpus
+    source: Source
+    tensors: Tensors
+    metadata: dict[str, Any]
+    changes: dict[str, Any]
+    notices: list[str]
+    is_new: bool
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return int(self.metadata["step"])
+
+    @property
+    def command(self) -> dict[str, Any]:
+        """What the command line noted beside the snapshot."""
+        return dict(self.metadata.get("command", {}))
+
+    @property
+    def seconds(self) -> float:
+        """The time that the run took so far."""
+        return float(self.command.get("seconds", 0))
+
+    def trainer(self, threads: int | None, **changes: Any) -> Trainer:
+        """Return a trainer that goes on from here, which leaves the stand as it is."""
+        return Trainer.resume(
+            self.tensors, self.metadata, self.corpus, threads=threads, **self.changes | changes
+        )
+
+
+def new_stand(corpus: Corpus, source: Source, model: ModelConfig, training: TrainConfig) -> Stand:
+    """Return the stand of a run that begins.
+
+    Parameters
+    ----------
+    corpus, source
+        The text, and where it lies.
+    model, training
+        Options; of the first, the vocabulary's size is not used.
+    """
+    untrained = CharLSTM(
+        corpus.vocabulary, model.hidden_size, model.layers, dropout=model.dropout,
+        dtype=model.dtype, seed=training.seed, threads=1,
+    )  # fmt: skip
+    trainer = Trainer(untrained, corpus, training)
+    tensors, metadata = trainer.snapshot()
+    # The trainer fits these to the text: what was asked for is what a resume compares with.
+    asked = {"batch_size": training.batch_size, "seq_length": training.seq_length}
+    metadata["command"] = {"asked": asked}
+    # Chosen anew, when the number of steps is known.
+    changes = {name: getattr(training, name) for name in INTERVALS}
+    return Stand(corpus, source, tensors, metadata, changes, trainer.notices, is_new=True)
+
+
+def resumed_stand(
+    folder: RunFolder, paths: tuple[str, ...], options: Mapping[str, Any], given: set[str]
+) -> Stand:
+    """Return the stand of a run that goes on.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    paths
+        Where its corpus lies.
+    options, given
+        The options by name, and the names of those that were given.
+
+    Raises
+    ------
+    UsageError
+        If an option is given that cannot change, and differs.
+    CheckpointError, CorpusError
+        As met.
+    """
+    tensors, metadata = checkpoint.load(folder.last)
+    source = source_of(metadata, paths)
+    stored = _stored_options(metadata) | {"as_bytes": source.as_bytes, "encoding": source.encoding}
+    _refuse_changes({name: options[name] for name in given}, stored)
+    notices = _compare_versions(metadata.get("command", {}).get("versions", {}))
+    changes = {name: options[name] for name in INTERVALS if name in given}
+    for name in CHANGEABLE:
+        if name in given and options[name] != stored[name]:
+            changes[name] = options[name]
+            notices.append(f"{_flag(name)} is {options[name]} from here on, was {stored[name]}")
+    corpus = read_own_corpus(metadata, paths)
+    return Stand(corpus, source, tensors, metadata, changes, notices, is_new=False)
+
+
+def _stored_options(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a run by name; batch and window as asked for, not as fitted."""
+    asked = metadata.get("command", {}).get("asked", {})
+    return {**metadata["model"], **metadata["training"], **asked}
+
+
+def _refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Refuse options that differ from what a run was begun with and cannot change.
+
+    Raises
+    ------
+    UsageError
+        Naming them all.
+    """
+    changed = [
+        f"{_flag(name)} is {stored[name]}, not {given[name]}"
+        for name in FIXED
+        if name in given and given[name] != stored[name]
+    ]
+    if changed:
+        raise UsageError(
+            f"{'; '.join(changed)}: this cannot change on --resume; leave it out, or begin a new "
+            "run (--out, --overwrite)"
+        )
+
+
+def _compare_versions(before: Mapping[str, str]) -> list[str]:
+    now = checkpoint.versions()
+    differing = [name for name in before if before[name] != now.get(name)]
+    if not differing:
+        return []
+    listed = ", ".join(f"{name} {before[name]}, here {now.get(name)}" for name in differing)
+    return [f"saved with {listed}: the run goes on, but its bits may differ"]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.removeprefix("as_").replace("_", "-")

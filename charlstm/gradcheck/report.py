@@ -1,0 +1,49 @@
+"""Verdicts on gradients, for people and for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from charlstm.gradcheck.differences import TensorCheck
+
+HEADER = ("tensor", "entries", "error", "worst at", "analytic", "numeric", "result")
+
+
+def format_table(checks: Sequence[TensorCheck]) -> str:
+    """Return the verdicts in aligned columns, a line each.
+
+    ``16/1156`` entries are 16 of 1156 checked; ``direction`` is where a random direction,
+    that moves all of them, deviates more than any.
+    """
+    rows = [HEADER, *map(_row, checks)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
+
+
+def to_json(checks: Sequence[TensorCheck]) -> list[dict[str, Any]]:
+    """Return the verdicts as JSON types, a dict each; a number that is not finite is None."""
+    return [{name: _plain(value) for name, value in asdict(check).items()} for check in checks]
+
+
+def _row(check: TensorCheck) -> tuple[str, ...]:
+    place = check.worst_entry
+    return (
+        check.tensor,
+        f"{check.checked}/{check.size}" if check.checked < check.size else str(check.size),
+        f"{check.error:.1e}",
+        "direction" if place is None else ",".join(map(str, place)),
+        f"{check.analytic:.3e}",
+        f"{check.numeric:.3e}",
+        "ok" if check.passed else "FAIL",
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,138 @@
+"""The dense-input layer over a whole sequence: the two entries behind `charlstm.LSTM`.
+
+The model's layers above the first run on the same kernels, in the same order: pack the
+weights, add the input's part for all time steps at once, run the recurrence.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from charlstm.kernels.compiler import entry, kernel
+from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
+from charlstm.kernels.product import (
+    multiply_transposed,
+    pack_panel,
+    pack_panel_transposed,
+    sum_rows,
+    unpack_panel,
+)
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import flat
+
+
+class LayerWeights(NamedTuple):
+    """A layer's parameters, or their gradients, in the compute layout; I inputs."""
+
+    weight_ih: np.ndarray  # (I, 4H)
+    weight_hh: np.ndarray  # (H, 4H)
+    bias: np.ndarray  # (4H,)
+
+
+class LayerPacked(NamedTuple):
+    """The weights in panels, made anew in every call; P panels of units, Q of I, R of H."""
+
+    weight_ih: np.ndarray  # (P, I, PANEL)
+    weight_hh: np.ndarray  # (P, H, PANEL)
+    bias: np.ndarray  # (P, PANEL)
+    weight_ih_t: np.ndarray  # (Q, P * PANEL, PANEL)
+    weight_hh_t: np.ndarray  # (R, P * PANEL, PANEL)
+    scratch: np.ndarray  # (max(I, H) * PANEL,): a weight gradient in panel order
+
+
+class LayerSteps(NamedTuple):
+    """All time steps of a forward pass; X is I, and W is H, in whole lanes."""
+
+    x: np.ndarray  # (T, B, X)
+    gates: np.ndarray  # (P, T, B, PANEL)
+    h: np.ndarray  # (T + 1, B, W)
+    c: np.ndarray  # (T + 1, B, W)
+    tanh_c: np.ndarray  # (T, B, W)
+
+
+@entry
+def layer_forward(steps, weights, packed):
+    """Run the layer over `x` from h[0] and c[0]; all else in `steps` is overwritten."""
+    panels, inputs, _ = packed.weight_ih.shape
+    hidden = packed.weight_hh.shape[1]
+    weight_ih, weight_hh, bias = flat(packed.weight_ih), flat(packed.weight_hh), flat(packed.bias)
+    for p in range(panels):
+        at = p * inputs * PANEL
+        pack_panel(weight_ih, at, flat(weights.weight_ih), 0, inputs, hidden, True, p)
+        at = p * hidden * PANEL
+        pack_panel(weight_hh, at, flat(weights.weight_hh), 0, hidden, hidden, True, p)
+        pack_panel(bias, p * PANEL, weights.bias, 0, 1, hidden, True, p)
+    streams = steps.h.shape[1]
+    dense_forward(steps.gates, steps.x, 0, packed.weight_ih, packed.bias, 0, streams)
+    lstm_forward(steps.gates, steps.c, steps.tanh_c, steps.h, packed.weight_hh, 0, streams)
+
+
+@entry
+def layer_backward(gradients, dx, dy, dh, dc, dgates, steps, weights, packed):
+    """Undo `layer_forward`: overwrite `gradients`, `dx` (T, B, X) and `dgates`.
+
+    `dy` (T, B, W) holds the gradients of h[1:]; dh[0], of (2, B, W), and `dc` (B, W) go
+    from the gradients of the final state, beside `dy`, to those of h[0] and c[0].
+    `dgates` is shaped as the gates.
+    """
+    panels, inputs, _ = packed.weight_ih.shape
+    hidden = packed.weight_hh.shape[1]
+    size = panels * PANEL * PANEL
+    weight_ih, weight_hh = flat(packed.weight_ih_t), flat(packed.weight_hh_t)
+    for q in range(packed.weight_ih_t.shape[0]):
+        matrix = flat(weights.weight_ih)
+        pack_panel_transposed(weight_ih, q * size, matrix, 0, inputs, hidden, True, q)
+    for r in range(packed.weight_hh_t.shape[0]):
+        matrix = flat(weights.weight_hh)
+        pack_panel_transposed(weight_hh, r * size, matrix, 0, hidden, hidden, True, r)
+    steps_backward(dgates, dy, dh, dc, steps, packed.weight_hh_t)
+    streams = steps.h.shape[1]
+    dense_backward(dx, 0, dgates, packed.weight_ih_t, 0, streams)
+    for p in range(panels):
+        weight_gradients(gradients, dgates, steps, packed.scratch, p)
+
+
+@kernel
+def steps_backward(dgates, dy, dh, dc, steps, weight_hh):
+    """Run the recurrence back, one time step at a time.
+
+    Over many steps `lstm_backward` adds its products onto dy; this adds dy to their sum,
+    as a caller does who takes one step at a time. So both get the same bits.
+    """
+    count, streams, width = dy.shape
+    one_step = np.empty((dgates.shape[0], 1, streams, PANEL), dgates.dtype)
+    for t in range(count - 1, -1, -1):
+        for b in range(streams):
+            for i in range(width):
+                dh[1, b, i] = dy[t, b, i] + dh[0, b, i]
+                dh[0, b, i] = 0
+        copy_step(one_step, 0, steps.gates, t)
+        c, tanh_c = steps.c[t : t + 2], steps.tanh_c[t : t + 1]
+        lstm_backward(one_step, dh, dc, c, tanh_c, weight_hh, 0, streams)
+        copy_step(dgates, t, one_step, 0)
+
+
+@kernel
+def copy_step(target, to, source, at):
+    """Set time step `to` of `target`, gates, to step `at` of `source`."""
+    panels, _, streams, _ = source.shape
+    for p in range(panels):
+        for b in range(streams):
+            for i in range(PANEL):
+                target[p, to, b, i] = source[p, at, b, i]
+
+
+@kernel
+def weight_gradients(gradients, dgates, steps, scratch, panel):
+    """Write one panel of every weight's gradient."""
+    _, count, streams, _ = dgates.shape
+    rows = count * streams
+    inputs, hidden = gradients.weight_ih.shape[0], gradients.weight_hh.shape[0]
+    dz, at = flat(dgates), panel * rows * PANEL
+    x, h = flat(steps.x), flat(steps.h)
+    multiply_transposed(scratch, x, 0, steps.x.shape[2], dz, at, rows, 0, inputs, PANEL)
+    unpack_panel(flat(gradients.weight_ih), 0, scratch, 0, inputs, hidden, True, panel)
+    multiply_transposed(scratch, h, 0, steps.h.shape[2], dz, at, rows, 0, hidden, PANEL)
+    unpack_panel(flat(gradients.weight_hh), 0, scratch, 0, hidden, hidden, True, panel)
+    sum_rows(scratch, dz, at, rows)
+    unpack_panel(gradients.bias, 0, scratch, 0, 1, hidden, True, panel)

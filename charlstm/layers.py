@@ -1,0 +1,254 @@
+"""One LSTM layer with a dense input: the model's kernels, for any sequence of vectors."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.config import DTYPES
+from charlstm.errors import UsageError
+from charlstm.kernels.layer import (
+    LayerPacked,
+    LayerSteps,
+    LayerWeights,
+    layer_backward,
+    layer_forward,
+)
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import LANES
+from charlstm.parameters import aligned_zeros
+
+Array = npt.NDArray[Any]
+State = tuple[Array, Array]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What a forward pass leaves for its backward pass, and shows to those who look."""
+
+    steps: LayerSteps
+    input_size: int
+    hidden_size: int
+
+    @property
+    def gates(self) -> Array:
+        """The activated gates i, f, g, o, (T, B, 4H); a copy."""
+        panels, steps, streams, _ = self.steps.gates.shape
+        by_panel = self.steps.gates.reshape(panels, steps, streams, 4, LANES)
+        by_gate = by_panel.transpose(1, 2, 3, 0, 4).reshape(steps, streams, 4, panels * LANES)
+        return by_gate[..., : self.hidden_size].reshape(steps, streams, -1)
+
+    @property
+    def c(self) -> Array:
+        """The cell states, (T + 1, B, H), from the carried-in one on; a copy."""
+        return self.steps.c[..., : self.hidden_size].copy()
+
+
+class LSTM:
+    """One LSTM layer over dense inputs, forward and backward.
+
+    Per time step, with z the four sums i, f, g, o::
+
+        z = weight_ih x_t + weight_hh h_{t-1} + bias
+        c_t = sigmoid(z_f) * c_{t-1} + sigmoid(z_i) * tanh(z_g)
+        h_t = sigmoid(z_o) * tanh(c_t)
+
+    Parameters
+    ----------
+    input_size
+        Length I of an input vector.
+    hidden_size
+        Hidden units H.
+    dtype
+        ``"float64"`` or ``"float32"``, of all that goes out; what comes in is converted.
+    seed
+        Of the first weights: uniform in +-1/sqrt(H); biases are zero, those of the
+        forget gate one.
+
+    Attributes
+    ----------
+    parameters : dict
+        ``"weight_ih"`` (4H, I), ``"weight_hh"`` (4H, H) and ``"bias"`` (4H,): writable
+        views, rows in the order i, f, g, o; write them at any time.
+
+    Raises
+    ------
+    UsageError
+        If a size or the dtype is out of range.
+
+    Notes
+    -----
+    A layer serves one thread at a time: its calls share one packed copy of the weights.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, dtype: str = "float64", seed: int = 0
+    ) -> None:
+        self.input_size = _checked_size("input_size", input_size)
+        self.hidden_size = _checked_size("hidden_size", hidden_size)
+        if dtype not in DTYPES:
+            raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.dtype = np.dtype(dtype).name
+        self._weights = self._new_weights()
+        self.parameters = _as_in_pytorch(self._weights)
+        generator, bound = np.random.default_rng(seed), 1 / math.sqrt(self.hidden_size)
+        for name in ("weight_ih", "weight_hh"):
+            weight = self.parameters[name]
+            weight[...] = generator.uniform(-bound, bound, weight.shape)
+        self.parameters["bias"][self.hidden_size : 2 * self.hidden_size] = 1
+        self._packed = self._new_packed()
+
+    def forward(
+        self, x: npt.ArrayLike, h0: npt.ArrayLike | None = None, c0: npt.ArrayLike | None = None
+    ) -> tuple[Array, State, Cache]:
+        """Run the layer over a sequence.
+
+        Parameters
+        ----------
+        x
+            Inputs (T, B, I). Nothing that comes in is modified or kept.
+        h0, c0
+            The carried-in state, each (B, H); zeros by default.
+
+        Returns
+        -------
+        y
+            Outputs h_1 .. h_T, (T, B, H).
+        state
+            (h_T, c_T), each (B, H).
+        cache
+            What `backward` needs.
+
+        Raises
+        ------
+        UsageError
+            If a shape is wrong or an array does not hold real numbers.
+        """
+        shape = np.shape(x)
+        if len(shape) != 3 or shape[2] != self.input_size or 0 in shape:
+            raise UsageError(f"x must be shaped (T, B, {self.input_size}), got {shape}")
+        (count, streams, _), hidden = shape, self.hidden_size
+        width = _whole_lanes(hidden)
+        steps = LayerSteps(
+            x=self._zeros(count, streams, _whole_lanes(self.input_size)),
+            gates=self._zeros(width // LANES, count, streams, PANEL),
+            h=self._zeros(count + 1, streams, width),
+            c=self._zeros(count + 1, streams, width),
+            tanh_c=self._zeros(count, streams, width),
+        )
+        steps.x[..., : self.input_size] = _checked("x", x, shape)
+        steps.h[0, :, :hidden] = _checked("h0", h0, (streams, hidden))
+        steps.c[0, :, :hidden] = _checked("c0", c0, (streams, hidden))
+        layer_forward(steps, self._weights, self._packed)
+        y = steps.h[1:, :, :hidden].copy()
+        state = y[-1].copy(), steps.c[-1, :, :hidden].copy()
+        return y, state, Cache(steps, self.input_size, hidden)
+
+    def backward(
+        self,
+        dy: npt.ArrayLike,
+        cache: Cache,
+        dh_n: npt.ArrayLike | None = None,
+        dc_n: npt.ArrayLike | None = None,
+    ) -> tuple[Array, State, dict[str, Array]]:
+        """Undo `forward`: the gradients of a loss by all that went in.
+
+        The parameters must still be those of the forward pass. Nothing that comes in is
+        modified: one cache serves any number of calls.
+
+        Parameters
+        ----------
+        dy
+            Gradient by the outputs, (T, B, H).
+        cache
+            What `forward` returned.
+        dh_n, dc_n
+            Gradient by the final state, beside what comes through `dy`, each (B, H);
+            zeros by default.
+
+        Returns
+        -------
+        dx
+            Gradient by the inputs, (T, B, I).
+        dstate
+            (dh0, dc0), the gradient by the carried-in state, each (B, H).
+        gradients
+            Under the names and in the shapes of `parameters`; nothing is accumulated.
+
+        Raises
+        ------
+        UsageError
+            If a shape is wrong, an array does not hold real numbers, or the cache is that
+            of a layer of other sizes.
+        """
+        steps, inputs, hidden = cache.steps, self.input_size, self.hidden_size
+        theirs = cache.input_size, cache.hidden_size, steps.x.dtype.name
+        if theirs != (inputs, hidden, self.dtype):
+            raise UsageError("cache is that of another layer: pass what this layer's forward gave")
+        count, streams, width = steps.tanh_c.shape
+        dy_rows, dx = self._zeros(count, streams, width), self._zeros(*steps.x.shape)
+        dh, dc = self._zeros(2, streams, width), self._zeros(streams, width)
+        dy_rows[..., :hidden] = _checked("dy", dy, (count, streams, hidden))
+        dh[0, :, :hidden] = _checked("dh_n", dh_n, (streams, hidden))
+        dc[:, :hidden] = _checked("dc_n", dc_n, (streams, hidden))
+        dgates = self._zeros(*steps.gates.shape)
+        gradients = self._new_weights()
+        layer_backward(gradients, dx, dy_rows, dh, dc, dgates, steps, self._weights, self._packed)
+        dstate = dh[0, :, :hidden].copy(), dc[:, :hidden].copy()
+        named = {name: np.ascontiguousarray(g) for name, g in _as_in_pytorch(gradients).items()}
+        return dx[..., :inputs].copy(), dstate, named
+
+    def _zeros(self, *shape: int) -> Array:
+        return aligned_zeros(shape, self.dtype)
+
+    def _new_weights(self) -> LayerWeights:
+        columns = 4 * self.hidden_size
+        return LayerWeights(
+            weight_ih=self._zeros(self.input_size, columns),
+            weight_hh=self._zeros(self.hidden_size, columns),
+            bias=self._zeros(columns),
+        )
+
+    def _new_packed(self) -> LayerPacked:
+        inputs, hidden = self.input_size, self.hidden_size
+        panels = -(-hidden // LANES)
+        return LayerPacked(
+            weight_ih=self._zeros(panels, inputs, PANEL),
+            weight_hh=self._zeros(panels, hidden, PANEL),
+            bias=self._zeros(panels, PANEL),
+            weight_ih_t=self._zeros(-(-inputs // PANEL), panels * PANEL, PANEL),
+            weight_hh_t=self._zeros(-(-hidden // PANEL), panels * PANEL, PANEL),
+            scratch=self._zeros(max(inputs, hidden) * PANEL),
+        )
+
+
+def _as_in_pytorch(weights: LayerWeights) -> dict[str, Array]:
+    """Return views under PyTorch's names and in its shapes: matrices transposed."""
+    return {name: array.T for name, array in weights._asdict().items()}
+
+
+def _whole_lanes(size: int) -> int:
+    return -(-size // LANES) * LANES
+
+
+def _checked_size(name: str, value: object) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
+        raise UsageError(f"{name} must be a whole number, at least 1, got {value!r}")
+    return operator.index(value)
+
+
+def _checked(name: str, values: npt.ArrayLike | None, shape: tuple[int, ...]) -> Array | float:
+    """Return `values`, or zero for none, as real numbers of that shape."""
+    if values is None:
+        return 0.0
+    array = np.asarray(values)
+    if array.shape != shape:
+        raise UsageError(f"{name} must be shaped {shape}, got {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise UsageError(f"{name} must hold real numbers, got {array.dtype}")
+    return array

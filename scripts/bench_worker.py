@@ -1,0 +1,174 @@
+"""A process for each system, so that thread pools and peak memory stay apart."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+
+
+class WorkerError(RuntimeError):
+    """What went wrong in another process: its traceback."""
+
+
+class System:
+    """What is raced: it trains or samples the same work as the others, step by step.
+
+    Attributes
+    ----------
+    CHOICES : dict
+        Options whose best value is looked for before the race, and their values.
+    losses : list of float
+        Of the first steps, to tell whether the work is the same.
+    """
+
+    CHOICES: Mapping[str, Sequence[Any]] = {}
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def run(self, steps: int) -> None:
+        """Do so many steps; those of the first call leave their `losses`."""
+        raise NotImplementedError
+
+    def go(self, steps: int) -> float:
+        """Do so many steps and return the seconds they took."""
+        start = time.perf_counter()
+        self.run(steps)
+        return time.perf_counter() - start
+
+    def first_losses(self) -> list[float]:
+        """Return the losses of the first call's steps."""
+        return self.losses
+
+    def memory(self) -> int:
+        """Return the most bytes that were resident in this process so far."""
+        try:
+            with open("/proc/self/status", encoding="ascii") as status:
+                return next(int(line.split()[1]) * 1024 for line in status if "VmHWM" in line)
+        except OSError:
+            import resource  # not on Windows; on Linux it would count the parent's pages too
+
+            unit = 1 if sys.platform == "darwin" else 1024
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Trial:
+    """Finds the best options of a system for a row, one option after the other."""
+
+    def __init__(self, module: str, system: str, **fixed: Any) -> None:
+        self.make = getattr(importlib.import_module(module), system)
+        self.fixed = fixed
+
+    def fastest(self, seconds: float) -> dict[str, Any]:
+        """Return the value of each option that ran fastest, in blocks of so many seconds."""
+        best = {option: values[0] for option, values in self.make.CHOICES.items()}
+        for option, values in self.make.CHOICES.items():
+            systems = [self.make(**self.fixed, **{**best, option: value}) for value in values]
+            counts = [block_steps(system.go, seconds) for system in systems]
+            times = [
+                min(system.go(count) / count for _ in range(3))
+                for system, count in zip(systems, counts, strict=True)
+            ]
+            best[option] = values[times.index(min(times))]
+        return best
+
+
+def block_steps(go: Callable[[int], float], seconds: float) -> int:
+    """Return how many steps of a warm system take so long; the first warm it up."""
+    go(2)
+    steps = 1
+    while (taken := go(steps)) < seconds / 3:
+        steps *= 3
+    return max(1, round(steps * seconds / taken))
+
+
+class Worker:
+    """An object that lives in another process; it idles, asleep, between two calls.
+
+    Parameters
+    ----------
+    module, name
+        Where its class is.
+    environment
+        Variables that the process starts with, beside this one's.
+    arguments
+        Of the class.
+    """
+
+    def __init__(
+        self, module: str, name: str, environment: Mapping[str, str] | None = None, **arguments: Any
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(theirs, module, name, arguments), daemon=True
+        )
+        ours = dict(os.environ)
+        os.environ.update(environment or {})
+        try:
+            self.process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(ours)
+        theirs.close()
+        self._receive()
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the object and return its result.
+
+        Raises
+        ------
+        WorkerError
+            If it fails there, or the process died.
+        """
+        self.pipe.send((method, arguments))
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            result, error = self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            raise WorkerError(f"a process died: exit code {self.process.exitcode}") from None
+        if error:
+            raise WorkerError(error)
+        return result
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.pipe.close()
+        self.process.join()
+
+
+def _serve(pipe: Connection, module: str, name: str, arguments: dict[str, Any]) -> None:
+    """Make the object, then answer calls until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt ends the parent, and so the pipe
+    try:
+        target = getattr(importlib.import_module(module), name)(**arguments)
+        pipe.send((None, None))
+        while True:
+            method, values = pipe.recv()
+            pipe.send((getattr(target, method)(*values), None))
+    except EOFError:
+        pass
+    except Exception:
+        pipe.send((None, traceback.format_exc()))
+
+

@@ -1,0 +1,183 @@
+"""Run the package's model and kernels as plain Python, as they are or with planted edits.
+
+Compiling takes seconds; this takes none. The sources are executed as they stand, but for
+the two modules that emit machine instructions, `vector` and `tile`, whose functions are
+NumPy's here, and for the decorators, which do nothing. float64 only.
+"""
+
+import ast
+import builtins
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import charlstm
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import LANES
+
+PACKAGE = Path(charlstm.__file__).parent
+EMULATED = tuple(f"charlstm.{room}" for room in ("kernels.", "workspace", "model", "gradcheck"))
+
+Array = npt.NDArray[Any]
+
+
+class Edit(NamedTuple):
+    """A piece of a function, and what stands there instead.
+
+    `old` occurs once in the function as `ast.unparse` writes it: without comments, each
+    statement in one line. So an edit outlives a new layout of the source.
+    """
+
+    file: str  # relative to the package
+    function: str
+    old: str
+    new: str
+
+
+class Emulation:
+    """The package's model and kernels in Python, edited.
+
+    Parameters
+    ----------
+    edits
+        Made in the sources, in this order, before they are executed.
+
+    Raises
+    ------
+    ValueError
+        If an edit does not apply to the sources.
+    """
+
+    def __init__(self, edits: Sequence[Edit] = ()) -> None:
+        self._sources: dict[str, str] = {}
+        for edit in edits:
+            self._sources[edit.file] = _edited(self._source(edit.file), edit)
+        self._modules = {
+            "numba": _module("numba", prange=range),
+            "charlstm.kernels.compiler": _module(
+                "compiler", entry=_unchanged, parallel_entry=_unchanged,
+                kernel=_unchanged, inline_kernel=_unchanged,
+            ),
+            "charlstm.kernels.tile": _module(
+                "tile", PANEL=PANEL, tile_shape=tile_shape, multiply_tile=multiply_tile
+            ),
+            "charlstm.kernels.vector": _module(
+                "vector", LANES=LANES, flat=flat, load=load, store=store, splat=splat,
+                maximum=np.maximum, exp=np.exp, tanh=np.tanh, sigmoid=sigmoid,
+                sum_lanes=np.sum, max_lanes=np.max, dropout_mask=dropout_mask,
+            ),
+        }  # fmt: skip
+
+    def module(self, name: str) -> Any:
+        """Return a module of the package as the edited sources make it."""
+        if name not in self._modules:
+            file = name.removeprefix("charlstm.").replace(".", "/")
+            file += "/__init__.py" if (PACKAGE / file).is_dir() else ".py"
+            module = self._modules[name] = ModuleType(name)
+            module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._import}
+            code = compile(self._source(file), f"<emulated {file}>", "exec")
+            exec(code, module.__dict__)
+        return self._modules[name]
+
+    def _source(self, file: str) -> str:
+        return self._sources.get(file) or (PACKAGE / file).read_text(encoding="utf-8")
+
+    def _import(self, name: str, *rest: Any) -> Any:
+        """Import what emulated sources ask for: emulated, if it leads to kernels."""
+        if name in self._modules or name.startswith(EMULATED):
+            return self.module(name)
+        return builtins.__import__(name, *rest)
+
+
+def _edited(source: str, edit: Edit) -> str:
+    """Return a source with one edit made in it."""
+    tree = ast.parse(source)
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == edit.function
+    ]
+    text = "\n".join(map(ast.unparse, found))
+    if len(found) != 1 or text.count(edit.old) != 1:
+        raise ValueError(
+            f"this edit does not apply once to {len(found)} functions named "
+            f"{edit.function} of {edit.file}, mend it: {edit.old!r}"
+        )
+    (changed,) = ast.parse(text.replace(edit.old, edit.new)).body
+    found[0].__dict__.update(changed.__dict__)
+    return ast.unparse(tree)
+
+
+def _unchanged(function: Any) -> Any:
+    return function
+
+
+def _module(name: str, **contents: Any) -> ModuleType:
+    module = ModuleType(name)
+    module.__dict__.update(contents)
+    return module
+
+
+# What `charlstm.kernels.vector` and `tile` offer to the kernels, on arrays of LANES numbers
+
+
+def flat(array: Array) -> Array:
+    """Return a C-contiguous array as a one-dimensional view."""
+    return array.reshape(-1)
+
+
+def load(array: Array, offset: int) -> Array:
+    """Return LANES elements from a flat offset on."""
+    return array.reshape(-1)[offset : offset + LANES].copy()
+
+
+def store(array: Array, offset: int, value: Array) -> None:
+    """Write LANES elements from a flat offset on."""
+    array.reshape(-1)[offset : offset + LANES] = value
+
+
+def splat(array: Array, value: float) -> Array:
+    """Return LANES times one number."""
+    return np.full(LANES, value, array.dtype)
+
+
+def sigmoid(x: Array) -> Array:
+    """Return 1 / (1 + exp(-x))."""
+    return 1 / (1 + np.exp(-x))
+
+
+def dropout_mask(
+    array: Array, counter: int, first_key: int, second_key: int, threshold: int, scale: float
+) -> Array:
+    """Return LANES factors, `scale` or 0, from MurmurHash3's finaliser, once per key."""
+
+    def mix(x: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+            x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
+        return x ^ (x >> np.uint32(16))
+
+    counters = (counter + np.arange(LANES)).astype(np.uint32)
+    mixed = mix(mix(counters ^ np.uint32(first_key)) ^ np.uint32(second_key))
+    return np.where(mixed < threshold, 0.0, scale)
+
+
+def tile_shape(c: Array) -> tuple[int, int]:
+    """Return the largest tile (rows, vectors) of the widest machines in float64."""
+    return 6, 2
+
+
+def multiply_tile(
+    rows: int, vectors: int, c: Array, c_offset: int, c_row: int,
+    a: Array, a_offset: int, a_row: int, a_step: int, a_block: int,
+    b: Array, b_offset: int, depth: int, blocks: int,
+) -> None:  # fmt: skip
+    """Add A @ B to one tile of C; see `charlstm.kernels.tile.multiply_tile`."""
+    row, column = np.arange(rows)[:, None], np.arange(vectors * LANES)
+    k = (a_block * np.arange(blocks)[:, None] + a_step * np.arange(depth)).reshape(-1)
+    left = a.reshape(-1)[a_offset + a_row * row + k]
+    right = b.reshape(-1)[b_offset + PANEL * np.arange(k.size)[:, None] + column]
+    c.reshape(-1)[c_offset + c_row * row + column] += left @ right

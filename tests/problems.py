@@ -1,0 +1,104 @@
+"""Small problems for the model, and the comparison of its answers with the oracle's."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import reference
+from reference import Array, Parameters, State
+
+from charlstm.model import CharLSTM
+from charlstm.vocabulary import Vocabulary
+
+
+class Sizes(NamedTuple):
+    """T, B, H, V and L of a problem."""
+
+    steps: int
+    streams: int
+    hidden: int
+    symbols: int
+    layers: int
+
+
+class Problem(NamedTuple):
+    """The arguments of `reference.loss_and_gradients`; real numbers are of one dtype."""
+
+    parameters: Parameters
+    inputs: Array
+    targets: Array
+    state: State
+
+
+def random_problem(sizes: Sizes, dtype: str = "float64", seed: int = 0) -> Problem:
+    """Draw a problem; float64 arrays that hold numbers which `dtype` can hold."""
+    rng = np.random.default_rng(seed)
+    steps, streams, hidden, symbols, layers = sizes
+    parameters = reference.random_parameters(rng, symbols, hidden, layers)
+    ids = rng.integers(symbols, size=(steps + 1, streams))
+    h0, c0 = (_rounded(rng.uniform(-1, 1, (layers, streams, hidden)), dtype) for _ in range(2))
+    rounded = {name: _rounded(parameter, dtype) for name, parameter in parameters.items()}
+    return Problem(rounded, ids[:-1], ids[1:], (h0, c0))
+
+
+def _rounded(array: Array, dtype: str) -> Array:
+    return array.astype(dtype).astype(np.float64)
+
+
+def vocabulary_of(size: int) -> Vocabulary:
+    """Return some vocabulary of `size` characters."""
+    return Vocabulary([chr(0x100 + i) for i in range(size)])
+
+
+def make_model(
+    parameters: Mapping[str, Array],
+    dtype: str = "float64",
+    *,
+    dropout: float = 0.0,
+    seed: int = 0,
+    threads: int = 1,
+) -> CharLSTM:
+    """Return a model that holds the given parameters; their shapes tell its sizes."""
+    symbols, hidden = parameters["head.weight"].shape
+    layers = sum("weight_hh" in name for name in parameters)
+    model = CharLSTM(
+        vocabulary_of(symbols), hidden, layers, dropout=dropout, dtype=dtype, seed=seed,
+        threads=threads,
+    )  # fmt: skip
+    assert model.parameters.keys() == parameters.keys()
+    for name, view in model.parameters.items():
+        assert view.shape == parameters[name].shape
+        view[...] = parameters[name]
+    return model
+
+
+def named_state(state: State) -> dict[str, Array]:
+    """Return a final state (h, c) under PyTorch's names."""
+    return {"h_n": state[0], "c_n": state[1]}
+
+
+def solve(model: CharLSTM, problem: Problem, mask_step: int | None = None) -> dict[str, Any]:
+    """Return all that the model says of a problem: loss, gradients and final state."""
+    _, inputs, targets, state = problem
+    loss, gradients, after = model.loss_and_gradients(inputs, targets, state, mask_step=mask_step)
+    return {"loss": loss, **gradients, **named_state(after)}
+
+
+def expected(problem: Problem, masks: list[Array] | None = None) -> dict[str, Any]:
+    """Return the oracle's `solve`."""
+    loss, gradients, after = reference.loss_and_gradients(*problem, masks)
+    return {"loss": loss, **gradients, **named_state(after)}
+
+
+def assert_close(actual: Mapping[str, Any], wanted: Mapping[str, Any], tolerance: float) -> None:
+    """Demand the same names, and of every tensor a normwise error within the tolerance."""
+    assert actual.keys() == wanted.keys()
+    errors = {name: reference.normwise(actual[name], wanted[name]) for name in wanted}
+    # A NaN is not within any tolerance.
+    assert {name: error for name, error in errors.items() if not error <= tolerance} == {}
+
+
+def assert_same_bits(actual: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Demand the same names and numbers, zeros of either sign being the same."""
+    assert actual.keys() == wanted.keys()
+    assert [name for name in wanted if not np.array_equal(actual[name], wanted[name])] == []

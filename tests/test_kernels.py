@@ -1,0 +1,326 @@
+"""Kernels one by one: the functions of vectors, packing, products, and softmax."""
+
+import decimal
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from reference import (
+    Array,
+    normwise,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward,
+)
+
+from charlstm.kernels import product, softmax, vector
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import LANES
+
+DTYPES = ["float32", "float64"]
+EXACT = decimal.Context(prec=60)
+LIMITS = {"float32": 87.0, "float64": 700.0}  # beyond them exp stops
+
+
+def lane_by_lane(function: Any) -> Callable[[Array], Array]:
+    """Return an inline kernel of one vector as a function of an array, whole lanes long."""
+
+    @numba.njit
+    def apply(out, x):
+        for i in range(0, x.size, LANES):
+            vector.store(out, i, function(vector.load(x, i)))
+
+    def call(x: Array) -> Array:
+        out = np.empty_like(x)
+        apply(out, x)
+        return out
+
+    return call
+
+
+exp = lane_by_lane(vector.exp)
+sigmoid = lane_by_lane(vector.sigmoid)
+tanh = lane_by_lane(vector.tanh)
+
+
+@numba.njit
+def pack(packed, matrix, rows, size, gated, panel):
+    """Compile `pack_panel`."""
+    product.pack_panel(packed, 0, matrix, 0, rows, size, gated, panel)
+
+
+@numba.njit
+def pack_transposed(packed, matrix, rows, size, gated, panel):
+    """Compile `pack_panel_transposed`."""
+    product.pack_panel_transposed(packed, 0, matrix, 0, rows, size, gated, panel)
+
+
+@numba.njit
+def unpack(matrix, packed, rows, size, gated, panel):
+    """Compile `unpack_panel`."""
+    product.unpack_panel(matrix, 0, packed, 0, rows, size, gated, panel)
+
+
+@numba.njit
+def multiply(c, a, a_row, a_step, b, depth, rows, width):
+    """Compile `multiply_panel`, for one block of depth."""
+    product.multiply_panel(c, 0, PANEL, a, 0, a_row, a_step, 0, b, 0, depth, 1, rows, width)
+
+
+@numba.njit
+def cross_entropy(losses, logits, symbols, targets, scale, train):
+    """Compile `cross_entropy_row`, for every row of `logits`."""
+    for row in range(targets.size):
+        losses[row] = softmax.cross_entropy_row(
+            logits, row, targets.size, symbols, targets[row], scale, train
+        )
+
+
+# The exponential and what is made of it
+
+
+def samples(dtype: str) -> Array:
+    """Return arguments within the limits: all over, near 0, and where ranges are joined."""
+    rng = np.random.default_rng(0)
+    limit = LIMITS[dtype]
+    smallest = float(np.finfo(dtype).smallest_subnormal)
+    positive = np.concatenate(
+        [
+            rng.uniform(0, limit, 1500),
+            rng.uniform(0, 2, 1000),
+            np.geomspace(smallest, limit, 500),
+            [0.0, limit],
+        ]
+    )
+    turns = (np.arange(0, limit, 5) + 0.5) * np.log(2)  # where the power of two changes
+    positive = np.concatenate([positive, *(turns * (1 + s * 1e-7) for s in (-1, 0, 1))])
+    positive = positive[positive <= limit]
+    x = np.concatenate([positive, -positive]).astype(dtype)
+    return np.pad(x, (0, -x.size % LANES))
+
+
+def largest_error(y: Array, x: Array, exact: Callable[[Decimal], Decimal]) -> float:
+    """Return the largest distance of y from exact(x), in units in the last place."""
+    with decimal.localcontext(EXACT):
+        truth = [exact(Decimal(float(value))) for value in x]
+        unit = np.spacing(np.abs(np.array(truth, dtype=np.float64)).astype(y.dtype))
+        distance = [
+            abs(Decimal(float(a)) - b) / Decimal(float(u))
+            for a, b, u in zip(y, truth, unit, strict=True)
+        ]
+    return float(max(distance))
+
+
+def exact_tanh(x: Decimal) -> Decimal:
+    """Return tanh(x); 60 digits are enough for any x but the subnormal, where it is x."""
+    if abs(x) < Decimal("1e-15"):
+        return x
+    return ((2 * x).exp() - 1) / ((2 * x).exp() + 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_is_within_2_ulp(dtype: str) -> None:
+    """From the smallest normal number up."""
+    x = samples(dtype)
+    assert largest_error(exp(x), x, Decimal.exp) <= 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sigmoid_is_within_4_ulp(dtype: str) -> None:
+    """Both tails."""
+    x = samples(dtype)
+    assert largest_error(sigmoid(x), x, lambda z: 1 / (1 + (-z).exp())) <= 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tanh_is_within_4_ulp(dtype: str) -> None:
+    """Near zero too, where it is its argument."""
+    x = samples(dtype)
+    assert largest_error(tanh(x), x, exact_tanh) <= 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_beyond_the_limits(dtype: str) -> None:
+    """Exp vanishes below and stops above; sigmoid and tanh saturate; nothing overflows."""
+    largest = float(np.finfo(dtype).max)
+    x = np.tile(np.array([-np.inf, -largest, largest, np.inf], dtype), LANES // 4)
+    limit = np.full(LANES, LIMITS[dtype], dtype)
+    np.testing.assert_array_equal(exp(x)[:2], 0)
+    np.testing.assert_array_equal(exp(x)[2:4], exp(limit)[:2])
+    np.testing.assert_array_equal(sigmoid(x)[2:4], 1)
+    assert (sigmoid(x)[:2] <= 1 / exp(limit)[0]).all()
+    assert (sigmoid(x)[:2] >= 0).all()
+    np.testing.assert_array_equal(tanh(x)[:4], [-1, -1, 1, 1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", [exp, sigmoid, tanh], ids=["exp", "sigmoid", "tanh"])
+def test_nan_stays_in_its_lane(function: Callable[[Array], Array], dtype: str) -> None:
+    """A number that is none is never hidden, and hides no other."""
+    x = np.linspace(-3, 3, LANES, dtype=dtype)
+    wanted = function(x)
+    x[5] = wanted[5] = np.nan
+    np.testing.assert_array_equal(function(x), wanted)
+
+
+# Packing
+
+
+def panels_of(size: int, gated: bool) -> int:
+    """Return how many panels a matrix has."""
+    return -(-size // (LANES if gated else PANEL))
+
+
+def packed_columns(matrix: Array, size: int, gated: bool) -> list[Array]:
+    """Return, slowly and obviously, each panel (rows, PANEL), zeros where there is nothing."""
+    rows = len(matrix)
+    if not gated:
+        wide = np.pad(matrix, ((0, 0), (0, -size % PANEL)))
+        return np.split(wide, panels_of(size, gated), axis=1)
+    gates = matrix.reshape(rows, PANEL // LANES, size)
+    wide = np.pad(gates, ((0, 0), (0, 0), (0, -size % LANES)))
+    return [p.reshape(rows, PANEL) for p in np.split(wide, panels_of(size, gated), axis=2)]
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 70), st.integers(1, 140), st.booleans(), st.sampled_from(DTYPES))
+@example(1, 1, True, "float32")
+@example(64, 64, False, "float32")
+def test_packing(rows: int, size: int, gated: bool, dtype: str) -> None:
+    """Panels hold what they should, transposed ones too, and unpacking undoes packing."""
+    columns = size * (PANEL // LANES if gated else 1)
+    matrix = np.arange(1, rows * columns + 1, dtype=dtype).reshape(rows, columns)
+    back = np.zeros_like(matrix)
+    wanted = packed_columns(matrix, size, gated)
+    for panel, right in enumerate(wanted):
+        packed = np.zeros((rows, PANEL), dtype)
+        pack(packed.reshape(-1), matrix.reshape(-1), rows, size, gated, panel)
+        np.testing.assert_array_equal(packed, right)
+        unpack(back.reshape(-1), packed.reshape(-1), rows, size, gated, panel)
+    np.testing.assert_array_equal(back, matrix)
+    across = np.concatenate(wanted, axis=1)  # columns in panel order
+    for panel in range(-(-rows // PANEL)):
+        packed = np.zeros((across.shape[1], PANEL), dtype)
+        pack_transposed(packed.reshape(-1), matrix.reshape(-1), rows, size, gated, panel)
+        some = across[panel * PANEL : (panel + 1) * PANEL].T
+        np.testing.assert_array_equal(packed, np.pad(some, ((0, 0), (0, PANEL - some.shape[1]))))
+
+
+# Products
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 40), st.integers(1, 300), st.integers(1, PANEL // LANES), st.booleans(),
+    st.sampled_from(DTYPES),
+)  # fmt: skip
+@example(1, 1, 1, False, "float32")
+@example(7, 1, 4, True, "float64")
+def test_products_of_whole_numbers_are_exact(
+    rows: int, depth: int, groups: int, transposed: bool, dtype: str
+) -> None:
+    """C += A @ B for any number of rows, either stride of A, and part of a panel."""
+    rng = np.random.default_rng(rows)
+    width = groups * LANES
+    a = rng.integers(-9, 10, (rows, depth))
+    b = rng.integers(-9, 10, (depth, PANEL))
+    c = rng.integers(-9, 10, (rows + 1, PANEL))
+    wanted = c.copy()
+    wanted[:rows, :width] += a @ b[:, :width]
+    stored = np.ascontiguousarray(a.T if transposed else a, dtype)
+    a_row, a_step = (1, rows) if transposed else (depth, 1)
+    result = c.astype(dtype)
+    multiply(
+        result.reshape(-1), stored.reshape(-1), a_row, a_step,
+        b.astype(dtype).reshape(-1), depth, rows, width,
+    )  # fmt: skip
+    np.testing.assert_array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_of_a_product_do_not_depend_on_its_tile(dtype: str) -> None:
+    """A row's sums are the same among any number of other rows, and at any width."""
+    rng = np.random.default_rng(0)
+    depth = 67
+    a = rng.normal(size=(13, depth)).astype(dtype)
+    b = rng.normal(size=(depth, PANEL)).astype(dtype)
+
+    def times_b(part: Array, width: int = PANEL) -> Array:
+        c = np.zeros((len(part), PANEL), dtype)
+        multiply(c.reshape(-1), part.reshape(-1), depth, 1, b.reshape(-1), depth, len(part), width)
+        return c[:, :width]
+
+    whole = times_b(a)
+    assert normwise(whole, a.astype(np.float64) @ b) <= depth * np.finfo(dtype).eps
+    for rows in range(1, len(a)):
+        np.testing.assert_array_equal(times_b(a[:rows]), whole[:rows])
+    np.testing.assert_array_equal(times_b(a, LANES), whole[:, :LANES])
+
+
+# Softmax
+
+
+def in_panels(logits: Array) -> Array:
+    """Return (rows, V) as panels (Q, rows, PANEL), padded with what is never a logit."""
+    symbols = logits.shape[1]
+    wide = np.pad(logits, ((0, 0), (0, -symbols % PANEL)), constant_values=softmax.PAD)
+    return np.stack(np.split(wide, wide.shape[1] // PANEL, axis=1))
+
+
+def run_softmax(logits: Array, targets: Array, train: bool = True) -> tuple[Array, Array]:
+    """Return the losses (rows,), and the gradients (rows, V) of their mean."""
+    rows, symbols = logits.shape
+    panels = in_panels(logits)
+    losses = np.empty(rows, logits.dtype)
+    cross_entropy(losses, panels, symbols, targets, 1 / rows, train)
+    wide = np.concatenate(list(panels), axis=1)
+    if train:
+        padding = wide[np.isfinite(losses), symbols : symbols + -symbols % LANES]
+        assert not padding.any()
+    return losses, wide[:, :symbols]
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 5), st.integers(1, 200), st.sampled_from([0.1, 3.0, 30.0]))
+@example(1, 1, 1.0)
+@example(2, 128, 30.0)
+def test_softmax(rows: int, symbols: int, spread: float) -> None:
+    """Loss and gradient are the oracle's, in both precisions."""
+    rng = np.random.default_rng(symbols)
+    logits = rng.normal(0, spread, (rows, symbols)).astype("float32").astype("float64")
+    targets = rng.integers(symbols, size=rows)
+    wanted_loss = softmax_cross_entropy_forward(logits, targets)
+    wanted = softmax_cross_entropy_backward(logits, targets)
+    for dtype in DTYPES:
+        losses, dlogits = run_softmax(logits.astype(dtype), targets)
+        scale = max(1.0, np.abs(logits).max()) * np.finfo(dtype).eps
+        assert abs(losses.mean(dtype="float64") - wanted_loss) <= 4 * scale
+        assert np.abs(dlogits - wanted).max() <= 16 * scale / rows
+        without, _ = run_softmax(logits.astype(dtype), targets, train=False)
+        np.testing.assert_array_equal(without, losses)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_of_far_logits(dtype: str) -> None:
+    """Differences beyond the range of exp are losses like any other."""
+    logits = np.array([[1e4, -1e4, 0], [-3e4, -3e4, -3e4], [0, 0, 1e4]], dtype)
+    eps = float(np.finfo(dtype).eps)
+    losses, dlogits = run_softmax(logits, np.array([1, 2, 2]))
+    np.testing.assert_allclose(losses, [2e4, np.log(3), 0], rtol=4 * eps)
+    wanted = np.array([[1, -1, 0], [1 / 3, 1 / 3, -2 / 3], [0, 0, 0]]) / 3
+    np.testing.assert_allclose(dlogits, wanted, rtol=0, atol=eps)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_shows_what_is_not_a_number(dtype: str, bad: float) -> None:
+    """In whatever lane it is, the loss of its row is NaN, and no other's."""
+    for symbol in (0, 15, 16, 69):
+        logits = np.zeros((2, 70), dtype)
+        logits[0, symbol] = bad
+        losses, _ = run_softmax(logits, np.array([1, 1]))
+        assert np.isnan(losses).tolist() == [True, False]
