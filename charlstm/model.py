@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
-from charlstm.kernels.dropout import Dropout, apply_dropout
+from charlstm.kernels.dropout import Dropout, write_masks
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import (
     FORWARD,
@@ -24,8 +24,8 @@ from charlstm.kernels.window import (
 )
 from charlstm.machine import available_processors
 from charlstm.parameters import ParameterLayout, aligned_zeros, initialise
-from charlstm.workspace import State, load_state, make_packed, make_workspace
 from charlstm.vocabulary import Vocabulary
+from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
 
 Array = npt.NDArray[Any]
 
@@ -188,7 +188,7 @@ class CharLSTM:
         masks = np.empty((layers, *ones.shape), self.config.dtype)
         dropout = self._dropout(mask_step)
         for layer in range(layers):
-            apply_dropout(masks[layer], ones, layer, dropout, 0, streams)
+            write_masks(masks[layer], ones, layer, dropout)
         return masks[:, 1:, :, :hidden].copy()
 
     def _run(
@@ -205,10 +205,13 @@ class CharLSTM:
             raise UsageError(f"targets must be shaped {ids.shape} as inputs, got {wanted.shape}")
         work = self._workspace(*ids.shape)
         load_state(work, state, self.config)
+        dropout = self._dropout(mask_step)
+        if dropout.threshold == 0:
+            work = without_dropout(work)
         shards = min(self.threads, work.scratch.shape[0])
         arguments = (
             shards, mode, self.buffer, self.gradient, self.layout.table,
-            self._packed, work, ids, wanted, self._dropout(mask_step),
+            self._packed, work, ids, wanted, dropout,
         )  # fmt: skip
         if shards == 1:
             run_window(*arguments)

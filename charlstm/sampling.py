@@ -13,7 +13,7 @@ from charlstm.errors import UsageError
 from charlstm.kernels.generate import generate as generate_ids
 from charlstm.kernels.generate import pack
 from charlstm.model import CharLSTM
-from charlstm.workspace import load_state, make_packed, make_workspace
+from charlstm.workspace import load_state, make_packed, make_workspace, without_dropout
 
 CHUNK = 64  # characters of a stream between two looks at the caller
 
@@ -75,7 +75,8 @@ def _chunks(
     choice: tuple[float, int, float, int],
     count: int,
 ) -> Iterator[npt.NDArray[np.int32]]:
-    packed, work = make_packed(model.config), make_workspace(model.config, 1, count, 1)
+    packed = make_packed(model.config)
+    work = without_dropout(make_workspace(model.config, 1, count, 1))
     weights = np.empty(len(model.vocabulary), np.float64)
     order = np.empty(len(model.vocabulary), np.int64)
     pack(model.buffer, model.layout.table, packed)
@@ -85,9 +86,7 @@ def _chunks(
     inputs = np.full((1, count), start[-1], np.int32)
     for position in range(0, length, CHUNK):
         ids = np.empty((min(CHUNK, length - position), count), np.int32)
-        generate_ids(
-            ids, inputs, packed, work, weights, order, *choice, position
-        )
+        generate_ids(ids, inputs, packed, work, weights, order, *choice, position)
         yield ids
 
 

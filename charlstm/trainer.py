@@ -121,9 +121,7 @@ class Trainer:
             config, batch_size=batch_size, seq_length=seq_length, eval_every=eval_every,
             save_every=config.save_every or eval_every,
         )  # fmt: skip
-        self.optimizer = make_optimizer(
-            config.optimizer, model.layout.size, model.config.dtype
-        )
+        self.optimizer = make_optimizer(config.optimizer, model.layout.size, model.config.dtype)
         self.state = model.zero_state(batch_size)
         self.step = 0
         self.best_loss: float | None = None

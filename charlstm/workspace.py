@@ -62,8 +62,14 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
         losses=zeros(steps, streams),
         dh=zeros(layers, steps + 1, streams, width),
         dc=zeros(layers, streams, width),
+        sums=zeros(streams, PANEL),
         scratch=zeros(shards, max(hidden, symbols), PANEL),
     )
+
+
+def without_dropout(work: Workspace) -> Workspace:
+    """Return the same memory for a window without dropout: h itself feeds what is above."""
+    return work._replace(x=work.h)
 
 
 def load_state(work: Workspace, state: State | None, config: ModelConfig) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from bench_rows import (
     CLIP,
     LEARNING_RATE,
@@ -11,7 +13,7 @@ from bench_rows import (
     initial_parameters,
     make_windows,
 )
-from bench_worker import System
+from bench_worker import System, block_steps
 
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer
@@ -44,9 +46,7 @@ class Training(System):
         model, losses = self.model, []
         for _ in range(steps):
             inputs, targets = self.windows[self.step % len(self.windows)]
-            loss, self.state = model.train_window(
-                inputs, targets, self.state, mask_step=self.step
-            )
+            loss, self.state = model.train_window(inputs, targets, self.state, mask_step=self.step)
             self.optimizer.step(model.buffer, model.gradient, LEARNING_RATE, CLIP, 0.0)
             self.step += 1
             losses.append(loss)
@@ -66,3 +66,14 @@ class Sampling(System):
         for _ in range(steps):
             self.seed += 1
             sample(self.model, SAMPLE_LENGTH, seed=self.seed)
+
+
+class Growth:
+    """Measures the training of one row after another, in one process."""
+
+    def measure(self, row: Row, threads: int, repeats: int, seconds: float) -> float:
+        """Return the median characters a second, over blocks of so many seconds."""
+        training = Training(row, threads)
+        steps = block_steps(training.go, seconds)
+        taken = statistics.median(training.go(steps) for _ in range(repeats))
+        return steps * row.characters / taken

@@ -96,9 +96,8 @@ class Training(System):
         )
         parameters = {name: jnp.asarray(v) for name, v in initial_parameters(row).items()}
         shape = (row.layers, row.streams, row.hidden)
-        self.moving = (
-            parameters, jax.tree.map(jnp.zeros_like, parameters), (jnp.zeros(shape), jnp.zeros(shape)),
-        )  # fmt: skip
+        squares = jax.tree.map(jnp.zeros_like, parameters)
+        self.moving = parameters, squares, (jnp.zeros(shape), jnp.zeros(shape))
         self.windows = [(jnp.asarray(ids), jnp.asarray(y)) for ids, y in make_windows(row)]
         self.step = 0
 

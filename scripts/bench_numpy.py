@@ -27,7 +27,7 @@ class Training(System):
         specification.loader.exec_module(self.reference)
         parameters = initial_parameters(row).items()
         self.parameters = {name: values.astype(np.float64) for name, values in parameters}
-        self.memory = self.reference.zeros_like(self.parameters)
+        self.squares = self.reference.zeros_like(self.parameters)
         self.windows = make_windows(row)
         zeros = np.zeros((row.layers, row.streams, row.hidden))
         self.state = zeros, zeros
@@ -42,8 +42,8 @@ class Training(System):
                 self.parameters, inputs, targets, self.state
             )
             clipped = {name: np.clip(gradients[name], -CLIP, CLIP) for name in self.parameters}
-            self.parameters, self.memory = self.reference.adagrad_step(
-                self.parameters, clipped, self.memory, LEARNING_RATE, EPSILON
+            self.parameters, self.squares = self.reference.adagrad_step(
+                self.parameters, clipped, self.squares, LEARNING_RATE, EPSILON
             )
             self.step += 1
             losses.append(loss)

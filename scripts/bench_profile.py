@@ -93,7 +93,7 @@ def timed_step(stamps, parameters, gradient, offsets, packed, work, inputs, targ
 @entry
 def timed_parts(stamps, parameters, gradient, offsets, packed, work, inputs, targets):
     """Run alone what is a part of a phase; see `parts_of` for the stamps."""
-    layers, panels, streams, _ = work.h.shape[0], work.gates.shape[1], *work.sums.shape
+    layers, panels, _, streams, _ = work.gates.shape
     n = stamp(stamps, 0)
     for layer in range(layers):
         for t in range(inputs.shape[0]):
@@ -181,6 +181,7 @@ class Profile:
     def _run(self) -> tuple[float, float, list[float], list[float], float]:
         """Do a step, a step in phases and the parts; return their seconds, and the peak."""
         model = self.model
+        self.training.run(1)  # the caches hold a step's data again
         whole = self.training.go(1)
         load_state(self.work, self.training.state, model.config)
         phases = self._stamps(timed_step, self.work, len(phases_of(self.row)))
@@ -213,4 +214,4 @@ class Profile:
             stamps, model.buffer, model.gradient, model.layout.table, model._packed, work,
             inputs, targets,
         )  # fmt: skip
-        return [float(x) for x in np.diff(stamps @ [1.0, 1e-9])]
+        return [float(x) for x in np.diff(stamps, axis=0) @ [1.0, 1e-9]]

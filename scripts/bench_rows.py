@@ -46,7 +46,8 @@ class Row:
         sampling = sizes != text
         if len(numbers) != (2 if sampling else 4) or min(numbers) < 1:
             raise ValueError(text)
-        return cls(*numbers, sampling=sampling)
+        hidden, layers, streams, steps = numbers if not sampling else [*numbers, 1, 1]
+        return cls(hidden, layers, streams, steps, sampling)
 
     @property
     def name(self) -> str:

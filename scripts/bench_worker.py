@@ -10,10 +10,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any
-
 
 
 class WorkerError(RuntimeError):
@@ -46,8 +45,9 @@ class System:
         self.run(steps)
         return time.perf_counter() - start
 
-    def first_losses(self) -> list[float]:
-        """Return the losses of the first call's steps."""
+    def first_losses(self, steps: int) -> list[float]:
+        """Do the first steps and return their losses; none where nothing is trained."""
+        self.run(steps)
         return self.losses
 
     def memory(self) -> int:
@@ -99,14 +99,18 @@ class Worker:
     ----------
     module, name
         Where its class is.
-    environment
-        Variables that the process starts with, beside this one's.
     arguments
         Of the class.
+    environment
+        Variables that the process starts with, beside this one's.
     """
 
     def __init__(
-        self, module: str, name: str, environment: Mapping[str, str] | None = None, **arguments: Any
+        self,
+        module: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -144,20 +148,23 @@ class Worker:
             raise WorkerError(error)
         return result
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the process."""
         self.pipe.close()
         self.process.join()
 
 
-def _serve(pipe: Connection, module: str, name: str, arguments: dict[str, Any]) -> None:
+def running(
+    module: str,
+    name: str,
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
+) -> AbstractContextManager[Worker]:
+    """Return a worker that ends with a ``with`` block."""
+    return closing(Worker(module, name, arguments, environment))
+
+
+def _serve(pipe: Connection, module: str, name: str, arguments: Mapping[str, Any]) -> None:
     """Make the object, then answer calls until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt ends the parent, and so the pipe
     try:
@@ -170,5 +177,3 @@ def _serve(pipe: Connection, module: str, name: str, arguments: dict[str, Any]) 
         pass
     except Exception:
         pipe.send((None, traceback.format_exc()))
-
-

@@ -58,10 +58,7 @@ class Emulation:
             self._sources[edit.file] = _edited(self._source(edit.file), edit)
         self._modules = {
             "numba": _module("numba", prange=range),
-            "charlstm.kernels.compiler": _module(
-                "compiler", entry=_unchanged, parallel_entry=_unchanged,
-                kernel=_unchanged, inline_kernel=_unchanged,
-            ),
+            "charlstm.kernels.compiler": _module("compiler", __getattr__=lambda name: _unchanged),
             "charlstm.kernels.tile": _module(
                 "tile", PANEL=PANEL, tile_shape=tile_shape, multiply_tile=multiply_tile
             ),

@@ -32,7 +32,9 @@ STATE = ("h0", "c0")
 HEAD = ("head.weight", "head.bias")
 LSTM = (*LAYER_0, *LAYER_1, *STATE)
 ALL = (*LSTM, *HEAD)
-GROUPS = {"all": ALL, "layers, h0, c0": LSTM, "layer 0": LAYER_0, "layer 1": LAYER_1}
+GROUPS = {
+    "all": ALL, "layers, h0, c0": LSTM, "layer 0": LAYER_0, "layer 1": LAYER_1, "head": HEAD
+}  # fmt: skip
 BIASES = ("lstm.bias_l0", "lstm.bias_l1")
 
 Place = tuple[str, str]  # file and function

@@ -28,7 +28,9 @@ State = tuple[Array, Array]
 
 HIDDEN_SIZE = 5
 POINTS = 30
-SEED = 2  # of six tried, the improvement is 13 to 32 times: it starts anywhere
+# All seeds end near 0.02. What they start from decides the ratio: 13 to 34 for seeds 0 to 11,
+# seven of which improve twentyfold.
+SEED = 0
 WINDOWS = 5000
 LEARNING_RATE = 0.01
 WANTED, SEEN = 1e-7, 1e-2  # the errors that the author asked for and saw

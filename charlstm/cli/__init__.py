@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # write what its encoding lacks as \\u....
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(arguments)
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except BrokenPipeError:  # the reader, `head` say, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
@@ -43,26 +43,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "not enough memory: lower --hidden-size, --layers, --batch-size or --seq-length"
         )
     except OSError as error:
-        return _fail(str(error))
+        return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    """Run a command; errors of usage that click finds end here, others pass."""
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command; what click itself raises ends here."""
     import click  # here: an interrupt while modules load is one line, too
 
     from charlstm.cli.commands import commands
 
     try:
-        code = commands.main(arguments, "charlstm", standalone_mode=False)
-        sys.stdout.flush()
-    except click.Abort:
-        return _fail("interrupted", INTERRUPTED)
+        with commands.make_context("charlstm", list(arguments)) as context:
+            code = int(commands.invoke(context) or DONE)
+    except click.exceptions.Exit as done:  # --help
+        code = done.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "charlstm"
-        return _fail(f"{error.format_message()} ({command} --help lists what there is)", 2)
-    return code or DONE
+        return _fail(
+            f"{error.format_message()} ({command} --help lists what there is)", WRONG_USAGE
+        )
+    sys.stdout.flush()
+    return code
 
 
 def _fail(message: str, code: int = FAILED) -> int:

@@ -115,6 +115,7 @@ def sample(run: str | None, **options: Any) -> int:
 
 @commands.command()
 @click.argument("run", required=False)
+@click.argument("text", nargs=-1)
 @click.option("--hidden-size", type=int, help="[default: 17]")
 @click.option("--layers", type=int, help="[default: 2]")
 @click.option("--dropout", type=float, help="Its masks stay fixed.  [default: 0]")
@@ -122,16 +123,18 @@ def sample(run: str | None, **options: Any) -> int:
 @click.option("--seq-length", type=int, help="[default: 7]")
 @_option("--tolerance", default=1e-8, help="Largest error that passes.")
 @_json
-def gradcheck(run: str | None, tolerance: float, as_json: bool, **sizes: Any) -> int:
+def gradcheck(
+    run: str | None, text: tuple[str, ...], tolerance: float, as_json: bool, **sizes: Any
+) -> int:
     """Prove the gradients, tensor by tensor.
 
     In float64, against finite differences; on a made-up problem, or on the weights of RUN and
-    a piece of its own corpus.
+    a piece of its own corpus; TEXT, if any, is where that lies now.
     """
     from charlstm.cli.inspection import gradcheck
 
     given = {name: size for name, size in sizes.items() if size is not None}
-    return gradcheck(run, tolerance, as_json, given)
+    return gradcheck(run, text, tolerance, as_json, given)
 
 
 @commands.command("eval")

@@ -128,13 +128,21 @@ def _part(corpus: Corpus, metadata: Mapping[str, Any], part: str) -> Text:
     return text
 
 
-def gradcheck(run: str | None, tolerance: float, as_json: bool, given: dict[str, Any]) -> int:
+def gradcheck(
+    run: str | None,
+    paths: tuple[str, ...],
+    tolerance: float,
+    as_json: bool,
+    given: dict[str, Any],
+) -> int:
     """Print what the check of every tensor found; return 1 where a gradient is wrong.
 
     Parameters
     ----------
     run
         None checks a made-up problem.
+    paths
+        Where the run's corpus lies, if not where it was.
     tolerance
         The largest normwise error that passes.
     as_json
@@ -154,7 +162,7 @@ def gradcheck(run: str | None, tolerance: float, as_json: bool, given: dict[str,
         model = restore_model(tensors, metadata, threads=1)
         sizes = {"batch_size": 5, "seq_length": 7} | given
         length = 2 * sizes["batch_size"] * sizes["seq_length"] + 1
-        problem = run_problem(model, read_own_corpus(metadata).text.ids(0, length), **sizes)
+        problem = run_problem(model, read_own_corpus(metadata, paths).text.ids(0, length), **sizes)
     with compile_notice():
         checks = check_model(*problem, tolerance=tolerance)
     passed = sum(check.passed for check in checks)

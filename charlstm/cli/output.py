@@ -45,7 +45,8 @@ def shown(text: str) -> str:
 
 def loss_in_words(nats: float) -> str:
     """Write a loss in nats and in bits."""
-    return f"{nats:.4f} nats ({nats / math.log(2):.4f} bits)"
+    form = ".4f" if abs(nats) < 1e4 else ".3g"
+    return f"{nats:{form}} nats ({nats / math.log(2):{form}} bits)"
 
 
 def duration(seconds: float) -> str:

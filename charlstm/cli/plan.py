@@ -21,7 +21,6 @@ from charlstm.workspace import make_packed, make_workspace
 
 DEFAULT_EPOCHS = 10.0
 EXCERPT = 160  # characters sampled at every evaluation
-MOST_BETWEEN_EVALUATIONS = 1000  # steps, unless --eval-every says otherwise
 SPARE = 0.97  # of --minutes: the rest is for saving
 _INTERPRETER = 170_000_000  # bytes that Python, Numba and LLVM take
 
@@ -115,7 +114,7 @@ def total_steps(
     pace
         Decides for a goal in minutes only.
     steps_per_epoch, eval_every
-        An `eval_every` of 0 stands for the trainer's choice.
+        Steps of an epoch, and from evaluation to evaluation.
     done, seconds
         What the run has behind it, in steps and seconds; part of the total.
     """
@@ -124,9 +123,8 @@ def total_steps(
     if goal.minutes is None:
         return math.ceil((goal.epochs or DEFAULT_EPOCHS) * steps_per_epoch)
     left = (60 * goal.minutes - seconds) * SPARE
-    every = eval_every or min(steps_per_epoch, MOST_BETWEEN_EVALUATIONS)
-    steps = left / (pace.step + pace.evaluation / every)
-    if steps < every:  # one evaluation, at the end
+    steps = left / (pace.step + pace.evaluation / eval_every)
+    if steps < eval_every:  # one evaluation, at the end
         steps = (left - pace.evaluation) / pace.step
     return done + max(1 if left > 0 else 0, int(steps))
 

@@ -21,6 +21,7 @@ from charlstm.sampling import sample
 from charlstm.trainer import Record, Trainer
 
 TEMPERATURE = 0.8  # of the samples shown while training
+MOST_LINES = 5  # of such a sample
 MEMORY = 0.95  # share of the smoothed loss that stays from step to step
 
 
@@ -142,7 +143,7 @@ def _evaluation(record: Record, trainer: Trainer) -> str:
         best = ", the best so far" if record.improved else ""
         lines.append(f"step {record.step}  validation {loss_in_words(record.val_loss)}{best}")
     text = sample(trainer.model, EXCERPT, temperature=TEMPERATURE, seed=record.step)
-    return "\n".join([*lines, *(f"  | {line}" for line in shown(text).split("\n"))])
+    return "\n".join([*lines, *(f"  | {line}" for line in shown(text).split("\n")[:MOST_LINES])])
 
 
 class _LossWatch:
@@ -159,7 +160,7 @@ class _LossWatch:
         self._loss = MEMORY * before + (1 - MEMORY) * record.train_loss
         if self._loss > self._limit and not self._is_said:
             progress.say(
-                f"charlstm: warning: at step {record.step} the loss, {self._loss:.2f} nats, is "
+                f"charlstm: warning: at step {record.step} the loss, {self._loss:.3g} nats, is "
                 "far worse than guessing: try a lower --learning-rate or a smaller --clip-norm"
             )
             self._is_said = True

@@ -148,7 +148,7 @@ def _refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None
         Naming them all.
     """
     changed = [
-        f"{_flag(name)} is {stored[name]}, not {given[name]}"
+        f"{_flag(name)} is {_shown(stored[name])}, not {_shown(given[name])}"
         for name in FIXED
         if name in given and given[name] != stored[name]
     ]
@@ -166,6 +166,10 @@ def _compare_versions(before: Mapping[str, str]) -> list[str]:
         return []
     listed = ", ".join(f"{name} {before[name]}, here {now.get(name)}" for name in differing)
     return [f"saved with {listed}: the run goes on, but its bits may differ"]
+
+
+def _shown(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 def _flag(name: str) -> str:

@@ -106,10 +106,10 @@ def _train(
     keeper = Keeper(folder, command, stand.seconds)
     if stand.is_new:
         folder.create(options["overwrite"])
+        keeper.keep(folder.last, trainer)  # from now on there is something to go on with
+        keeper.write()
     else:
         keeper.cut_back(stand.step)
-    keeper.keep(folder.last, trainer)  # so that from now on there is something to go on with
-    keeper.write()
     stand.tensors.clear()  # the trainer has its own
     number = run(trainer, keeper)
     _report(trainer, folder, number, _go_on(folder, paths, options))
@@ -127,7 +127,7 @@ def _total(stand: Stand, goal: Goal, pace: Pace, steps_per_epoch: int) -> int:
     is_same = goal.minutes is not None and goal.minutes == stand.command.get("minutes")
     if not stand.is_new and (goal.is_open or is_same):
         return int(stand.metadata["training"]["steps"])
-    eval_every = int(stand.changes.get("eval_every", stand.metadata["training"]["eval_every"]))
+    eval_every = stand.changes.get("eval_every") or stand.metadata["training"]["eval_every"]
     return total_steps(goal, pace, steps_per_epoch, eval_every, stand.step, stand.seconds)
 
 

@@ -26,9 +26,9 @@ Loss = Callable[[], float | Array]
 
 TOLERANCE = 1e-8
 STEP = 1e-3  # of one entry: truncation and rounding are about equal there in float64
-LENGTH = 10 * STEP  # of a step that moves a whole tensor, each entry by STEP at most
+LENGTH = 5 * STEP  # of a step that moves a whole tensor, each entry by STEP at most
 FULL_LIMIT = 5_000  # entries, in all tensors, up to which every one is checked by default
-SAMPLES = 16
+SAMPLES = 8
 MODES = ("auto", "full", "fast")
 
 

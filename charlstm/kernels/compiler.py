@@ -16,3 +16,7 @@ parallel_entry = functools.partial(entry, parallel=True)
 # Functions that only kernels call: compiled into the entries that use them.
 kernel = register_jitable(**_FLAGS)
 inline_kernel = register_jitable(forceinline=True, **_FLAGS)
+
+# The same, copied into the caller: for what multiplies. Compiled on its own, each function
+# between an entry and the product would compile the product's tiles again.
+stage = functools.partial(numba.njit, inline="always", **_FLAGS)

@@ -35,3 +35,9 @@ def apply_dropout(out, source, layer, dropout, first, last):
                 dropout.threshold, dropout.scale,
             )  # fmt: skip
             store(out, start + i, load(source, start + i) * mask)
+
+
+@entry
+def write_masks(masks, ones, layer, dropout):
+    """Set rows 1.. of `masks` (T + 1, B, W) to a layer's factors; `ones` is all 1."""
+    apply_dropout(masks, ones, layer, dropout, 0, masks.shape[1])

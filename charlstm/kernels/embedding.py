@@ -12,22 +12,18 @@ from charlstm.kernels.vector import LANES, load, store
 
 
 @kernel
-def embedding_forward(gates, table, inputs, first, last):
-    """Set gates[p, t, b] to table[p, inputs[t, b]]: W_ih x_t + bias, all T."""
-    panels, steps, streams, _ = gates.shape
+def embedding_forward(sums, table, inputs, panel, t, first, last):
+    """Set sums[b], (B, PANEL), to table[panel, inputs[t, b]]: W_ih x_t + bias."""
     symbols = table.shape[1]
-    for p in range(panels):
-        for t in range(steps):
-            for b in range(first, last):
-                source = (p * symbols + inputs[t, b]) * PANEL
-                target = ((p * steps + t) * streams + b) * PANEL
-                for group in range(0, PANEL, LANES):
-                    store(gates, target + group, load(table, source + group))
+    for b in range(first, last):
+        source = (panel * symbols + inputs[t, b]) * PANEL
+        for group in range(0, PANEL, LANES):
+            store(sums, b * PANEL + group, load(table, source + group))
 
 
 @kernel
 def embedding_backward(dtable, gates, inputs, symbols, panel):
-    """Set `dtable`, flat (V, PANEL), to one panel's gradient: dtable[x] sums dgates where x was read.
+    """Set `dtable`, flat (V, PANEL), to a panel's gradient: row x sums dgates where x was read.
 
     The order of the sum is that of (t, b), whatever thread owns the panel.
     """

@@ -27,11 +27,11 @@ def uniform(seed, stream, position):
 
 
 @kernel
-def choose(logits, b, weights, order, temperature, top_k, top_p, draw):
+def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
     """Return the next character of stream b by inverting the distribution at `draw`.
 
     `top_k` > 0 keeps the k likeliest symbols, `top_p` < 1 the fewest whose probability
-    reaches p; temperature 0 takes the likeliest. `weights` and `order` (V,) are scratch.
+    reaches p; temperature 0 takes the likeliest. `weights` and `heap` (V,) are scratch.
     """
     symbols = weights.size
     best = 0
@@ -47,7 +47,7 @@ def choose(logits, b, weights, order, temperature, top_k, top_p, draw):
         weights[v] = math.exp((weights[v] - highest) / temperature)
         total += weights[v]
     if top_k > 0 or top_p < 1:
-        total = _keep_likeliest(weights, order, top_k, top_p, total)
+        total = _keep_likeliest(weights, heap, top_k, top_p, total)
     rest = draw * total
     last = best
     for v in range(symbols):
@@ -60,18 +60,47 @@ def choose(logits, b, weights, order, temperature, top_k, top_p, draw):
 
 
 @kernel
-def _keep_likeliest(weights, order, top_k, top_p, total):
-    """Set the weights beyond `top_k` and `top_p` to zero; return the sum of the others."""
-    order[:] = np.argsort(-weights, kind="mergesort")
-    most = min(top_k, weights.size) if top_k > 0 else weights.size
-    kept = 0.0
-    for rank in range(weights.size):
-        v = order[rank]
-        if rank < most and (rank == 0 or kept < top_p * total):
-            kept += weights[v]
-        else:
-            weights[v] = 0.0
+def _keep_likeliest(weights, heap, top_k, top_p, total):
+    """Set the weights beyond `top_k` and `top_p` to zero; return the sum of the others.
+
+    `heap` becomes a heap of the symbols, likeliest first, and pops only as many as are
+    kept; ties go to the smaller id.
+    """
+    size = weights.size
+    for v in range(size):
+        heap[v] = v
+    for root in range(size // 2 - 1, -1, -1):
+        _sift_down(heap, weights, root, size)
+    most = min(top_k, size) if top_k > 0 else size
+    kept, count = 0.0, 0
+    while count < most and (count == 0 or kept < top_p * total):
+        likeliest = heap[0]
+        kept += weights[likeliest]
+        count += 1
+        heap[0] = heap[size - count]
+        heap[size - count] = likeliest
+        _sift_down(heap, weights, 0, size - count)
+    for rank in range(size - count):
+        weights[heap[rank]] = 0.0
     return kept
+
+
+@kernel
+def _sift_down(heap, weights, root, size):
+    """Let the symbol at `root` sink until none below it is likelier."""
+    while 2 * root + 1 < size:
+        child = 2 * root + 1
+        if child + 1 < size and _likelier(weights, heap[child + 1], heap[child]):
+            child += 1
+        if not _likelier(weights, heap[child], heap[root]):
+            return
+        heap[root], heap[child] = heap[child], heap[root]
+        root = child
+
+
+@kernel
+def _likelier(weights, u, v):
+    return weights[u] > weights[v] or (weights[u] == weights[v] and u < v)
 
 
 @entry
@@ -82,7 +111,7 @@ def pack(parameters, offsets, packed):
 
 @entry
 def generate(
-    ids, inputs, packed, work, weights, order, temperature, top_k, top_p, seed, position
+    ids, inputs, packed, work, weights, heap, temperature, top_k, top_p, seed, position
 ):  # fmt: skip
     """Fill `ids` (n, B) with the next characters, each fed back as the next input.
 
@@ -98,8 +127,6 @@ def generate(
             work.c[layer, 0] = work.c[layer, 1]
         for b in range(streams):
             draw = uniform(seed, b, position + n)
-            chosen = choose(
-                work.logits, b, weights, order, temperature, top_k, top_p, draw
-            )
+            chosen = choose(work.logits, b, weights, heap, temperature, top_k, top_p, draw)
             ids[n, b] = chosen
             inputs[0, b] = chosen

@@ -14,25 +14,27 @@ row 0 the carried-in state; `tanh_c` (T, B, W). A call works on the streams
 first..last only: streams never meet, so threads own them.
 """
 
-from charlstm.kernels.compiler import inline_kernel, kernel
+from charlstm.kernels.compiler import inline_kernel, stage
+from charlstm.kernels.embedding import embedding_forward
 from charlstm.kernels.product import fill, multiply_panel, set_rows
 from charlstm.kernels.tile import PANEL
-from charlstm.kernels.vector import LANES, flat, load, sigmoid, store, tanh
+from charlstm.kernels.vector import LANES, flat, load, sigmoids, store, tanh, tanh_and_sigmoid
+
+GROUP = 12  # rows that are multiplied, then squashed, before the next ones
 
 
 @inline_kernel
-def cell_forward(gates, c, tanh_c, h, panel, t, first, last):
-    """Equations (2) to (4) for one panel at one step: sums in `gates` become gates."""
+def cell_forward(gates, c, tanh_c, h, sums, panel, t, first, last):
+    """Equations (2) to (4) for one panel at one step, from the sums of equation (1)."""
     _, steps, streams, _ = gates.shape
     width = h.shape[2]
     for b in range(first, last):
         z = ((panel * steps + t) * streams + b) * PANEL
         now = (t * streams + b) * width + panel * LANES
         after = now + streams * width
-        i = sigmoid(load(gates, z))
-        f = sigmoid(load(gates, z + LANES))
-        g = tanh(load(gates, z + 2 * LANES))
-        o = sigmoid(load(gates, z + 3 * LANES))
+        row = b * PANEL
+        i, f = sigmoids(load(sums, row), load(sums, row + LANES))
+        g, o = tanh_and_sigmoid(load(sums, row + 2 * LANES), load(sums, row + 3 * LANES))
         c_t = f * load(c, now) + i * g
         squashed = tanh(c_t)
         store(gates, z, i)
@@ -67,28 +69,38 @@ def cell_backward(gates, dc, c, tanh_c, dh, panel, t, first, last):
         store(dc, carried, dc_t * f)
 
 
-@kernel
-def lstm_forward(gates, c, tanh_c, h, weight_hh, first, last):
-    """Run the recurrence over all T; on entry `gates` holds W_ih x_t + bias.
+@stage
+def lstm_forward(gates, c, tanh_c, h, sums, weight_hh, table, inputs, one_hot, first, last):
+    """Run the recurrence over all T; overwrites gates (activated), c[1:], tanh_c, h[1:].
 
-    Overwrites gates (activated), c[1:], tanh_c and h[1:]. `weight_hh` is packed by
+    W_ih x_t + bias comes from `table` where the input is `one_hot`; else it is what
+    `dense_forward` left in `gates`. `sums` (B, PANEL) is scratch. `weight_hh` is packed by
     `pack_panel`, (P, H, PANEL).
     """
     panels, steps, streams, _ = gates.shape
     width = h.shape[2]
     depth = weight_hh.shape[1]
-    sums, rows, weight = flat(gates), flat(h), flat(weight_hh)
+    z, rows, weight = flat(sums), flat(h), flat(weight_hh)
+    groups = (last - first + GROUP - 1) // GROUP
     for t in range(steps):
         for p in range(panels):
-            multiply_panel(  # (1)
-                sums, ((p * steps + t) * streams + first) * PANEL, PANEL,
-                rows, (t * streams + first) * width, width, 1, 0,
-                weight, p * depth * PANEL, depth, 1, last - first, PANEL,
-            )  # fmt: skip
-            cell_forward(gates, c, tanh_c, h, p, t, first, last)
+            for group in range(groups):
+                b0 = first + (last - first) * group // groups
+                b1 = first + (last - first) * (group + 1) // groups
+                if one_hot:
+                    embedding_forward(sums, table, inputs, p, t, b0, b1)
+                else:
+                    start = ((p * steps + t) * streams + b0) * PANEL
+                    for i in range(0, (b1 - b0) * PANEL, LANES):
+                        store(sums, b0 * PANEL + i, load(gates, start + i))
+                multiply_panel(  # (1)
+                    z, b0 * PANEL, PANEL, rows, (t * streams + b0) * width, width, 1, 0,
+                    weight, p * depth * PANEL, depth, 1, b1 - b0, PANEL,
+                )  # fmt: skip
+                cell_forward(gates, c, tanh_c, h, sums, p, t, b0, b1)
 
 
-@kernel
+@stage
 def lstm_backward(gates, dh, dc, c, tanh_c, weight_hh, first, last):
     """Run the recurrence back over all T.
 
@@ -121,7 +133,7 @@ def _spans(steps, streams, first, last):
     return steps, last - first
 
 
-@kernel
+@stage
 def dense_forward(gates, x, x_offset, weight_ih, bias, first, last):
     """Set `gates` to W_ih x_t + bias for all T at once; the input's part of equation (1).
 
@@ -144,7 +156,7 @@ def dense_forward(gates, x, x_offset, weight_ih, bias, first, last):
             )  # fmt: skip
 
 
-@kernel
+@stage
 def dense_backward(dx, dx_offset, gates, weight_ih, first, last):
     """Set `dx` to dgates W_ih for all T at once, undoing `dense_forward`.
 

@@ -10,11 +10,12 @@ beyond `size` is never written: workspaces are made of zeros.
 Arrays are flat here, with offsets, so that each function compiles once per dtype.
 """
 
-from charlstm.kernels.compiler import inline_kernel, kernel
+from charlstm.kernels.compiler import inline_kernel, kernel, stage
 from charlstm.kernels.tile import PANEL, multiply_tile, tile_shape
 from charlstm.kernels.vector import LANES, load, splat, store
 
 GROUPS = PANEL // LANES
+CHUNK = 2 * PANEL  # depth whose panel, 32 KiB of float32, stays in the first cache
 
 
 @inline_kernel
@@ -86,22 +87,34 @@ def multiply_panel(
 ):  # fmt: skip
     """Add A @ B to `rows` x `width` elements of C, B being one packed panel.
 
-    See `multiply_tile` for where the elements lie. `width` is a multiple of LANES.
-    Rows are spread evenly over tiles: 25 rows are five tiles of five.
+    See `multiply_tile` for where the elements lie. `width` is a multiple of LANES; the
+    depth is one run of any length, or `blocks` runs of PANEL. A chunk of the panel stays
+    in the first cache while every tile of rows runs over it. Rows are spread evenly over
+    tiles: 25 rows are five tiles of five.
     """
     tile_rows, tile_vectors = tile_shape(c)
     tiles = (rows + tile_rows - 1) // tile_rows
-    for column in range(0, width, tile_vectors * LANES):
-        vectors = min(tile_vectors, (width - column) // LANES)
-        row = 0
-        for tile in range(tiles):
-            count = (rows - row + tiles - tile - 1) // (tiles - tile)
-            multiply_tile(
-                count, vectors, c, c_offset + row * c_row + column, c_row,
-                a, a_offset + row * a_row, a_row, a_step, a_block,
-                b, b_offset + column, depth, blocks,
-            )  # fmt: skip
-            row += count
+    chunks = (depth * blocks + CHUNK - 1) // CHUNK
+    for chunk in range(chunks):
+        if blocks == 1:
+            a_start = a_offset + chunk * CHUNK * a_step
+            chunk_depth, chunk_blocks = min(CHUNK, depth - chunk * CHUNK), 1
+        else:
+            a_start = a_offset + chunk * (CHUNK // PANEL) * a_block
+            chunk_depth = depth
+            chunk_blocks = min(CHUNK // PANEL, blocks - chunk * (CHUNK // PANEL))
+        for column in range(0, width, tile_vectors * LANES):
+            vectors = min(tile_vectors, (width - column) // LANES)
+            b_start = b_offset + chunk * CHUNK * PANEL + column
+            row = 0
+            for tile in range(tiles):
+                count = (rows - row + tiles - tile - 1) // (tiles - tile)
+                multiply_tile(
+                    count, vectors, c, c_offset + row * c_row + column, c_row,
+                    a, a_start + row * a_row, a_row, a_step, a_block,
+                    b, b_start, chunk_depth, chunk_blocks,
+                )  # fmt: skip
+                row += count
 
 
 @kernel
@@ -112,34 +125,34 @@ def fill(array, offset, count, value):
         store(array, i, vector)
 
 
-DEPTH_BLOCK = 256  # rows whose panel stays in the cache while every tile runs over them
-
-
-@kernel
+@stage
 def multiply_transposed(c, a, a_offset, a_width, b, b_offset, depth, first, last, width):
     """Set rows first..last of C, (M, PANEL), to the same rows of A.T @ B.
 
     A is (depth, a_width), B one panel (depth, PANEL): the product of every weight
-    gradient, sums over time and streams in one fixed order, in blocks of fixed size.
+    gradient, sums over time and streams in one fixed order.
     """
     fill(c, first * PANEL, (last - first) * PANEL, 0)
-    for start in range(0, depth, DEPTH_BLOCK):
-        count = min(DEPTH_BLOCK, depth - start)
-        multiply_panel(
-            c, first * PANEL, PANEL,
-            a, a_offset + start * a_width + first, 1, a_width, 0,
-            b, b_offset + start * PANEL, count, 1, last - first, width,
-        )  # fmt: skip
+    multiply_panel(
+        c, first * PANEL, PANEL, a, a_offset + first, 1, a_width, 0,
+        b, b_offset, depth, 1, last - first, width,
+    )  # fmt: skip
 
 
 @kernel
 def sum_rows(total, panel, offset, rows):
-    """Set the first PANEL elements of `total` to the sum of a panel's rows."""
-    for group in range(0, PANEL, LANES):
-        result = splat(total, 0)
-        for row in range(rows):
-            result = result + load(panel, offset + row * PANEL + group)
-        store(total, group, result)
+    """Set the first PANEL elements of `total` to the sum of a panel's rows, in order."""
+    zero = splat(total, 0)
+    i, f, g, o = zero, zero, zero, zero
+    for row in range(offset, offset + rows * PANEL, PANEL):
+        i = i + load(panel, row)
+        f = f + load(panel, row + LANES)
+        g = g + load(panel, row + 2 * LANES)
+        o = o + load(panel, row + 3 * LANES)
+    store(total, 0, i)
+    store(total, LANES, f)
+    store(total, 2 * LANES, g)
+    store(total, 3 * LANES, o)
 
 
 @kernel

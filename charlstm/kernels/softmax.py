@@ -10,7 +10,17 @@ import numpy as np
 
 from charlstm.kernels.compiler import kernel
 from charlstm.kernels.tile import PANEL
-from charlstm.kernels.vector import LANES, exp, flat, load, max_lanes, maximum, splat, store, sum_lanes
+from charlstm.kernels.vector import (
+    LANES,
+    exp,
+    flat,
+    load,
+    max_lanes,
+    maximum,
+    splat,
+    store,
+    sum_lanes,
+)
 
 PAD = -1e30  # a logit beyond the vocabulary: its exponential is exactly 0
 
@@ -27,19 +37,22 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
         offset = column // PANEL * stride + row * PANEL + column % PANEL
         highest = maximum(highest, load(logits, offset))
     shift = max_lanes(highest)
+    scores = flat(logits)
+    chosen = target // PANEL * stride + row * PANEL + target % PANEL
+    wanted = scores[chosen]
     total = splat(logits, 0)
     for column in range(0, symbols, LANES):
         offset = column // PANEL * stride + row * PANEL + column % PANEL
         power = exp(load(logits, offset) - shift)
         total = total + power
-    scores = flat(logits)
-    chosen = target // PANEL * stride + row * PANEL + target % PANEL
+        if train:
+            store(logits, offset, power)
     normaliser = sum_lanes(total)
-    loss = np.log(normaliser) + (shift - scores[chosen])
+    loss = np.log(normaliser) + (shift - wanted)
     if train:
         factor = splat(logits, scale) / splat(logits, normaliser)
         for column in range(0, symbols, LANES):
             offset = column // PANEL * stride + row * PANEL + column % PANEL
-            store(logits, offset, exp(load(logits, offset) - shift) * factor)
+            store(logits, offset, load(logits, offset) * factor)
         scores[chosen] -= scale
     return loss

@@ -125,8 +125,7 @@ def _emit_tile(builder, rows, vectors, c, c_row, a, a_row, a_step, a_block, b, d
         with _Loop(builder, depth, outer.carry) as inner:
             a_now, b_now, *sums = inner.carry
             columns = [
-                load_vector(builder, builder.gep(b_now, [INDEX(v * LANES)]))
-                for v in range(vectors)
+                load_vector(builder, builder.gep(b_now, [INDEX(v * LANES)])) for v in range(vectors)
             ]
             for r in range(rows):
                 scalar = builder.load(_offset(builder, a_now, a_row, INDEX(r)))

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils, typing
 from numba.core.datamodel import models, register_default
+from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, lower_cast
 
@@ -120,10 +121,38 @@ def store(typing_context, array, offset, value):
     return types.void(array, types.intp, Vector(array.dtype)), emit
 
 
-@inline_kernel
-def flat(array):
+@intrinsic
+def prefetch(typing_context, array, offset):
+    """Ask for the cache line at the flat `offset`, to be written soon; any offset is safe."""
+
+    def emit(context, builder, signature, args):
+        pointer = element_pointer(context, builder, signature.args[0], args[0], args[1])
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        write, second_cache, data = word(1), word(2), word(1)
+        builder.call(function, [builder.bitcast(pointer, byte), write, second_cache, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
+
+
+@intrinsic
+def flat(typing_context, array):
     """Return a C-contiguous array as a one-dimensional view."""
-    return array.reshape(-1)
+    kind = types.Array(array.dtype, 1, "C")
+
+    def emit(context, builder, signature, args):
+        source = cgutils.create_struct_proxy(array)(context, builder, args[0])
+        view = cgutils.create_struct_proxy(kind)(context, builder)
+        size = context.get_constant(types.intp, array.dtype.bitwidth // 8)
+        view.data, view.meminfo, view.parent = source.data, source.meminfo, source.parent
+        view.nitems, view.itemsize = source.nitems, source.itemsize
+        view.shape = cgutils.pack_array(builder, [source.nitems])
+        view.strides = cgutils.pack_array(builder, [size])
+        return impl_ret_borrowed(context, builder, kind, view._getvalue())
+
+    return kind(array), emit
 
 
 @intrinsic
@@ -267,7 +296,7 @@ def _exponential_parts(typing_context, x):
     parts). NaN stays NaN in q.
     """
     single = x.dtype == types.float32
-    limit, magic, degree = (87.0, 12582912.0, 7) if single else (700.0, 6755399441055744.0, 13)
+    limit, magic, degree = (43.0, 12582912.0, 7) if single else (350.0, 6755399441055744.0, 13)
     high = 0.693359375 if single else 6.93147180369123816490e-01
     low = -2.12194440e-4 if single else 1.90821492927058770002e-10
     mantissa, bias, bits = (23, 127, 32) if single else (52, 1023, 64)
@@ -302,16 +331,40 @@ def _exponential_parts(typing_context, x):
 
 @inline_kernel
 def exp(x):
-    """Return exp(x), at most 2 ulp off, for |x| <= 87 (float32) or 700 (float64)."""
+    """Return exp(x), at most 2 ulp off, for |x| <= 43 (float32) or 350 (float64).
+
+    Smaller x give exactly 0, larger x the value at the limit.
+    """
     q, s = _exponential_parts(x)
     return s * q + s
 
 
 @inline_kernel
-def sigmoid(x):
-    """Return 1 / (1 + exp(-x)), at most 4 ulp off."""
-    q, s = _exponential_parts(-x)
-    return 1.0 / (s * q + (s + 1.0))
+def sigmoids(x, y):
+    """Return 1 / (1 + exp(-x)) and the same of y, with one division between them.
+
+    At most 4 ulp off within the limits of `exp`; beyond them saturated, to within 3e-19
+    of the true value.
+    """
+    p, s = _exponential_parts(-x)
+    q, t = _exponential_parts(-y)
+    a, b = s * p + (s + 1.0), t * q + (t + 1.0)
+    inverse = 1.0 / (a * b)
+    return b * inverse, a * inverse
+
+
+@inline_kernel
+def tanh_and_sigmoid(x, y):
+    """Return m / (m + 2) with m = exp(2x) - 1, and 1 / (1 + exp(-y)), with one division.
+
+    At most 4 ulp off within the limits of `exp`.
+    """
+    p, s = _exponential_parts(x + x)
+    q, t = _exponential_parts(-y)
+    m = s * p + (s - 1.0)
+    a, b = m + 2.0, t * q + (t + 1.0)
+    inverse = 1.0 / (a * b)
+    return m * b * inverse, a * inverse
 
 
 @inline_kernel

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from charlstm.kernels.compiler import entry, kernel, parallel_entry
+from charlstm.kernels.compiler import entry, kernel, parallel_entry, stage
 from charlstm.kernels.dropout import apply_dropout
-from charlstm.kernels.embedding import embedding_backward, embedding_forward
+from charlstm.kernels.embedding import embedding_backward
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
 from charlstm.kernels.product import (
     add_to_rows,
@@ -59,6 +59,7 @@ class Workspace(NamedTuple):
     losses: np.ndarray  # (T, B): nats
     dh: np.ndarray  # (L, T + 1, B, W)
     dc: np.ndarray  # (L, B, W)
+    sums: np.ndarray  # (B, PANEL): one panel of W_ih x_t + W_hh h_{t-1} + bias
     scratch: np.ndarray  # (shards, max(H, V), PANEL): a weight gradient in panel order
 
 
@@ -107,34 +108,29 @@ def pack_transposed(q, parameters, offsets, packed):
             at, start = (at - columns) * size, offsets[layer, 0]
             pack_panel_transposed(weight_ih, at, parameters, start, hidden, hidden, True, q)
     at, start = q * depth * PANEL, offsets[layers, 0]
-    pack_panel_transposed(
-        flat(packed.head_t), at, parameters, start, hidden, symbols, False, q
-    )
+    pack_panel_transposed(flat(packed.head_t), at, parameters, start, hidden, symbols, False, q)
 
 
-@kernel
+@stage
 def forward_shard(packed, work, inputs, dropout, first, last):
     """Run all layers and the output layer forward for streams first..last."""
     layers, _, streams, width = work.h.shape
-    embedding_forward(work.gates[0], packed.table, inputs, first, last)
     for layer in range(layers):
         gates = work.gates[layer]
         if layer > 0:
             below = work.x[layer - 1]
             weight = packed.weight_ih[layer - 1]
-            dense_forward(
-                gates, below, streams * width, weight, packed.bias[layer], first, last
-            )
+            dense_forward(gates, below, streams * width, weight, packed.bias[layer], first, last)
         lstm_forward(
-            gates, work.c[layer], work.tanh_c[layer], work.h[layer],
-            packed.weight_hh[layer], first, last,
+            gates, work.c[layer], work.tanh_c[layer], work.h[layer], work.sums,
+            packed.weight_hh[layer], packed.table, inputs, layer == 0, first, last,
         )  # fmt: skip
         if dropout.threshold > 0:
             apply_dropout(work.x[layer], work.h[layer], layer, dropout, first, last)
     head_forward(work.logits, work.x[layers - 1], packed, first, last)
 
 
-@kernel
+@stage
 def head_forward(logits, x, packed, first, last):
     """Set the logits to head.weight x_t + head.bias for all T."""
     columns, steps, streams, _ = logits.shape
@@ -159,7 +155,7 @@ def loss_shard(work, targets, symbols, train, first, last):
     """Set losses[t, b] in nats; to train, turn logits into gradients of the mean loss."""
     _, steps, streams, _ = work.logits.shape
     rows = steps * streams
-    scale = 1.0 / rows if train else 0.0
+    scale = work.losses.dtype.type(1.0 / rows if train else 0.0)
     for t in range(steps):
         for b in range(first, last):
             work.losses[t, b] = cross_entropy_row(
@@ -167,7 +163,7 @@ def loss_shard(work, targets, symbols, train, first, last):
             )
 
 
-@kernel
+@stage
 def head_backward(dx, logits, packed, first, last):
     """Set dx[t + 1] to dlogits_t head.weight for all T, undoing `head_forward`."""
     columns, steps, streams, _ = logits.shape
@@ -196,7 +192,7 @@ def head_backward(dx, logits, packed, first, last):
                 )  # fmt: skip
 
 
-@kernel
+@stage
 def backward_shard(packed, work, dropout, first, last):
     """Undo `forward_shard`: leave dgates in `gates` and the gradients of h0, c0."""
     layers, _, streams, width = work.h.shape
@@ -245,7 +241,7 @@ def gradient_shard(shard, shards, gradients, offsets, packed, work, inputs):
     head_gradient(shard, shards, gradients, offsets, packed, work)
 
 
-@kernel
+@stage
 def head_gradient(shard, shards, gradients, offsets, packed, work):
     """Write the output layer's gradient: rows of the weight by shard, the bias by panel."""
     layers, _, hidden, _ = packed.weight_hh.shape
@@ -268,6 +264,16 @@ def head_gradient(shard, shards, gradients, offsets, packed, work):
             unpack_panel(gradients, target_bias, scratch, 0, 1, symbols, False, r)
 
 
+@kernel
+def window_shard(mode, packed, work, inputs, targets, dropout, first, last):
+    """Run streams first..last forward and, as `mode` asks, through loss and backward."""
+    forward_shard(packed, work, inputs, dropout, first, last)
+    if mode != FORWARD:
+        loss_shard(work, targets, packed.table.shape[1], mode == TRAIN, first, last)
+    if mode == TRAIN:
+        backward_shard(packed, work, dropout, first, last)
+
+
 def _run_window(
     shards, mode, parameters, gradients, offsets, packed, work, inputs, targets, dropout
 ):
@@ -277,19 +283,13 @@ def _run_window(
     h[:, T] and c[:, T] hold the state to carry on. Gradients are overwritten.
     """
     streams = inputs.shape[1]
-    symbols = packed.table.shape[1]
-    train = mode == TRAIN
     for shard in numba.prange(shards):
-        pack_shard(shard, shards, parameters, offsets, packed, train)
+        pack_shard(shard, shards, parameters, offsets, packed, mode == TRAIN)
     for shard in numba.prange(shards):
         first, last = streams * shard // shards, streams * (shard + 1) // shards
         if first < last:
-            forward_shard(packed, work, inputs, dropout, first, last)
-            if mode != FORWARD:
-                loss_shard(work, targets, symbols, train, first, last)
-            if train:
-                backward_shard(packed, work, dropout, first, last)
-    if train:
+            window_shard(mode, packed, work, inputs, targets, dropout, first, last)
+    if mode == TRAIN:
         for shard in numba.prange(shards):
             gradient_shard(shard, shards, gradients, offsets, packed, work, inputs)
 

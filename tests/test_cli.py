@@ -1,0 +1,680 @@
+"""The command line: what it prints and writes, how it stops, and how it refuses."""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charlstm
+from charlstm import checkpoint
+from charlstm.cli import main, session
+from charlstm.cli.plan import Goal, Pace, check_memory, total_steps
+from charlstm.cli.stand import FIXED
+from charlstm.errors import CharLSTMError, CheckpointError, UsageError
+from charlstm.runs import RunFolder
+
+ROOT = Path(charlstm.__file__).parents[1]
+TEXT = "the quick brown fox jumps over the lazy dog; "
+SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--eval-every", "10"]
+CHECKPOINTS = ("last.safetensors", "best.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder that holds a corpus of 900 characters."""
+    monkeypatch.chdir(tmp_path)
+    Path("fox.txt").write_text(TEXT * 20)
+
+
+def train(*arguments: str, corpus: str = "fox.txt") -> int:
+    """Train a small model, 20 steps unless the arguments say otherwise."""
+    goal = {"--steps", "--epochs", "--minutes", "--resume"}.isdisjoint(arguments)
+    size = [] if "--resume" in arguments else SMALL
+    return main(["train", corpus, *size, *(["--steps", "20"] if goal else []), *arguments])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return all files below a folder."""
+    return {str(file): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def metrics(folder: str) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics, without the clock's figures."""
+    rows = list(csv.DictReader(Path(folder, "metrics.csv").open()))
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def tensors(folder: str) -> dict[str, bytes]:
+    """Return the bits of a run's last checkpoint."""
+    loaded, _ = checkpoint.load(Path(folder, "last.safetensors"))
+    return {name: array.tobytes() for name, array in loaded.items()}
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which a process finds this package."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+# --- train -----------------------------------------------------------------------------------
+
+
+def test_train_writes_a_run_and_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    output = capsys.readouterr()
+    assert output.out == ""
+    for said in (
+        "fox: 900 characters, 28 symbols", "train 810, validation 90, test 0",
+        "parameters", "about 1", "an epoch  25 steps", "step 10  validation", "  | ",
+        "done: 20 steps, best loss", "charlstm sample runs/fox",
+    ):  # fmt: skip
+        assert said in output.err
+    assert {file.name for file in Path("runs/fox").iterdir()} >= {*CHECKPOINTS, "metrics.csv"}
+    rows = metrics("runs/fox")
+    assert [row["step"] for row in rows] == [str(step) for step in range(1, 21)]
+    assert [row["step"] for row in rows if row["val_loss"]] == ["10", "20"]
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    _, metadata = checkpoint.load("runs/fox/last.safetensors")
+    assert metadata["command"]["source"]["paths"] == [str(Path("fox.txt").resolve())]
+    assert metadata["command"]["versions"] == checkpoint.versions()
+
+
+@pytest.mark.parametrize(
+    ("goal", "steps"), [(["--epochs", "0.3"], 8), (["--steps", "3"], 3), ([], 10 * 25)]
+)
+def test_goals(goal: list[str], steps: int) -> None:
+    """An epoch has 25 steps; ten epochs are the default."""
+    assert main(["train", "fox.txt", *SMALL, *goal]) == 0
+    assert len(metrics("runs/fox")) == steps
+
+
+def test_minutes_become_a_number_of_steps() -> None:
+    assert train("--minutes", "0.004") == 0
+    steps = len(metrics("runs/fox"))
+    _, metadata = checkpoint.load("runs/fox/last.safetensors")
+    assert metadata["training"]["steps"] == steps
+    assert metadata["command"]["minutes"] == 0.004
+    # The same goal again: the number stays, whatever the clock says now.
+    assert train("--minutes", "0.004", "--resume") == 0
+    assert len(metrics("runs/fox")) == steps
+
+
+def test_steps_that_minutes_leave_time_for() -> None:
+    pace, goal = Pace(step=0.01, evaluation=1.0), Goal(None, None, minutes=1.0)
+    # 58.2 s of the minute: a step costs 0.01 s and a hundredth of an evaluation.
+    assert total_steps(goal, pace, 1000, 100, done=0, seconds=0) == 2910
+    assert total_steps(goal, pace, 1000, 100, done=7, seconds=30) == 7 + 1455
+    assert total_steps(goal, pace, 1000, 100, done=7, seconds=60) == 7
+    # Too few steps for one interval: one evaluation, at the end.
+    assert total_steps(goal, pace, 9999, 9999, done=0, seconds=0) == 5720
+
+
+def test_several_files_and_standard_input_are_the_same_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Path("fox.txt").read_bytes()
+    Path("a.txt").write_bytes(whole[:333])
+    Path("b.txt").write_bytes(whole[333:])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(whole)))
+    assert train() == 0
+    assert train("b.txt", "--out", "joined", corpus="a.txt") == 0
+    assert train(corpus="-") == 0
+    assert tensors("runs/fox") == tensors("joined") == tensors("runs/stdin")
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "150")
+    assert train() == 0
+    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"\repoch 0\.8\d?  \d\.\d+ nats \(\d\.\d+ bits\) \|.*\| 100%", shown)
+    assert "characters/s" in shown and "left" in shown
+    assert "step 20  validation" in shown
+
+
+def test_a_closed_standard_error_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    assert train() == 0
+    assert len(metrics("runs/fox")) == 20
+
+
+def test_ten_characters_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("ten.txt").write_text("abcdefghij")
+    assert train(corpus="ten.txt") == 0
+    error = capsys.readouterr().err
+    assert "note: 9 characters to train on are too few for 4 streams of 8" in error
+    assert "note: no validation text" in error
+    assert train("--resume", "--batch-size", "4", "--steps", "25", corpus="ten.txt") == 0
+    assert len(metrics("runs/ten")) == 25
+
+
+def test_compiling_is_announced_once_and_only_when_it_happens(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import numba
+
+    from charlstm.cli.compiling import compile_notice
+
+    double = numba.njit(lambda x: 2 * x)
+    with compile_notice():
+        assert double(1) == 2
+        assert double(1.5) == 3
+    assert capsys.readouterr().err.count("compiling kernels") == 1
+    with compile_notice():
+        assert double(2) == 4
+    assert capsys.readouterr().err == ""
+
+
+# --- stop and go on --------------------------------------------------------------------------
+
+
+def test_stopped_and_resumed_is_bit_identical(capsys: pytest.CaptureFixture[str]) -> None:
+    """SIGTERM to a process; two threads before, one after; dropout on; files moved."""
+    options = ["--dropout", "0.3", "--layers", "2", "--optimizer", "adam"]
+    command = [sys.executable, "-m", "charlstm", "train", "fox.txt", *SMALL, *options]
+    log = Path("log")
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [*command, "--steps", "1000000", "--out", "stopped run", "--threads", "2"],
+            stderr=stderr, env=environment(),
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 180
+            while "validation" not in log.read_text() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 143
+        finally:
+            process.kill()
+    assert log.read_text().endswith(
+        "go on with\n  charlstm train fox.txt --out 'stopped run' --resume --threads 2\n"
+    )
+    rows = metrics("stopped run")
+    steps = str(len(rows) + 15)
+    Path("moved.txt").write_bytes(Path("fox.txt").read_bytes())
+    resumed = ["--out", "stopped run", "--resume", "--threads", "1", "--steps", steps]
+    assert train(*resumed, corpus="moved.txt") == 0
+    assert train(*options, "--steps", steps, "--threads", "2") == 0
+    assert tensors("stopped run") == tensors("runs/fox")
+    assert metrics("stopped run") == metrics("runs/fox")
+    assert metrics("stopped run")[: len(rows)] == rows
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_saves(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = session.Keeper.note
+
+    def note_and_raise(self: session.Keeper, record: session.Record) -> None:
+        note(self, record)
+        if record.step == 7:
+            signal.raise_signal(number)
+            assert signal.getsignal(number) == signal.SIG_DFL  # a second one ends at once
+
+    monkeypatch.setattr(session.Keeper, "note", note_and_raise)
+    before = signal.getsignal(number)
+    assert train() == 128 + number
+    assert signal.getsignal(number) == before
+    assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 7
+    assert len(metrics("runs/fox")) == 7
+    assert "charlstm train fox.txt --out runs/fox --resume\n" in capsys.readouterr().err
+
+
+def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under nohup, or for Ctrl-C in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with session.Stops() as stops:
+            signal.raise_signal(signal.SIGINT)
+            assert stops.number == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_elsewhere_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("charlstm.cli.training.measure_pace", interrupt)
+    assert train() == 130
+    assert capsys.readouterr().err.endswith("charlstm: error: interrupted\n")
+    monkeypatch.undo()
+
+
+def test_metrics_beyond_the_checkpoint_are_cut_back() -> None:
+    assert train() == 0
+    with Path("runs/fox/metrics.csv").open("a") as file:
+        file.write("21,1,1,1,1,1,,1\n22,1,1,")  # a kill left these
+    assert train("--resume", "--steps", "25") == 0
+    assert train("--steps", "25", "--out", "straight") == 0
+    assert [row["step"] for row in metrics("runs/fox")] == [str(step) for step in range(1, 26)]
+    assert tensors("runs/fox") == tensors("straight")
+
+
+def test_resume_of_a_finished_run_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    before = contents(Path("runs"))
+    assert train("--resume") == 0
+    assert "nothing to do, all 20 steps are done" in capsys.readouterr().err
+    assert train("--resume", "--steps", "19") == 2
+    assert "20 steps are done already" in capsys.readouterr().err
+    assert contents(Path("runs")) == before
+
+
+OTHER = {
+    "hidden_size": "13", "layers": "2", "dropout": "0.5", "dtype": "float64",
+    "optimizer": "adam", "batch_size": "5", "seq_length": "9", "val_fraction": "0.2",
+    "test_fraction": "0.1", "seed": "1", "encoding": "latin-1", "as_bytes": None,
+}  # fmt: skip
+
+
+def test_resume_refuses_by_name_what_cannot_change(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    before = contents(Path("runs"))
+    assert OTHER.keys() == set(FIXED)
+    for name, value in OTHER.items():
+        flag = "--" + name.removeprefix("as_").replace("_", "-")
+        capsys.readouterr()
+        assert train("--resume", "--steps", "30", flag, *([value] if value else [])) == 2
+        assert_one_line(capsys.readouterr().err, f"{flag} is ", "cannot change on --resume")
+    assert train("--resume", "--steps", "30", "--layers", "2", "--seed", "5") == 2
+    assert_one_line(capsys.readouterr().err, "--layers is 1, not 2; --seed is 0, not 5")
+    Path("fox.txt").write_text(TEXT * 20 + "!")
+    assert train("--resume", "--steps", "30") == 1
+    assert_one_line(capsys.readouterr().err, "fox.txt: not the text", "sha256")
+    assert contents(Path("runs")) == before
+
+
+def test_resume_takes_what_may_change(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    again = ["--hidden-size", "12", "--layers", "1", "--encoding", "utf-8"]  # the same
+    changed = ["--learning-rate", "0.01", "--eval-every", "3", "--save-every", "2"]
+    assert train("--resume", "--steps", "26", *again, *changed) == 0
+    assert "note: --learning-rate is 0.01 from here on, was 0.02" in capsys.readouterr().err
+    rows = metrics("runs/fox")[20:]
+    assert [row["learning_rate"] for row in rows] == ["0.01"] * 6
+    assert [row["step"] for row in rows if row["val_loss"]] == ["21", "24", "26"]
+
+
+def test_resume_elsewhere_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train() == 0
+    here = checkpoint.versions()
+    monkeypatch.setattr(checkpoint, "versions", lambda: here | {"cpu": "abacus"})
+    assert train("--resume", "--steps", "21") == 0
+    assert f"note: saved with cpu {here['cpu']}, here abacus:" in capsys.readouterr().err
+
+
+# --- what can go wrong while training --------------------------------------------------------
+
+
+def failing_saves(
+    monkeypatch: pytest.MonkeyPatch, outcomes: Iterator[bool]
+) -> list[tuple[str, int]]:
+    """Let the n-th save succeed as the n-th outcome says; return the list of those that did."""
+    saved: list[tuple[str, int]] = []
+    save = checkpoint.save
+
+    def save_or_fail(path: Path, arrays: checkpoint.Tensors, metadata: dict) -> None:  # type: ignore[type-arg]
+        if not next(outcomes):
+            raise CheckpointError(f"cannot save {path}: No space left on device")
+        saved.append((Path(path).name, metadata["step"]))
+        save(path, arrays, metadata)
+
+    monkeypatch.setattr(checkpoint, "save", save_or_fail)
+    return saved
+
+
+def test_a_full_disk_is_a_warning_and_the_next_save_makes_up_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes = iter([True, False, *[True] * 10])
+    saved = failing_saves(monkeypatch, outcomes)
+    assert train("--steps", "30", "--learning-rate", "0.001") == 0
+    error = capsys.readouterr().err
+    assert error.count("charlstm: warning: cannot save") == 1
+    assert "No space left on device; training goes on" in error
+    assert saved == [
+        ("last.safetensors", 0), ("last.safetensors", 20), ("best.safetensors", 20),
+        ("best.safetensors", 30), ("last.safetensors", 30),
+    ]  # fmt: skip
+
+
+def test_a_best_model_that_could_not_be_saved_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loss rises from step 10 on; the best is saved when there is room again."""
+    saved = failing_saves(monkeypatch, iter([True, True, False, *[True] * 10]))
+    monkeypatch.setattr(
+        "charlstm.trainer.held_out",
+        lambda model, text, values=iter(range(1, 100)): charlstm_held_out(next(values)),
+    )
+    assert train("--steps", "30") == 0
+    assert ("best.safetensors", 10) in saved
+    assert checkpoint.load("runs/fox/best.safetensors")[1]["step"] == 10
+
+
+def charlstm_held_out(nats: float) -> object:
+    """Return a held-out loss."""
+    from charlstm.trainer import HeldOut
+
+    return HeldOut(nats, 1, 1)
+
+
+def test_a_full_disk_at_the_end_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing_saves(monkeypatch, iter([True, *[False] * 9]))
+    assert train() == 1
+    assert capsys.readouterr().err.endswith(
+        "charlstm: error: cannot save runs/fox/last.safetensors: No space left on device\n"
+    )
+    assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 0
+
+
+def test_divergence_leaves_what_was_saved(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    before = {name: Path("runs/fox", name).read_bytes() for name in CHECKPOINTS}
+    assert train("--resume", "--steps", "40", "--learning-rate", "1e38") == 1
+    error = capsys.readouterr().err
+    assert re.search(r"charlstm: error: training diverged at step 2\d: .*--learning-rate", error)
+    assert before == {name: Path("runs/fox", name).read_bytes() for name in CHECKPOINTS}
+    assert train("--resume", "--steps", "40") == 0
+    assert train("--steps", "40", "--out", "straight") == 0
+    assert tensors("runs/fox") == tensors("straight")
+
+
+def test_an_exploding_loss_is_reported_not_aborted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--learning-rate", "1e4") == 0
+    assert capsys.readouterr().err.count("far worse than guessing") == 1
+
+
+def test_a_locked_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    before = contents(Path("runs"))
+    with RunFolder("runs/fox").lock():
+        for way in ("--resume", "--overwrite"):
+            capsys.readouterr()
+            assert train(way, "--steps", "30") == 1
+            assert_one_line(capsys.readouterr().err, "another process trains in runs/fox")
+    assert contents(Path("runs")) == before
+
+
+# --- bad input -------------------------------------------------------------------------------
+
+
+def assert_one_line(error: str, *fragments: str) -> None:
+    """Demand a single line from the command line, with all fragments."""
+    assert error.startswith("charlstm: error: ")
+    assert error.count("\n") == 1 and error.endswith("\n")
+    for fragment in fragments:
+        assert fragment in error
+
+
+BAD = [
+    ("train missing.txt", 1, "cannot read missing.txt: No such file or directory"),
+    ("train folder", 1, "it is a directory"),
+    ("train empty.txt", 1, "empty.txt is empty"),
+    ("train one.txt", 1, "a text of 1 characters is too short to train on"),
+    ("train latin.txt", 1, "is not utf-8: invalid continuation byte at byte offset 3"),
+    ("train fox.txt --encoding klingon", 2, "--encoding must be a text encoding"),
+    ("train fox.txt", 1, "runs/fox holds a run already: go on with it (--resume), replace it"),
+    ("train fox.txt --out there --resume", 1, "is not there to go on from"),
+    ("train fox.txt --out fox.txt", 1, "cannot use fox.txt as a run's folder"),
+    ("train fox.txt --out torn --resume", 1, "torn/last.safetensors: cut short"),
+    ("train fox.txt --out foreign --resume", 1, "not a checkpoint of charlstm"),
+    ("train fox.txt --resume --overwrite", 2, "exclude each other"),
+    ("train fox.txt --overwrite --steps 3 --epochs 2", 2, "exclude each other"),
+    ("train fox.txt --overwrite --steps 0", 2, "--steps must be"),
+    ("train fox.txt --overwrite --epochs nan", 2, "--epochs must be a finite number"),
+    ("train fox.txt --overwrite --minutes -1", 2, "--minutes must be a finite number"),
+    ("train fox.txt --overwrite --epochs 1e30", 2, "--steps must be at most"),
+    ("train fox.txt --overwrite --learning-rate nan", 2, "--learning-rate must be a finite"),
+    ("train fox.txt --overwrite --learning-rate 0", 2, "--learning-rate must be greater"),
+    ("train fox.txt --overwrite --dropout 1", 2, "--dropout must be less than 1"),
+    ("train fox.txt --overwrite --hidden-size 0", 2, "--hidden-size must be at least 1"),
+    ("train fox.txt --overwrite --hidden-size 65536 --layers 99", 1, "of memory"),
+    ("train fox.txt --overwrite --threads 0", 2, "'--threads'"),
+    ("train fox.txt --overwrite --seed -1", 2, "--seed must be at least 0"),
+    ("train fox.txt --overwrite --val-fraction 0.6 --test-fraction 0.4", 2, "--val-fraction"),
+    ("train fox.txt --overwrite --clip inf", 2, "--clip must be a finite number"),
+    ("train fox.txt --optimizer sgd", 2, "'sgd' is not one of"),
+    ("train fox.txt --hidden-size many", 2, "'many' is not a valid integer"),
+    ("train fox.txt --unheard-of", 2, "No such option"),
+    ("train", 2, "Missing argument"),
+    ("sing", 2, "No such command"),
+    ("", 2, "Missing command"),
+    ("sample nowhere", 1, "there is no run at nowhere"),
+    ("sample folder", 1, "holds no checkpoint"),
+    ("sample torn", 1, "cut short"),
+    ("sample torn/flipped.safetensors", 1, "the checksum does not match"),
+    ("sample runs/fox --prime fox?!", 2, "'!', '?'"),
+    ("sample runs/fox --temperature nan", 2, "--temperature must be a finite number"),
+    ("sample runs/fox --top-p 0", 2, "--top-p must be"),
+    ("sample runs/fox --count 0", 2, "--count must be"),
+    ("eval runs/fox other.txt", 2, "not among the characters of the vocabulary: 'Z'"),
+    ("eval runs/fox missing.txt", 1, "cannot read missing.txt"),
+    ("eval runs/fox one.txt", 1, "at least 2"),
+    ("eval runs/fox --part test", 2, "--test-fraction was 0"),
+    ("eval runs/fox other.txt --part val", 1, "not the text that the run was trained on"),
+    ("gradcheck nowhere", 1, "there is no run at nowhere"),
+    ("gradcheck runs/fox --layers 3", 2, "--layers comes with the run"),
+    ("gradcheck --hidden-size 0", 2, "--hidden-size must be at least 1"),
+    ("gradcheck --batch-size 0", 2, "--batch-size must be at least 1"),
+    ("gradcheck --tolerance nan", 2, "--tolerance must be at least 0"),
+    ("info foreign/last.safetensors", 1, "not a checkpoint of charlstm"),
+]
+
+
+def test_bad_input_is_one_line_and_overwrites_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train() == 0
+    for folder in ("folder", "torn", "foreign"):
+        Path(folder).mkdir()
+    Path("empty.txt").touch()
+    Path("one.txt").write_text("t")
+    Path("other.txt").write_text("the Zebra")
+    Path("latin.txt").write_bytes("caf\xe9 cafe".encode("latin-1"))
+    last = Path("runs/fox/last.safetensors").read_bytes()
+    Path("torn/last.safetensors").write_bytes(last[:-100])
+    Path("torn/flipped.safetensors").write_bytes(last[:-100] + b"\xff" * 100)
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(3, np.float32)}, "foreign/last.safetensors")
+    files = contents(tmp_path)
+    capsys.readouterr()
+    for line, code, fragment in BAD:
+        assert main(line.split()) == code, line
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert_one_line(output.err.replace("sampling from runs/fox", ""), fragment)
+    left = contents(tmp_path)
+    assert {name: left[name] for name in files} == files
+    assert all(name.endswith(".lock") for name in left.keys() - files.keys())
+
+
+def test_no_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_memory(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("charlstm.cli.training.new_stand", no_memory)
+    assert train() == 1
+    assert_one_line(capsys.readouterr().err, "not enough memory: lower --hidden-size")
+    check_memory(10**6)
+    with pytest.raises(CharLSTMError, match="about 1,000,000.0 GB of memory"):
+        check_memory(10**15)
+
+
+def test_two_goals_are_refused() -> None:
+    with pytest.raises(UsageError, match="--epochs and --minutes exclude each other"):
+        Goal(epochs=1.0, steps=None, minutes=2.0)
+
+
+# --- sample, eval, info, gradcheck -----------------------------------------------------------
+
+
+def test_sample_writes_the_prime_and_then_what_the_model_makes_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train() == 0
+    capsys.readouterr()
+    assert main(["sample", "--length", "90", "--prime", "the ", "--seed", "3"]) == 0
+    output = capsys.readouterr()
+    assert output.err == "sampling from runs/fox/best.safetensors\n"
+    model = charlstm.load("runs/fox")
+    expected = "the " + charlstm.sample(model, length=90, prime="the ", seed=3) + "\n"
+    assert output.out == expected
+    assert main(["sample", "runs/fox", "--length", "5", "--count", "3", "--top-k", "2"]) == 0
+    samples = capsys.readouterr().out.split("-" * 20)
+    assert [len(text.removeprefix("\n")) for text in samples] == [6, 6, 6]
+    arguments = ["--prime", "fox?!", "--unknown", "skip", "--length", "0"]
+    assert main(["sample", "runs/fox", *arguments]) == 0
+    assert capsys.readouterr().out == "fox\n"
+
+
+def test_sample_of_bytes_writes_bytes(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Whole characters come out, though each of them is two symbols."""
+    Path("fox.txt").write_text("яж" * 400)
+    assert train("--bytes", "--steps", "40") == 0
+    capfdbinary.readouterr()
+    assert main(["sample", "runs/fox", "--prime", "я", "--length", "101"]) == 0
+    output = capfdbinary.readouterr().out
+    assert len(output) == 2 + 101 + 1
+    assert output.startswith("я".encode())
+
+
+def test_sample_into_a_pipe_that_closes_and_in_an_ascii_terminal() -> None:
+    Path("fox.txt").write_text("дом " * 200)
+    assert train() == 0
+    command = [sys.executable, "-m", "charlstm", "sample", "runs/fox", "--length", "300000"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(5)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    result = subprocess.run(
+        [*command[:-1], "0", "--prime", "дом"],
+        env=environment() | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert result.stdout == rb"\u0434\u043e\u043c" + os.linesep.encode()
+
+
+def test_eval_agrees_with_training_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--test-fraction", "0.2") == 0
+    last = metrics("runs/fox")[-1]
+    capsys.readouterr()
+
+    def evaluated(*arguments: str) -> dict[str, float]:
+        assert main(["eval", "runs/fox/last.safetensors", *arguments, "--json"]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        assert list(figures) == ["nats", "bits", "perplexity", "characters"]
+        assert figures["bits"] == pytest.approx(figures["nats"] / math.log(2))
+        assert figures["perplexity"] == pytest.approx(math.exp(figures["nats"]))
+        return dict(figures)
+
+    val = evaluated()
+    assert val["nats"] == float(last["val_loss"])
+    assert evaluated("--part", "val") == evaluated("--part", "val", "fox.txt") == val
+    assert evaluated("--part", "test")["characters"] == 180 - 50
+    text = Path("fox.txt").read_text()
+    Path("val.txt").write_text(text[630:720])
+    assert evaluated("val.txt") == val
+    Path("odd.txt").write_text(text[630:700] + "ZZZ" + text[700:720])
+    assert evaluated("odd.txt", "--unknown", "skip") == val
+    assert main(["eval", "runs/fox", "val.txt"]) == 0
+    output = capsys.readouterr().out
+    assert "nats" in output and "bits" in output and "streams" in output
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--learning-rate", "0.03") == 0
+    capsys.readouterr()
+    assert main(["info", "runs/fox"]) == 0
+    output = capsys.readouterr().out
+    for said in ("runs/fox/best.safetensors", "20 of 20 steps, 640 characters", "1 x 12 units",
+                 "28 characters", "adagrad, learning rate 0.03", "4 streams of 8"):  # fmt: skip
+        assert said in output
+    assert main(["info", "runs/fox", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    model = charlstm.load("runs/fox")
+    assert facts["parameters"] == sum(array.size for array in model.parameters.values())
+    assert facts["training"]["learning_rate"] == 0.03
+    assert facts["vocabulary"] == {"kind": "characters", "size": 28}
+    assert facts["step"] == 20
+
+
+def test_gradcheck(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--hidden-size", "3", "--batch-size", "2", "--seq-length", "4"]
+    assert main(["gradcheck", *sizes, "--dropout", "0.4"]) == 0
+    output = capsys.readouterr().out
+    assert "lstm.weight_hh_l1" in output and "10 of 10 tensors within 1e-08" in output
+    assert main(["gradcheck", *sizes, "--layers", "1", "--json"]) == 0
+    checks = json.loads(capsys.readouterr().out)
+    assert [check["tensor"] for check in checks][-2:] == ["h0", "c0"]
+    assert all(check["passed"] and check["error"] <= 1e-8 for check in checks)
+    assert main(["gradcheck", *sizes, "--tolerance", "1e-17"]) == 1
+    output, error = capsys.readouterr()
+    assert "FAIL" in output
+    assert_one_line(error, "gradients are wrong")
+
+
+def test_gradcheck_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--dropout", "0.5") == 0
+    capsys.readouterr()
+    assert main(["gradcheck", "runs/fox"]) == 0
+    assert "7 of 7 tensors" in capsys.readouterr().out
+    Path("fox.txt").rename("moved.txt")
+    assert main(["gradcheck", "runs/fox"]) == 1
+    assert_one_line(capsys.readouterr().err, "cannot read", "fox.txt")
+    assert main(["gradcheck", "runs/fox", "moved.txt"]) == 0
+
+
+# --- the program -----------------------------------------------------------------------------
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from charlstm.cli import main; code = main(['--help']); "
+        "heavy = {'numba', 'numpy', 'safetensors', 'tqdm'} & set(sys.modules); "
+        "sys.exit(f'{heavy}, {code}' if heavy or code else 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    for command in ("train", "sample", "gradcheck", "eval", "info"):
+        assert f"\n  {command} " in result.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "gradcheck", "eval", "info"])
+def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"Usage: charlstm {command} " in capsys.readouterr().out

@@ -1,0 +1,87 @@
+"""Every planted bug is caught, in both modes; the sources as they are pass."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reference import normwise
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+
+import emulation
+import planted_bugs
+from planted_bugs import DROPOUT, FAST_SIZES, FULL_SIZES, Mutant
+
+from charlstm import gradcheck
+
+HARMLESS = Mutant("harmless", planted_bugs.LOSS, {"1.0 / rows": "1 / rows"}, ["c0"])
+EVERY = planted_bugs.TWINS + planted_bugs.MUTANTS
+MUTANTS = pytest.mark.parametrize("mutant", EVERY, ids=[mutant.name for mutant in EVERY])
+
+
+@pytest.mark.parametrize("mode", ["full", "fast"])
+@MUTANTS
+def test_exactly_the_spoilt_tensors_fail(mutant: Mutant, mode: str) -> None:
+    """All of them, and no other."""
+    outcome = planted_bugs.judge(mutant, mode)
+    assert (outcome.missed, outcome.accused) == ([], [])
+
+
+def test_there_are_enough() -> None:
+    """Of different edits."""
+    assert len({str((m.place, m.swaps)) for m in planted_bugs.BACKWARD_MUTANTS}) >= 20
+    assert len({str((m.place, m.swaps)) for m in planted_bugs.CHECKER_MUTANTS}) >= 2
+
+
+@pytest.mark.parametrize("dropout", [0.0, DROPOUT])
+@pytest.mark.parametrize("sizes", [FULL_SIZES, FAST_SIZES], ids=["small", "large"])
+def test_emulation_is_the_kernels_twin(sizes: dict[str, int], dropout: float) -> None:
+    """Compiled and emulated, loss, gradients and state are the same to rounding."""
+    model, *arguments, mask_step = gradcheck.default_problem(**sizes, dropout=dropout)
+    window: Any = arguments
+    problem = emulation.Emulation().module("charlstm.gradcheck").default_problem
+    twin = problem(**sizes, dropout=dropout).model
+    assert type(twin) is not type(model)
+    loss, gradients, state = model.loss_and_gradients(*window, mask_step=mask_step)
+    emulated_loss, emulated, emulated_state = twin.loss_and_gradients(*window, mask_step=mask_step)
+    assert emulated_loss == pytest.approx(loss, rel=1e-14)
+    assert emulated.keys() == gradients.keys()
+    assert max(normwise(emulated[name], gradients[name]) for name in gradients) < 1e-13
+    assert max(map(normwise, emulated_state, state)) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("function", "old"),
+    [("loss_shard", "1.0 / nothing"), ("loss_shard", "rows"), ("no_such_shard", "rows")],
+)
+def test_an_edit_that_does_not_apply_once_is_refused(function: str, old: str) -> None:
+    """A mutant that changes nothing, or more than it says, would prove nothing."""
+    edit = emulation.Edit("kernels/window.py", function, old, "0")
+    with pytest.raises(ValueError, match=f"functions named {function} of kernels/window.py"):
+        emulation.Emulation([edit])
+
+
+def test_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a mutant; the exit code tells whether all are caught."""
+
+    def table(*mutants: Mutant) -> tuple[int, list[str]]:
+        monkeypatch.setattr(planted_bugs, "MUTANTS", mutants)
+        code = planted_bugs.main()
+        return code, capsys.readouterr().out.splitlines()
+
+    by_name: dict[str, Any] = {mutant.name: mutant for mutant in planted_bugs.MUTANTS}
+    code, lines = table(by_name["head.bias missing"], by_name["c_t for c_{t-1}"])
+    assert code == 0
+    assert lines[3].split() == "(none: the sources as they are) - none - -".split()
+    assert (
+        lines[5].split() == "head.bias missing window.head_gradient head.bias 1e+00 1e+00".split()
+    )
+    assert "layers, h0, c0" in lines[6]
+    assert lines[-1] == "2 mutants, 0 not caught"
+
+    code, lines = table(HARMLESS, by_name["head.bias missing"]._replace(spoils=["head.weight"]))
+    assert code == 1
+    assert lines[5].count("MISSED c0") == 2
+    assert lines[6].count("MISSED head.weight ACCUSED head.bias") == 2
+    assert lines[-1] == "2 mutants, 2 not caught"
