@@ -17,10 +17,11 @@ from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import (
     FORWARD,
     LOSS,
+    PHASES,
     TRAIN,
     Workspace,
+    run_phase_parallel,
     run_window,
-    run_window_parallel,
 )
 from charlstm.machine import available_processors
 from charlstm.parameters import ParameterLayout, aligned_zeros, initialise
@@ -208,17 +209,17 @@ class CharLSTM:
         dropout = self._dropout(mask_step)
         if dropout.threshold == 0:
             work = without_dropout(work)
-        shards = min(self.threads, work.scratch.shape[0])
         arguments = (
-            shards, mode, self.buffer, self.gradient, self.layout.table,
-            self._packed, work, ids, wanted, dropout,
+            mode, self.buffer, self.gradient, self.layout.table, self._packed, work, ids, wanted,
+            dropout,
         )  # fmt: skip
-        if shards == 1:
+        if self.threads == 1:
             run_window(*arguments)
         else:
             with _POOL:
-                numba.set_num_threads(min(shards, numba.config.NUMBA_NUM_THREADS))
-                run_window_parallel(*arguments)
+                numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
+                for phase in PHASES:
+                    run_phase_parallel(phase, self.threads, *arguments)
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
 

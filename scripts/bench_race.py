@@ -127,7 +127,7 @@ def race(row: Row, peers: list[str], threads: int, repeats: int, seconds: float)
         for entrant in entrants_of(row, peers, threads):
             racer = Racer(entrant, row, threads, seconds)
             racers[entrant.name] = stack.enter_context(contextlib.closing(racer))
-        _check_losses({name: racer.losses for name, racer in racers.items()})
+        check_losses({name: racer.losses for name, racer in racers.items()})
         for _ in range(repeats):
             for count, measured in peaks.items():
                 time.sleep(PAUSE)
@@ -141,7 +141,7 @@ def race(row: Row, peers: list[str], threads: int, repeats: int, seconds: float)
     return summarise(row, results, peaks, threads, reads)
 
 
-def _check_losses(losses: Mapping[str, list[float]]) -> None:
+def check_losses(losses: Mapping[str, list[float]]) -> None:
     """Raise WorkerError where a system's first losses are not charlstm's."""
     ours = losses["charlstm"]
     for name, theirs in losses.items():

@@ -77,7 +77,7 @@ class Training(System):
     ) -> None:
         super().__init__()
         self.threads = threads if pool == "all" else 1
-        self.onednn = onednn
+        torch.backends.mkldnn.enabled = onednn  # of the whole process
         self.inputs = inputs
         self.model = Model(row)
         chosen = {} if optimizer == "default" else {optimizer: True}
@@ -98,8 +98,7 @@ class Training(System):
     def run(self, steps: int) -> None:
         """Train on the next windows."""
         torch.set_num_threads(self.threads)
-        with torch.backends.mkldnn.flags(enabled=self.onednn):
-            losses = [self._train() for _ in range(steps)]
+        losses = [self._train() for _ in range(steps)]
         self.losses = self.losses or losses
 
     def _train(self) -> float:
@@ -130,14 +129,14 @@ class Sampling(System):
     def __init__(self, row: Row, threads: int, onednn: bool = True, pool: str = "all") -> None:
         super().__init__()
         self.threads = threads if pool == "all" else 1
-        self.onednn = onednn
+        torch.backends.mkldnn.enabled = onednn  # of the whole process
         self.model = Model(row)
         self.identity = torch.eye(SYMBOLS)
 
     def run(self, steps: int) -> None:
         """Draw so many samples."""
         torch.set_num_threads(self.threads)
-        with torch.backends.mkldnn.flags(enabled=self.onednn), torch.no_grad():
+        with torch.no_grad():
             for _ in range(steps):
                 self._sample()
 

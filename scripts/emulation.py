@@ -1,8 +1,8 @@
 """Run the package's model and kernels as plain Python, as they are or with planted edits.
 
 Compiling takes seconds; this takes none. The sources are executed as they stand, but for
-the two modules that emit machine instructions, `vector` and `tile`, whose functions are
-NumPy's here, and for the decorators, which do nothing. float64 only.
+the decorators, which do nothing, and for the modules that emit machine instructions: their
+intrinsics are NumPy's here. float64 only.
 """
 
 import ast
@@ -59,25 +59,20 @@ class Emulation:
         self._modules = {
             "numba": _module("numba", prange=range),
             "charlstm.kernels.compiler": _module("compiler", __getattr__=lambda name: _unchanged),
-            "charlstm.kernels.tile": _module(
-                "tile", PANEL=PANEL, tile_shape=tile_shape, multiply_tile=multiply_tile
-            ),
-            "charlstm.kernels.vector": _module(
-                "vector", LANES=LANES, flat=flat, load=load, store=store, splat=splat,
-                maximum=np.maximum, exp=np.exp, tanh=np.tanh, sigmoid=sigmoid,
-                sum_lanes=np.sum, max_lanes=np.max, dropout_mask=dropout_mask,
-            ),
-        }  # fmt: skip
+        }
 
     def module(self, name: str) -> Any:
         """Return a module of the package as the edited sources make it."""
         if name not in self._modules:
             file = name.removeprefix("charlstm.").replace(".", "/")
             file += "/__init__.py" if (PACKAGE / file).is_dir() else ".py"
+            source = self._source(file)
             module = self._modules[name] = ModuleType(name)
             module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._import}
-            code = compile(self._source(file), f"<emulated {file}>", "exec")
-            exec(code, module.__dict__)
+            if "@intrinsic" in source:
+                module.__dict__.update(INTRINSICS)
+                source = _plain_part(source)
+            exec(compile(source, f"<emulated {file}>", "exec"), module.__dict__)
         return self._modules[name]
 
     def _source(self, file: str) -> str:
@@ -109,6 +104,17 @@ def _edited(source: str, edit: Edit) -> str:
     return ast.unparse(tree)
 
 
+def _plain_part(source: str) -> str:
+    """Return the functions of an emitting module that are made of its intrinsics."""
+    kernels = (
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef)
+        and "inline_kernel" in map(ast.unparse, node.decorator_list)
+    )
+    return "\n".join(map(ast.unparse, kernels))
+
+
 def _unchanged(function: Any) -> Any:
     return function
 
@@ -119,7 +125,7 @@ def _module(name: str, **contents: Any) -> ModuleType:
     return module
 
 
-# What `charlstm.kernels.vector` and `tile` offer to the kernels, on arrays of LANES numbers
+# What the intrinsics of `charlstm.kernels` do, on arrays of LANES numbers
 
 
 def flat(array: Array) -> Array:
@@ -142,9 +148,9 @@ def splat(array: Array, value: float) -> Array:
     return np.full(LANES, value, array.dtype)
 
 
-def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x))."""
-    return 1 / (1 + np.exp(-x))
+def exponential_parts(x: Array) -> tuple[Array, float]:
+    """Return q and s with exp(x) = s * q + s."""
+    return np.expm1(x), 1.0
 
 
 def dropout_mask(
@@ -178,3 +184,21 @@ def multiply_tile(
     left = a.reshape(-1)[a_offset + a_row * row + k]
     right = b.reshape(-1)[b_offset + PANEL * np.arange(k.size)[:, None] + column]
     c.reshape(-1)[c_offset + c_row * row + column] += left @ right
+
+
+INTRINSICS = {
+    "inline_kernel": _unchanged,
+    "LANES": LANES,
+    "PANEL": PANEL,
+    "flat": flat,
+    "load": load,
+    "store": store,
+    "splat": splat,
+    "maximum": np.maximum,
+    "max_lanes": np.max,
+    "sum_lanes": np.sum,
+    "dropout_mask": dropout_mask,
+    "_exponential_parts": exponential_parts,
+    "tile_shape": tile_shape,
+    "multiply_tile": multiply_tile,
+}

@@ -5,7 +5,6 @@ are split by panels (columns of the weights), forward and backward by streams. N
 crosses a shard, so no result depends on how many there are.
 """
 
-import types
 from typing import NamedTuple
 
 import numba
@@ -31,6 +30,8 @@ from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES, flat
 
 FORWARD, LOSS, TRAIN = 0, 1, 2
+PACK, STREAMS, GRADIENTS = 0, 1, 2
+PHASES = (PACK, STREAMS, GRADIENTS)
 
 
 class Packed(NamedTuple):
@@ -274,32 +275,49 @@ def window_shard(mode, packed, work, inputs, targets, dropout, first, last):
         backward_shard(packed, work, dropout, first, last)
 
 
-def _run_window(
-    shards, mode, parameters, gradients, offsets, packed, work, inputs, targets, dropout
-):
+@kernel
+def run_shard(
+    phase, shard, shards, mode, parameters, gradients, offsets, packed, work, inputs, targets,
+    dropout,
+):  # fmt: skip
+    """Do one shard's part of a phase."""
+    if phase == PACK:
+        pack_shard(shard, shards, parameters, offsets, packed, mode == TRAIN)
+    elif phase == STREAMS:
+        streams = inputs.shape[1]
+        first, last = streams * shard // shards, streams * (shard + 1) // shards
+        if first < last:
+            window_shard(mode, packed, work, inputs, targets, dropout, first, last)
+    elif mode == TRAIN:
+        gradient_shard(shard, shards, gradients, offsets, packed, work, inputs)
+
+
+@entry
+def run_window(
+    mode, parameters, gradients, offsets, packed, work, inputs, targets, dropout
+):  # fmt: skip
     """Run one window in `mode` FORWARD (logits), LOSS (and losses) or TRAIN (and gradients).
 
     h[:, 0] and c[:, 0] of the workspace hold the carried-in state; on return
     h[:, T] and c[:, T] hold the state to carry on. Gradients are overwritten.
     """
-    streams = inputs.shape[1]
+    for phase in PHASES:
+        run_shard(
+            phase, 0, 1, mode, parameters, gradients, offsets, packed, work, inputs, targets,
+            dropout,
+        )  # fmt: skip
+
+
+@parallel_entry
+def run_phase_parallel(
+    phase, shards, mode, parameters, gradients, offsets, packed, work, inputs, targets, dropout
+):
+    """Run one phase of `run_window` with its shards in parallel.
+
+    One parallel loop for all phases: each further one would compile everything again.
+    """
     for shard in numba.prange(shards):
-        pack_shard(shard, shards, parameters, offsets, packed, mode == TRAIN)
-    for shard in numba.prange(shards):
-        first, last = streams * shard // shards, streams * (shard + 1) // shards
-        if first < last:
-            window_shard(mode, packed, work, inputs, targets, dropout, first, last)
-    if mode == TRAIN:
-        for shard in numba.prange(shards):
-            gradient_shard(shard, shards, gradients, offsets, packed, work, inputs)
-
-
-def _named(name):
-    """Return `_run_window` under a name of its own: Numba's cache files go by the name."""
-    function = types.FunctionType(_run_window.__code__, globals(), name)
-    function.__qualname__ = name
-    return function
-
-
-run_window = entry(_named("run_window"))
-run_window_parallel = parallel_entry(_named("run_window_parallel"))
+        run_shard(
+            phase, shard, shards, mode, parameters, gradients, offsets, packed, work, inputs,
+            targets, dropout,
+        )  # fmt: skip

@@ -1,0 +1,320 @@
+"""Tests of scripts/benchmark.py: same work for all, sound counts, and tables; never times."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+
+benchmark: Any = importlib.import_module("benchmark")
+bench_charlstm: Any = importlib.import_module("bench_charlstm")
+bench_growth: Any = importlib.import_module("bench_growth")
+bench_numpy: Any = importlib.import_module("bench_numpy")
+bench_race: Any = importlib.import_module("bench_race")
+bench_report: Any = importlib.import_module("bench_report")
+bench_rows: Any = importlib.import_module("bench_rows")
+bench_worker: Any = importlib.import_module("bench_worker")
+
+Row = bench_rows.Row
+SMALL = Row(hidden=12, layers=2, streams=3, steps=5)
+STEPS = 4
+
+
+def run(*arguments: str | Path) -> Result:
+    """Run the script with blocks that take no time."""
+    return CliRunner().invoke(benchmark.main, ["--block", "0.001", *map(str, arguments)])
+
+
+# Rows
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("7,2,3,5", Row(7, 2, 3, 5)),
+        ("sample:7,2", Row(7, 2, sampling=True)),
+    ],
+)
+def test_a_row_is_read(text: str, row: Any) -> None:
+    assert Row.parse(text) == row
+
+
+@pytest.mark.parametrize("text", ["", "7,2,3", "7,2,3,0", "7;2;3;5", "sample:7,2,3,5", "x"])
+def test_what_is_no_row_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        Row.parse(text)
+    result = run("--rows", text or ",")
+    assert result.exit_code == 2
+    assert "H,L,B,T" in result.stderr
+
+
+def test_rows_have_names_and_are_taken_once() -> None:
+    rows = bench_rows.parse_rows(("default 7,2,3,5", "7,2,3,5", "all"))
+    assert rows[: len(bench_rows.DEFAULT)] == bench_rows.DEFAULT
+    assert len(rows) == len(set(rows)) == len(bench_rows.ALL) + 1
+
+
+def test_operations_are_those_of_the_products() -> None:
+    """Two layers: two recurrent matrices, one between the layers, the output layer."""
+    weights = 3 * 4 * 12 * 12 + 12 * 65
+    assert SMALL.product_weights == weights
+    assert SMALL.flops == 6 * weights
+    assert SMALL.weight_bytes is None
+    assert Row(12, 2, 1, 5).weight_bytes == 2 * 4 * weights
+    assert Row(12, 2, sampling=True).weight_bytes == 4 * weights
+    assert Row(12, 2, sampling=True).flops == 2 * weights
+
+
+# The same work
+
+
+@pytest.fixture(scope="module")
+def oracle() -> list[float]:
+    """Return the first losses of the NumPy reference."""
+    losses: list[float] = bench_numpy.Training(SMALL, 1).first_losses(STEPS)
+    assert len(set(losses)) == STEPS
+    return losses
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_charlstm_trains_what_the_reference_does(threads: int, oracle: list[float]) -> None:
+    training = bench_charlstm.Training(SMALL, threads)
+    assert training.first_losses(STEPS) == pytest.approx(oracle, rel=1e-4)
+    training.run(1)
+    assert len(training.losses) == STEPS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"inputs": "rows", "onednn": False},
+        {"inputs": "ready", "optimizer": "foreach"},
+        {"optimizer": "fused", "pool": "one"},
+    ],
+)
+def test_pytorch_trains_what_the_reference_does(
+    options: dict[str, Any], oracle: list[float]
+) -> None:
+    pytest.importorskip("torch")
+    bench_torch = importlib.import_module("bench_torch")
+    training = bench_torch.Training(SMALL, 1, **options)
+    assert training.first_losses(STEPS) == pytest.approx(oracle, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"one_hot": True}, {"unroll": 5}], ids=["lookup", "product", "unrolled"]
+)
+def test_jax_trains_what_the_reference_does(options: dict[str, Any], oracle: list[float]) -> None:
+    pytest.importorskip("jax")
+    bench_jax = importlib.import_module("bench_jax")
+    training = bench_jax.Training(SMALL, 2, **options)
+    assert training.first_losses(STEPS) == pytest.approx(oracle, rel=1e-4)
+
+
+def test_other_work_is_refused() -> None:
+    bench_race.check_losses({"charlstm": [4.0, 3.0], "other": [4.0, 3.0001]})
+    for losses in ([4.0, 3.1], [4.0, float("nan")]):
+        with pytest.raises(bench_worker.WorkerError, match="other does not do the same work"):
+            bench_race.check_losses({"charlstm": [4.0, 3.0], "other": losses})
+
+
+# Processes
+
+
+def test_a_worker_answers_and_knows_its_memory() -> None:
+    with bench_worker.running("bench_numpy", "Training", {"row": SMALL, "threads": 1}) as worker:
+        assert len(worker.call("first_losses", 2)) == 2
+        assert worker.call("go", 1) > 0
+        assert worker.call("memory") > 1 << 20
+
+
+def test_what_fails_in_a_worker_is_told() -> None:
+    with pytest.raises(bench_worker.WorkerError, match="has no attribute 'Nothing'"):
+        bench_worker.Worker("bench_numpy", "Nothing", {})
+    with bench_worker.running("bench_numpy", "Training", {"row": SMALL, "threads": 1}) as worker:
+        with pytest.raises(bench_worker.WorkerError, match="ZeroDivisionError"):
+            worker.call("go", 1 / 3)
+
+
+def test_a_block_is_as_long_as_asked() -> None:
+    assert bench_worker.block_steps(lambda steps: steps * 0.002, 0.3) == 150
+    assert bench_worker.block_steps(lambda steps: steps * 2.0, 0.3) == 1
+
+
+def test_a_trial_takes_the_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(bench_worker.System):
+        CHOICES = {"a": [3, 1, 2], "b": ["x", "y"]}
+
+        def __init__(self, a: int, b: str) -> None:
+            super().__init__()
+            self.seconds = a + {"x": 2, "y": 1}[b]
+
+        def go(self, steps: int) -> float:
+            return float(steps * self.seconds)
+
+    monkeypatch.setattr(bench_worker, "Slow", Slow, raising=False)
+    trial = bench_worker.Trial("bench_worker", "Slow")
+    assert trial.fastest(1.0) == {"a": 1, "b": "y"}
+
+
+# Verdicts
+
+
+def measured(rate: float, memory: int) -> dict[str, Any]:
+    """Return what a racer reports."""
+    return {"characters_per_second": rate, "gflops": rate / 10, "memory": memory}
+
+
+def test_goals_are_judged_by_the_faster_pytorch() -> None:
+    row = Row(128, 1, 50, 50)
+    results = {
+        "charlstm": measured(600.0, 100),
+        "PyTorch, oneDNN on": measured(300.0, 99),
+        "PyTorch, oneDNN off": measured(200.0, 300),
+        "NumPy": measured(6.0, 10),
+    }
+    peaks = {1: [50e9, 50e9, 90e9], 2: [80e9, 20e9, 81e9]}
+    figures = bench_race.summarise(row, results, peaks, 2, [])
+    assert figures["ratios"] == {"PyTorch": 2.0, "NumPy": 100.0}
+    assert figures["fraction_of_peak"] == 0.75
+    judged = {
+        goal["what"]: (goal["wanted"], goal["measured"], goal["met"]) for goal in figures["goals"]
+    }
+    assert judged == {
+        "times PyTorch": (2.2, 2.0, False),
+        "of peak": (0.7, 0.75, True),
+        "memory": (99, 100, False),
+    }
+    table = bench_report.race_table([figures])
+    assert "0.75 (goal 0.7, met)" in table
+    assert "2.00 (goal 2.2, not met)" in table
+    assert "median 80.0 GFLOP/s, best 81.0" in bench_report.race_summary([figures])
+    assert "goals met: 1 of 3" in bench_report.race_summary([figures])
+
+
+def test_goals_hold_for_their_threads_only() -> None:
+    row = Row(100, 1, 1, 25)
+    figures = bench_race.summarise(row, {"charlstm": measured(5.0, 1)}, {1: [1e9]}, 1, [3.0])
+    assert figures["goals"] == []
+    assert figures["bytes_per_second"] == 5.0 * row.weight_bytes
+
+
+# The script
+
+
+def test_a_race_prints_a_table_and_writes_a_record(tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+    result = run(
+        "--rows", "12,2,3,5 sample:12,1", "--repeats", 2, "--peers", "numpy", "--json", record
+    )
+    assert result.exit_code == 0, result.output
+    assert "| 12, 2, 3, 5 " in result.stdout
+    assert "| sampling, 12 x 1 " in result.stdout
+    told = json.loads(record.read_text("utf-8"))
+    assert told["versions"]["numpy"] == np.__version__
+    training, sampling = told["rows"]
+    assert [list(race["systems"]) for race in told["rows"]] == [["charlstm", "NumPy"], ["charlstm"]]
+    for system in training["systems"].values():
+        assert len(system["seconds"]) == 2
+        assert system["characters_per_second"] == pytest.approx(
+            15 * system["steps"] / np.median(system["seconds"])
+        )
+    assert training["peak_gflops"].keys() == {"1", "2"}
+    assert sampling["bytes_per_second_at_most"] > 0
+
+
+def test_pytorch_races_with_its_fastest_options(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    record = tmp_path / "record.json"
+    result = run(
+        "--rows", "12,1,1,2", "--repeats", 1, "--peers", "torch", "--threads", 1, "--json", record
+    )
+    assert result.exit_code == 0, result.output
+    (race,) = json.loads(record.read_text("utf-8"))["rows"]
+    options = race["systems"]["PyTorch, oneDNN off"]["options"]
+    assert options.keys() == {"onednn", "inputs", "optimizer", "pool"}
+    assert race["ratios"].keys() == {"PyTorch"}
+
+
+def test_peers_must_be_known() -> None:
+    result = run("--peers", "numpy,tensor")
+    assert result.exit_code == 2
+    assert "unknown peer 'tensor'" in result.stderr
+
+
+def test_the_profile_is_of_the_step_that_trains() -> None:
+    """The pieces, in their order, leave the very bits that a training window leaves."""
+    bench_profile = importlib.import_module("bench_profile")
+    profile = bench_profile.Profile(SMALL)
+    model, (inputs, targets) = profile.model, profile.training.windows[0]
+    state = profile.training.state
+    model.train_window(inputs, targets, state, mask_step=0)
+    expected = model.gradient.copy()
+    model.gradient.fill(np.nan)
+    bench_profile.load_state(profile.work, state, model.config)
+    profile._stamps(bench_profile.timed_step, profile.work, len(bench_profile.phases_of(SMALL)))
+    for _, where in model.layout.locate():
+        assert np.array_equal(model.gradient[where], expected[where])
+
+    model.gradient[:] = expected
+    figures = profile.measure(1)
+    total = sum(phase["operations"] for phase in figures["phases"].values())
+    assert total == SMALL.flops * SMALL.characters
+    assert all(phase["seconds"] > 0 for phase in figures["phases"].values())
+    table = bench_report.profile_table(SMALL.name, figures)
+    assert "recurrence, backward" in table
+    assert "cells alone, forward" in table
+
+
+# Growth
+
+
+def figure(size: int, threads: int, gflops: float) -> dict[str, Any]:
+    """Return one point over H."""
+    return {
+        "dimension": "hidden",
+        "size": size,
+        "threads": threads,
+        "gflops": gflops,
+        "characters_per_second": 7.0,
+    }
+
+
+def test_a_fall_by_half_is_a_cliff() -> None:
+    figures = [
+        figure(65, 1, 49.0), figure(64, 1, 100.0), figure(96, 1, 90.0),
+        figure(64, 2, 100.0), figure(65, 2, 51.0),
+    ]  # fmt: skip
+    assert bench_growth.cliffs(figures) == [figures[0]]
+
+
+def test_growth_varies_one_size_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_growth, "BASE", SMALL)
+    sizes = {"hidden": [8, 17], "streams": [2], "steps": [3]}
+    result = benchmark.grow(sizes, 2, 1, 0.001, None)
+    assert [(f["dimension"], f["size"], f["threads"]) for f in result["growth"]] == [
+        ("hidden", 8, 1), ("hidden", 8, 2), ("hidden", 17, 1), ("hidden", 17, 2),
+        ("streams", 2, 1), ("streams", 2, 2), ("steps", 3, 1), ("steps", 3, 2),
+    ]  # fmt: skip
+    assert "| H  | characters/s, 1 |" in capsys.readouterr().out
+
+
+def test_growth_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    figures = [
+        figure(size, threads, 10.0) | {"dimension": dimension}
+        for dimension in bench_growth.SIZES
+        for size in (1, 2)
+        for threads in (1, 2)
+    ]
+    bench_growth.plot(figures, str(tmp_path / "growth.png"))
+    assert (tmp_path / "growth.png").stat().st_size > 1000
