@@ -191,15 +191,16 @@ class LSTM:
         if theirs != (inputs, hidden, self.dtype):
             raise UsageError("cache is that of another layer: pass what this layer's forward gave")
         count, streams, width = steps.tanh_c.shape
-        dy_rows, dx = self._zeros(count, streams, width), self._zeros(*steps.x.shape)
-        dh, dc = self._zeros(2, streams, width), self._zeros(streams, width)
-        dy_rows[..., :hidden] = _checked("dy", dy, (count, streams, hidden))
-        dh[0, :, :hidden] = _checked("dh_n", dh_n, (streams, hidden))
+        dy_rows, dx = self._zeros(count + 1, streams, width), self._zeros(*steps.x.shape)
+        dh, dc = self._zeros(streams, width), self._zeros(streams, width)
+        dy_rows[1:, :, :hidden] = _checked("dy", dy, (count, streams, hidden))
+        dh[:, :hidden] = _checked("dh_n", dh_n, (streams, hidden))
         dc[:, :hidden] = _checked("dc_n", dc_n, (streams, hidden))
         dgates = self._zeros(*steps.gates.shape)
+        dgates[...] = steps.gates
         gradients = self._new_weights()
-        layer_backward(gradients, dx, dy_rows, dh, dc, dgates, steps, self._weights, self._packed)
-        dstate = dh[0, :, :hidden].copy(), dc[:, :hidden].copy()
+        layer_backward(gradients, dx, dgates, dh, dc, dy_rows, steps, self._weights, self._packed)
+        dstate = dh[:, :hidden].copy(), dc[:, :hidden].copy()
         named = {name: np.ascontiguousarray(g) for name, g in _as_in_pytorch(gradients).items()}
         return dx[..., :inputs].copy(), dstate, named
 

@@ -165,7 +165,7 @@ class CharLSTM:
         gradients = self.layout.copies(self.gradient)
         work = self._workspaces[np.shape(inputs)]
         hidden = self.config.hidden_size
-        gradients["h0"] = work.dh[:, 0, :, :hidden].copy()
+        gradients["h0"] = work.dh[:, :, :hidden].copy()
         gradients["c0"] = work.dc[:, :, :hidden].copy()
         return loss, gradients, after
 

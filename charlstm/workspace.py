@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
+from charlstm.kernels.packing import Packed
 from charlstm.kernels.softmax import PAD
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES
-from charlstm.kernels.window import Packed, Workspace
+from charlstm.kernels.window import Workspace
 from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]
@@ -60,7 +61,8 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
         x=zeros(layers, steps + 1, streams, width) if config.dropout else h,
         logits=zeros(rows, steps, streams, PANEL),
         losses=zeros(steps, streams),
-        dh=zeros(layers, steps + 1, streams, width),
+        dy=zeros(layers, steps + 1, streams, width),
+        dh=zeros(layers, streams, width),
         dc=zeros(layers, streams, width),
         sums=zeros(streams, PANEL),
         scratch=zeros(shards, max(hidden, symbols), PANEL),

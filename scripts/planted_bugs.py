@@ -44,7 +44,7 @@ HEAD_DX: Place = ("kernels/window.py", "head_backward")
 HEAD_DW: Place = ("kernels/window.py", "head_gradient")
 LAYERS: Place = ("kernels/window.py", "backward_shard")
 WEIGHTS: Place = ("kernels/window.py", "gradient_shard")
-PACK: Place = ("kernels/window.py", "pack_transposed")
+PACK: Place = ("kernels/packing.py", "pack_transposed")
 PACK_PANEL: Place = ("kernels/product.py", "pack_panel_transposed")
 DENSE: Place = ("kernels/lstm.py", "dense_backward")
 TIME: Place = ("kernels/lstm.py", "lstm_backward")
@@ -83,10 +83,10 @@ BACKWARD_MUTANTS = (
     Mutant("last time step's loss sends nothing down", HEAD_DX,
            {"range(steps)": "range(steps - 1)"}, LSTM),
     # Dropout
-    Mutant("dropout mask not applied to dh", LAYERS,
-           {"apply_dropout(dh, dh, layer, dropout, first, last)": "pass"}, LSTM, DROPOUT),
+    Mutant("dropout mask not applied to dy", LAYERS,
+           {"apply_dropout(dy, dy, layer, dropout, first, last)": "pass"}, LSTM, DROPOUT),
     Mutant("wrong layer's dropout mask", LAYERS,
-           {"apply_dropout(dh, dh, layer": "apply_dropout(dh, dh, 0"}, LSTM, DROPOUT),
+           {"apply_dropout(dy, dy, layer": "apply_dropout(dy, dy, 0"}, LSTM, DROPOUT),
     Mutant("dropout mask without its scale", LAYERS,
            {"layer, dropout,": "layer, dropout._replace(scale=1.0),"}, LSTM, DROPOUT),
     Mutant("head.weight from h before dropout", HEAD_DW,
@@ -168,8 +168,8 @@ BACKWARD_MUTANTS = (
     Mutant("clipped before checking", MODEL,
            {"(self.gradient)": "(self.gradient.clip(-1e-4, 1e-4))"},
            (*LAYER_0, *LAYER_1, *HEAD)),
-    Mutant("gradient of h_1 for that of h_0", MODEL,
-           {"work.dh[:, 0": "work.dh[:, 1"}, ["h0"]),
+    Mutant("gradient of c_0 for that of h_0", MODEL,
+           {"work.dh[:, :": "work.dc[:, :"}, ["h0"]),
 )  # fmt: skip
 
 CHECKER_MUTANTS = (

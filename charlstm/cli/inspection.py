@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm import checkpoint, runs
+from charlstm import runs
 from charlstm.cli.compiling import compile_notice
+from charlstm.cli.loading import load_run
 from charlstm.cli.output import loss_in_words, say, shown, table
 from charlstm.cli.source import read_own_corpus, source_of
 from charlstm.config import ModelConfig, TrainConfig
@@ -41,7 +42,7 @@ def sample(
 ) -> int:
     """Write samples to stdout, the first of them as it comes; return the exit code."""
     path = runs.resolve(run)
-    model = restore_model(*checkpoint.load(path))
+    model = restore_model(*load_run(path))
     if run is None:
         say(f"sampling from {path}")
     vocabulary = model.vocabulary
@@ -91,7 +92,7 @@ def evaluate(
     as_json: bool,
 ) -> int:
     """Print the loss on a text, or on a part of the run's own corpus; return the exit code."""
-    tensors, metadata = checkpoint.load(runs.resolve(run))
+    tensors, metadata = load_run(runs.resolve(run))
     model = restore_model(tensors, metadata)
     if part or not paths:
         part = part or "val"
@@ -158,7 +159,7 @@ def gradcheck(
     else:
         if fixed := [f"--{name.replace('_', '-')}" for name in shape if name in given]:
             raise UsageError(f"{', '.join(fixed)} comes with the run: leave it out")
-        tensors, metadata = checkpoint.load(runs.resolve(run))
+        tensors, metadata = load_run(runs.resolve(run))
         model = restore_model(tensors, metadata, threads=1)
         sizes = {"batch_size": 5, "seq_length": 7} | given
         length = 2 * sizes["batch_size"] * sizes["seq_length"] + 1
@@ -183,7 +184,7 @@ def gradcheck(
 def info(run: str, as_json: bool) -> int:
     """Print what a run is; return the exit code."""
     path = runs.resolve(run)
-    _, metadata = checkpoint.load(path)
+    _, metadata = load_run(path)
     vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
     model = ModelConfig.from_dict(metadata["model"])
     training = TrainConfig.from_dict(metadata["training"])

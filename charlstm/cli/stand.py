@@ -8,6 +8,7 @@ from typing import Any
 
 from charlstm import checkpoint
 from charlstm.checkpoint import Tensors
+from charlstm.cli.loading import load_run
 from charlstm.cli.source import Source, read_own_corpus, source_of
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
@@ -119,7 +120,7 @@ def resumed_stand(
     CheckpointError, CorpusError
         As met.
     """
-    tensors, metadata = checkpoint.load(folder.last)
+    tensors, metadata = load_run(folder.last)
     source = source_of(metadata, paths)
     stored = _stored_options(metadata) | {"as_bytes": source.as_bytes, "encoding": source.encoding}
     _refuse_changes({name: options[name] for name in given}, stored)

@@ -6,8 +6,9 @@ import numpy as np
 
 from charlstm.kernels.compiler import entry, kernel
 from charlstm.kernels.dropout import Dropout
+from charlstm.kernels.packing import pack_shard
 from charlstm.kernels.tile import PANEL
-from charlstm.kernels.window import forward_shard, pack_shard
+from charlstm.kernels.window import forward_shard
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

@@ -73,12 +73,12 @@ def layer_forward(steps, weights, packed):
 
 
 @entry
-def layer_backward(gradients, dx, dy, dh, dc, dgates, steps, weights, packed):
+def layer_backward(gradients, dx, dgates, dh, dc, dy, steps, weights, packed):
     """Undo `layer_forward`: overwrite `gradients`, `dx` (T, B, X) and `dgates`.
 
-    `dy` (T, B, W) holds the gradients of h[1:]; dh[0], of (2, B, W), and `dc` (B, W) go
-    from the gradients of the final state, beside `dy`, to those of h[0] and c[0].
-    `dgates` is shaped as the gates.
+    On entry `dgates` is a copy of the gates; `dy` (T + 1, B, W) holds the gradients of
+    h[1:]. `dh` and `dc` (B, W) go from the gradients of the final state, beside `dy`, to
+    those of h[0] and c[0].
     """
     panels, inputs, _ = packed.weight_ih.shape
     hidden = packed.weight_hh.shape[1]
@@ -90,41 +90,11 @@ def layer_backward(gradients, dx, dy, dh, dc, dgates, steps, weights, packed):
     for r in range(packed.weight_hh_t.shape[0]):
         matrix = flat(weights.weight_hh)
         pack_panel_transposed(weight_hh, r * size, matrix, 0, hidden, hidden, True, r)
-    steps_backward(dgates, dy, dh, dc, steps, packed.weight_hh_t)
     streams = steps.h.shape[1]
+    lstm_backward(dgates, dh, dc, dy, steps.c, steps.tanh_c, packed.weight_hh_t, 0, streams)
     dense_backward(dx, 0, dgates, packed.weight_ih_t, 0, streams)
     for p in range(panels):
         weight_gradients(gradients, dgates, steps, packed.scratch, p)
-
-
-@kernel
-def steps_backward(dgates, dy, dh, dc, steps, weight_hh):
-    """Run the recurrence back, one time step at a time.
-
-    Over many steps `lstm_backward` adds its products onto dy; this adds dy to their sum,
-    as a caller does who takes one step at a time. So both get the same bits.
-    """
-    count, streams, width = dy.shape
-    one_step = np.empty((dgates.shape[0], 1, streams, PANEL), dgates.dtype)
-    for t in range(count - 1, -1, -1):
-        for b in range(streams):
-            for i in range(width):
-                dh[1, b, i] = dy[t, b, i] + dh[0, b, i]
-                dh[0, b, i] = 0
-        copy_step(one_step, 0, steps.gates, t)
-        c, tanh_c = steps.c[t : t + 2], steps.tanh_c[t : t + 1]
-        lstm_backward(one_step, dh, dc, c, tanh_c, weight_hh, 0, streams)
-        copy_step(dgates, t, one_step, 0)
-
-
-@kernel
-def copy_step(target, to, source, at):
-    """Set time step `to` of `target`, gates, to step `at` of `source`."""
-    panels, _, streams, _ = source.shape
-    for p in range(panels):
-        for b in range(streams):
-            for i in range(PANEL):
-                target[p, to, b, i] = source[p, at, b, i]
 
 
 @kernel

@@ -15,10 +15,11 @@ first..last only: streams never meet, so threads own them.
 """
 
 from charlstm.kernels.compiler import inline_kernel, stage
+from charlstm.kernels.elementary import sigmoids, tanh, tanh_and_sigmoid
 from charlstm.kernels.embedding import embedding_forward
 from charlstm.kernels.product import fill, multiply_panel, set_rows
 from charlstm.kernels.tile import PANEL
-from charlstm.kernels.vector import LANES, flat, load, sigmoids, store, tanh, tanh_and_sigmoid
+from charlstm.kernels.vector import LANES, flat, load, store
 
 GROUP = 12  # rows that are multiplied, then squashed, before the next ones
 
@@ -47,7 +48,7 @@ def cell_forward(gates, c, tanh_c, h, sums, panel, t, first, last):
 
 
 @inline_kernel
-def cell_backward(gates, dc, c, tanh_c, dh, panel, t, first, last):
+def cell_backward(gates, dc, c, tanh_c, dy, dh, panel, t, first, last):
     """Undo equations (4) to (2): gates become dgates, `dc` moves from c_t to c_{t-1}."""
     _, steps, streams, _ = gates.shape
     width = c.shape[2]
@@ -60,7 +61,7 @@ def cell_backward(gates, dc, c, tanh_c, dh, panel, t, first, last):
         g = load(gates, z + 2 * LANES)
         o = load(gates, z + 3 * LANES)
         squashed = load(tanh_c, now)
-        dh_t = load(dh, now + streams * width)
+        dh_t = load(dy, now + streams * width) + load(dh, carried)
         dc_t = load(dc, carried) + dh_t * o * (1.0 - squashed * squashed)  # (4)
         store(gates, z, dc_t * g * i * (1.0 - i))  # (3), (2)
         store(gates, z + LANES, dc_t * load(c, now) * f * (1.0 - f))
@@ -101,24 +102,25 @@ def lstm_forward(gates, c, tanh_c, h, sums, weight_hh, table, inputs, one_hot, f
 
 
 @stage
-def lstm_backward(gates, dh, dc, c, tanh_c, weight_hh, first, last):
+def lstm_backward(gates, dh, dc, dy, c, tanh_c, weight_hh, first, last):
     """Run the recurrence back over all T.
 
-    `dh` (T+1, B, W): on entry dh[t+1] is the gradient that h[t+1] gets from above and
-    dh[0] is zero; on return each row is the whole gradient, dh[0] that of the carried-in
-    h. `dc` (B, W) goes from the gradient of c[T] to that of c[0]. Gates are overwritten
-    by dgates. `weight_hh` is packed by `pack_panel_transposed`, (panels, P * PANEL, PANEL).
+    `dy` (T+1, B, W) holds the gradients that h[1:] get from above. `dh` and `dc` (B, W)
+    go from the gradients of h[T], beside `dy`, and c[T] to those of h[0] and c[0]. Gates
+    are overwritten by dgates. `weight_hh` is packed by `pack_panel_transposed`,
+    (panels, P * PANEL, PANEL). T steps give the bits of T calls of one step.
     """
     panels, steps, streams, _ = gates.shape
-    width = dh.shape[2]
+    width = dh.shape[1]
     depth = panels * PANEL
     rows, dgates, weight = flat(dh), flat(gates), flat(weight_hh)
     for t in range(steps - 1, -1, -1):
         for p in range(panels):
-            cell_backward(gates, dc, c, tanh_c, dh, p, t, first, last)
-        for q in range(weight_hh.shape[0]):  # (1): dh_{t-1} += dgates_t W_hh
+            cell_backward(gates, dc, c, tanh_c, dy, dh, p, t, first, last)
+        fill(rows, first * width, (last - first) * width, 0)
+        for q in range(weight_hh.shape[0]):  # (1): dh_{t-1} = dgates_t W_hh
             multiply_panel(
-                rows, (t * streams + first) * width + q * PANEL, width,
+                rows, first * width + q * PANEL, width,
                 dgates, (t * streams + first) * PANEL, PANEL, 1, steps * streams * PANEL,
                 weight, q * depth * PANEL, PANEL, panels,
                 last - first, min(PANEL, width - q * PANEL),

@@ -9,10 +9,10 @@
 import numpy as np
 
 from charlstm.kernels.compiler import kernel
+from charlstm.kernels.elementary import exp
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import (
     LANES,
-    exp,
     flat,
     load,
     max_lanes,

@@ -1,4 +1,4 @@
-"""A 16-lane vector type for kernels: load, store, arithmetic, and the exponential on it.
+"""A 16-lane vector type for kernels: load, store and arithmetic.
 
 Numba has scalars only and leaves vectorising to LLVM's heuristics, which give up on
 loops with several arrays in them. A `Vector` is explicit: the gates of 16 units are one
@@ -8,7 +8,6 @@ lane by lane every machine computes the same operations in the same order. Numbe
 with vectors take the vector's dtype: `1.0 - o` is float32 arithmetic where `o` is.
 """
 
-import math
 import operator
 
 from llvmlite import ir
@@ -18,8 +17,6 @@ from numba.core.datamodel import models, register_default
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, lower_cast
-
-from charlstm.kernels.compiler import inline_kernel
 
 LANES = 16
 CONTRACT = ("contract",)
@@ -165,7 +162,8 @@ def splat(typing_context, array, value):
     return Vector(array.dtype)(array, array.dtype), emit
 
 
-def _limit(builder, x, low, high):
+def limit(builder, x, low, high):
+    """Emit `x` limited to [low, high] lane by lane; NaN stays NaN."""
     x = builder.select(builder.fcmp_ordered("<", x, low), low, x)
     return builder.select(builder.fcmp_ordered(">", x, high), high, x)
 
@@ -173,7 +171,7 @@ def _limit(builder, x, low, high):
 @intrinsic
 def clamp(typing_context, x, low, high):
     """Return `x` limited to [low, high] lane by lane; NaN stays NaN."""
-    return x(x, x, x), lambda context, builder, signature, args: _limit(builder, *args)
+    return x(x, x, x), lambda context, builder, signature, args: limit(builder, *args)
 
 
 @intrinsic
@@ -284,92 +282,3 @@ def dropout_mask(typing_context, array, counter, first_key, second_key, threshol
 
     index = types.intp
     return Vector(array.dtype)(array, index, index, index, index, array.dtype), emit
-
-
-@intrinsic
-def _exponential_parts(typing_context, x):
-    """Return q and s with exp(x) = s * q + s; 0 below -limit, exp(limit) above limit.
-
-    x = n ln 2 + r, s = 2**n, q = exp(r) - 1 from its series, |r| <= ln(2)/2. Adding
-    1.5 * 2**(mantissa bits) rounds x / ln 2 to n in the low bits of the sum; shifted up
-    into the exponent field those bits are 2**n (Cody and Waite's reduction, ln 2 in two
-    parts). NaN stays NaN in q.
-    """
-    single = x.dtype == types.float32
-    limit, magic, degree = (43.0, 12582912.0, 7) if single else (350.0, 6755399441055744.0, 13)
-    high = 0.693359375 if single else 6.93147180369123816490e-01
-    low = -2.12194440e-4 if single else 1.90821492927058770002e-10
-    mantissa, bias, bits = (23, 127, 32) if single else (52, 1023, 64)
-
-    def emit(context, builder, signature, args):
-        (x,) = args
-        integer = ir.VectorType(ir.IntType(bits), LANES)
-
-        def constant(value, kind=x.type):
-            return ir.Constant(kind, [value] * LANES)
-
-        def multiply_add(a, b, c):
-            return builder.fadd(builder.fmul(a, b, flags=CONTRACT), c, flags=CONTRACT)
-
-        vanishes = builder.fcmp_ordered("<", x, constant(-limit))
-        x = _limit(builder, x, constant(-limit), constant(limit))
-        shifted = multiply_add(x, constant(1 / math.log(2)), constant(magic))
-        n = builder.fsub(shifted, constant(magic))
-        r = multiply_add(n, constant(-low), multiply_add(n, constant(-high), x))
-        series = constant(1 / math.factorial(degree))
-        for k in range(degree - 1, 1, -1):
-            series = multiply_add(series, r, constant(1 / math.factorial(k)))
-        q = multiply_add(builder.fmul(series, r), r, r)
-        exponent = builder.shl(builder.bitcast(shifted, integer), constant(mantissa, integer))
-        one = constant(bias << mantissa, integer)
-        s = builder.bitcast(builder.add(exponent, one), x.type)
-        s = builder.select(vanishes, constant(0.0), s)
-        return context.make_tuple(builder, signature.return_type, (q, s))
-
-    return types.UniTuple(x, 2)(x), emit
-
-
-@inline_kernel
-def exp(x):
-    """Return exp(x), at most 2 ulp off, for |x| <= 43 (float32) or 350 (float64).
-
-    Smaller x give exactly 0, larger x the value at the limit.
-    """
-    q, s = _exponential_parts(x)
-    return s * q + s
-
-
-@inline_kernel
-def sigmoids(x, y):
-    """Return 1 / (1 + exp(-x)) and the same of y, with one division between them.
-
-    At most 4 ulp off within the limits of `exp`; beyond them saturated, to within 3e-19
-    of the true value.
-    """
-    p, s = _exponential_parts(-x)
-    q, t = _exponential_parts(-y)
-    a, b = s * p + (s + 1.0), t * q + (t + 1.0)
-    inverse = 1.0 / (a * b)
-    return b * inverse, a * inverse
-
-
-@inline_kernel
-def tanh_and_sigmoid(x, y):
-    """Return m / (m + 2) with m = exp(2x) - 1, and 1 / (1 + exp(-y)), with one division.
-
-    At most 4 ulp off within the limits of `exp`.
-    """
-    p, s = _exponential_parts(x + x)
-    q, t = _exponential_parts(-y)
-    m = s * p + (s - 1.0)
-    a, b = m + 2.0, t * q + (t + 1.0)
-    inverse = 1.0 / (a * b)
-    return m * b * inverse, a * inverse
-
-
-@inline_kernel
-def tanh(x):
-    """Return tanh(x) = m / (m + 2) with m = exp(2x) - 1, at most 4 ulp off."""
-    q, s = _exponential_parts(x + x)
-    m = s * q + (s - 1.0)
-    return m / (m + 2.0)

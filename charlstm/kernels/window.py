@@ -14,13 +14,11 @@ from charlstm.kernels.compiler import entry, kernel, parallel_entry, stage
 from charlstm.kernels.dropout import apply_dropout
 from charlstm.kernels.embedding import embedding_backward
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
+from charlstm.kernels.packing import pack_shard
 from charlstm.kernels.product import (
-    add_to_rows,
     fill,
     multiply_panel,
     multiply_transposed,
-    pack_panel,
-    pack_panel_transposed,
     set_rows,
     sum_rows,
     unpack_panel,
@@ -34,20 +32,6 @@ PACK, STREAMS, GRADIENTS = 0, 1, 2
 PHASES = (PACK, STREAMS, GRADIENTS)
 
 
-class Packed(NamedTuple):
-    """The weights in panels, made anew in every call; P panels of units, Q of H, R of V."""
-
-    table: np.ndarray  # (P, V, PANEL): layer 0's input weights plus bias
-    bias: np.ndarray  # (L, P, PANEL)
-    weight_ih: np.ndarray  # (L - 1, P, H, PANEL): the layers above the first
-    weight_hh: np.ndarray  # (L, P, H, PANEL)
-    head: np.ndarray  # (R, H, PANEL)
-    head_bias: np.ndarray  # (R, PANEL)
-    weight_ih_t: np.ndarray  # (L - 1, Q, P * PANEL, PANEL)
-    weight_hh_t: np.ndarray  # (L, Q, P * PANEL, PANEL)
-    head_t: np.ndarray  # (Q, R * PANEL, PANEL)
-
-
 class Workspace(NamedTuple):
     """What a window's forward pass leaves for its backward pass; W is H in whole lanes."""
 
@@ -58,58 +42,11 @@ class Workspace(NamedTuple):
     x: np.ndarray  # (L, T + 1, B, W): h after dropout; the same array as h without
     logits: np.ndarray  # (R, T, B, PANEL): logits, then dlogits in their place
     losses: np.ndarray  # (T, B): nats
-    dh: np.ndarray  # (L, T + 1, B, W)
+    dy: np.ndarray  # (L, T + 1, B, W): gradients of h from the layer above
+    dh: np.ndarray  # (L, B, W)
     dc: np.ndarray  # (L, B, W)
     sums: np.ndarray  # (B, PANEL): one panel of W_ih x_t + W_hh h_{t-1} + bias
     scratch: np.ndarray  # (shards, max(H, V), PANEL): a weight gradient in panel order
-
-
-@kernel
-def pack_shard(shard, shards, parameters, offsets, packed, train):
-    """Pack every panel that the shard owns; the transposed ones only to train."""
-    layers, panels, hidden, _ = packed.weight_hh.shape
-    symbols = packed.table.shape[1]
-    table, bias = flat(packed.table), flat(packed.bias)
-    weight_ih, weight_hh = flat(packed.weight_ih), flat(packed.weight_hh)
-    size = hidden * PANEL
-    for p in range(shard, panels, shards):
-        for layer in range(layers):
-            at = layer * panels + p
-            pack_panel(bias, at * PANEL, parameters, offsets[layer, 2], 1, hidden, True, p)
-            start = offsets[layer, 1]
-            pack_panel(weight_hh, at * size, parameters, start, hidden, hidden, True, p)
-            if layer > 0:
-                at, start = (at - panels) * size, offsets[layer, 0]
-                pack_panel(weight_ih, at, parameters, start, hidden, hidden, True, p)
-        at = p * symbols * PANEL
-        pack_panel(table, at, parameters, offsets[0, 0], symbols, hidden, True, p)
-        add_to_rows(table, at, symbols, bias, p * PANEL)
-    start, start_bias = offsets[layers, 0], offsets[layers, 1]
-    head, head_bias = flat(packed.head), flat(packed.head_bias)
-    for r in range(shard, packed.head.shape[0], shards):
-        pack_panel(head, r * size, parameters, start, hidden, symbols, False, r)
-        pack_panel(head_bias, r * PANEL, parameters, start_bias, 1, symbols, False, r)
-    if train:
-        for q in range(shard, packed.head_t.shape[0], shards):
-            pack_transposed(q, parameters, offsets, packed)
-
-
-@kernel
-def pack_transposed(q, parameters, offsets, packed):
-    """Pack panel q, PANEL units, of every transposed matrix."""
-    layers, panels, hidden, _ = packed.weight_hh.shape
-    columns, depth, _ = packed.head_t.shape
-    symbols = packed.table.shape[1]
-    weight_ih, weight_hh = flat(packed.weight_ih_t), flat(packed.weight_hh_t)
-    size = panels * PANEL * PANEL
-    for layer in range(layers):
-        at, start = layer * columns + q, offsets[layer, 1]
-        pack_panel_transposed(weight_hh, at * size, parameters, start, hidden, hidden, True, q)
-        if layer > 0:
-            at, start = (at - columns) * size, offsets[layer, 0]
-            pack_panel_transposed(weight_ih, at, parameters, start, hidden, hidden, True, q)
-    at, start = q * depth * PANEL, offsets[layers, 0]
-    pack_panel_transposed(flat(packed.head_t), at, parameters, start, hidden, symbols, False, q)
 
 
 @stage
@@ -198,20 +135,20 @@ def backward_shard(packed, work, dropout, first, last):
     """Undo `forward_shard`: leave dgates in `gates` and the gradients of h0, c0."""
     layers, _, streams, width = work.h.shape
     top = layers - 1
-    head_backward(work.dh[top], work.logits, packed, first, last)
+    head_backward(work.dy[top], work.logits, packed, first, last)
     for layer in range(top, -1, -1):
-        dh = work.dh[layer]
+        dy = work.dy[layer]
         if dropout.threshold > 0:
-            apply_dropout(dh, dh, layer, dropout, first, last)
-        fill(flat(dh), first * width, (last - first) * width, 0)
+            apply_dropout(dy, dy, layer, dropout, first, last)
+        fill(flat(work.dh[layer]), first * width, (last - first) * width, 0)
         fill(flat(work.dc[layer]), first * width, (last - first) * width, 0)
         lstm_backward(
-            work.gates[layer], dh, work.dc[layer], work.c[layer], work.tanh_c[layer],
-            packed.weight_hh_t[layer], first, last,
+            work.gates[layer], work.dh[layer], work.dc[layer], dy, work.c[layer],
+            work.tanh_c[layer], packed.weight_hh_t[layer], first, last,
         )  # fmt: skip
         if layer > 0:
             weight = packed.weight_ih_t[layer - 1]
-            below = work.dh[layer - 1]
+            below = work.dy[layer - 1]
             dense_backward(below, streams * width, work.gates[layer], weight, first, last)
 
 

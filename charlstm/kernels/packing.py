@@ -1,0 +1,72 @@
+"""The weights in panels: a packed copy of every matrix, made anew for every window."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from charlstm.kernels.compiler import kernel
+from charlstm.kernels.product import add_to_rows, pack_panel, pack_panel_transposed
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import flat
+
+
+class Packed(NamedTuple):
+    """The weights in panels, made anew in every call; P panels of units, Q of H, R of V."""
+
+    table: np.ndarray  # (P, V, PANEL): layer 0's input weights plus bias
+    bias: np.ndarray  # (L, P, PANEL)
+    weight_ih: np.ndarray  # (L - 1, P, H, PANEL): the layers above the first
+    weight_hh: np.ndarray  # (L, P, H, PANEL)
+    head: np.ndarray  # (R, H, PANEL)
+    head_bias: np.ndarray  # (R, PANEL)
+    weight_ih_t: np.ndarray  # (L - 1, Q, P * PANEL, PANEL)
+    weight_hh_t: np.ndarray  # (L, Q, P * PANEL, PANEL)
+    head_t: np.ndarray  # (Q, R * PANEL, PANEL)
+
+
+@kernel
+def pack_shard(shard, shards, parameters, offsets, packed, train):
+    """Pack every panel that the shard owns; the transposed ones only to train."""
+    layers, panels, hidden, _ = packed.weight_hh.shape
+    symbols = packed.table.shape[1]
+    table, bias = flat(packed.table), flat(packed.bias)
+    weight_ih, weight_hh = flat(packed.weight_ih), flat(packed.weight_hh)
+    size = hidden * PANEL
+    for p in range(shard, panels, shards):
+        for layer in range(layers):
+            at = layer * panels + p
+            pack_panel(bias, at * PANEL, parameters, offsets[layer, 2], 1, hidden, True, p)
+            start = offsets[layer, 1]
+            pack_panel(weight_hh, at * size, parameters, start, hidden, hidden, True, p)
+            if layer > 0:
+                at, start = (at - panels) * size, offsets[layer, 0]
+                pack_panel(weight_ih, at, parameters, start, hidden, hidden, True, p)
+        at = p * symbols * PANEL
+        pack_panel(table, at, parameters, offsets[0, 0], symbols, hidden, True, p)
+        add_to_rows(table, at, symbols, bias, p * PANEL)
+    start, start_bias = offsets[layers, 0], offsets[layers, 1]
+    head, head_bias = flat(packed.head), flat(packed.head_bias)
+    for r in range(shard, packed.head.shape[0], shards):
+        pack_panel(head, r * size, parameters, start, hidden, symbols, False, r)
+        pack_panel(head_bias, r * PANEL, parameters, start_bias, 1, symbols, False, r)
+    if train:
+        for q in range(shard, packed.head_t.shape[0], shards):
+            pack_transposed(q, parameters, offsets, packed)
+
+
+@kernel
+def pack_transposed(q, parameters, offsets, packed):
+    """Pack panel q, PANEL units, of every transposed matrix."""
+    layers, panels, hidden, _ = packed.weight_hh.shape
+    columns, depth, _ = packed.head_t.shape
+    symbols = packed.table.shape[1]
+    weight_ih, weight_hh = flat(packed.weight_ih_t), flat(packed.weight_hh_t)
+    size = panels * PANEL * PANEL
+    for layer in range(layers):
+        at, start = layer * columns + q, offsets[layer, 1]
+        pack_panel_transposed(weight_hh, at * size, parameters, start, hidden, hidden, True, q)
+        if layer > 0:
+            at, start = (at - columns) * size, offsets[layer, 0]
+            pack_panel_transposed(weight_ih, at, parameters, start, hidden, hidden, True, q)
+    at, start = q * depth * PANEL, offsets[layers, 0]
+    pack_panel_transposed(flat(packed.head_t), at, parameters, start, hidden, symbols, False, q)
