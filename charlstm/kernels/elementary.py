@@ -36,7 +36,7 @@ def _exponential_parts(typing_context, x):
             return builder.fadd(builder.fmul(a, b, flags=CONTRACT), c, flags=CONTRACT)
 
         vanishes = builder.fcmp_ordered("<", x, constant(-limit))
-        x = limit(builder, x, constant(-limit), constant(limit))
+        x = limited(builder, x, constant(-limit), constant(limit))
         shifted = multiply_add(x, constant(1 / math.log(2)), constant(magic))
         n = builder.fsub(shifted, constant(magic))
         r = multiply_add(n, constant(-low), multiply_add(n, constant(-high), x))

@@ -162,7 +162,7 @@ def splat(typing_context, array, value):
     return Vector(array.dtype)(array, array.dtype), emit
 
 
-def limit(builder, x, low, high):
+def limited(builder, x, low, high):
     """Emit `x` limited to [low, high] lane by lane; NaN stays NaN."""
     x = builder.select(builder.fcmp_ordered("<", x, low), low, x)
     return builder.select(builder.fcmp_ordered(">", x, high), high, x)
@@ -171,7 +171,7 @@ def limit(builder, x, low, high):
 @intrinsic
 def clamp(typing_context, x, low, high):
     """Return `x` limited to [low, high] lane by lane; NaN stays NaN."""
-    return x(x, x, x), lambda context, builder, signature, args: limit(builder, *args)
+    return x(x, x, x), lambda context, builder, signature, args: limited(builder, *args)
 
 
 @intrinsic
