@@ -7,7 +7,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from charlstm.kernels.compiler import inline_kernel
-from charlstm.kernels.vector import CONTRACT, LANES
+from charlstm.kernels.vector import CONTRACT, LANES, limited
 
 
 @intrinsic
