@@ -26,6 +26,7 @@ from charlstm.kernels.lstm import (
     lstm_backward,
     lstm_forward,
 )
+from charlstm.kernels.packing import pack_shard
 from charlstm.kernels.product import fill
 from charlstm.kernels.vector import flat
 from charlstm.kernels.window import (
@@ -34,7 +35,6 @@ from charlstm.kernels.window import (
     head_forward,
     head_gradient,
     loss_shard,
-    pack_shard,
 )
 from charlstm.workspace import load_state, make_workspace
 
@@ -71,20 +71,20 @@ def timed_step(stamps, parameters, gradient, offsets, packed, work, inputs, targ
     n = stamp(stamps, n)
     loss_shard(work, targets, packed.table.shape[1], True, 0, streams)
     n = stamp(stamps, n)
-    head_backward(work.dh[layers - 1], work.logits, packed, 0, streams)
+    head_backward(work.dy[layers - 1], work.logits, packed, 0, streams)
     n = stamp(stamps, n)
     for layer in range(layers - 1, -1, -1):
-        gates, dh = work.gates[layer], work.dh[layer]
+        gates, dh, dc = work.gates[layer], work.dh[layer], work.dc[layer]
         fill(flat(dh), 0, streams * width, 0)
-        fill(flat(work.dc[layer]), 0, streams * width, 0)
+        fill(flat(dc), 0, streams * width, 0)
         lstm_backward(
-            gates, dh, work.dc[layer], work.c[layer], work.tanh_c[layer],
+            gates, dh, dc, work.dy[layer], work.c[layer], work.tanh_c[layer],
             packed.weight_hh_t[layer], 0, streams,
         )  # fmt: skip
         n = stamp(stamps, n)
         if layer > 0:
             weight = packed.weight_ih_t[layer - 1]
-            dense_backward(work.dh[layer - 1], streams * width, gates, weight, 0, streams)
+            dense_backward(work.dy[layer - 1], streams * width, gates, weight, 0, streams)
             n = stamp(stamps, n)
     gradient_shard(0, 1, gradient, offsets, packed, work, inputs)
     stamp(stamps, n)
@@ -108,7 +108,7 @@ def timed_parts(stamps, parameters, gradient, offsets, packed, work, inputs, tar
             for p in range(panels):
                 cell_backward(
                     work.gates[layer], work.dc[layer], work.c[layer], work.tanh_c[layer],
-                    work.dh[layer], p, t, 0, streams,
+                    work.dy[layer], work.dh[layer], p, t, 0, streams,
                 )  # fmt: skip
     n = stamp(stamps, n)
     for p in range(panels):

@@ -112,7 +112,7 @@ BACKWARD_MUTANTS = (
     Mutant("recurrent gradient through W_i alone", PACK,
            {"parameters, start, hidden, hidden, True, q)\n        if":
             "parameters, start, hidden, hidden, True, q)\n"
-            "        packed.weight_hh_t[layer, q].reshape(panels, 4, LANES, PANEL)[:, 1:] = 0\n"
+            "        packed.weight_hh_t[layer, q].reshape(panels, 4, -1, PANEL)[:, 1:] = 0\n"
             "        if"}, LSTM),
     Mutant("W not transposed", PACK_PANEL,
            {"= matrix[source + j]":
