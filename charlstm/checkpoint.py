@@ -27,6 +27,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from charlstm import __version__
 from charlstm.errors import CheckpointError
 
 FORMAT = 1  # the one written, and the newest one read
@@ -135,12 +136,9 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
 
 def versions() -> dict[str, str]:
     """Name what the bits of a run depend on: versions of the software, and the processor."""
-    found = {"python": platform.python_version()}
-    for package in ("charlstm", "numpy", "numba", "llvmlite"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # run from a folder, not installed
-            found[package] = "unknown"
+    found = {"python": platform.python_version(), "charlstm": __version__}
+    for package in ("numpy", "numba", "llvmlite"):
+        found[package] = importlib.metadata.version(package)
     llvm = importlib.import_module("llvmlite.binding")  # here: it takes a while to load
     return found | {"cpu": llvm.get_host_cpu_name()}
 

@@ -184,6 +184,11 @@ class Trainer:
 
     def _with_evaluation(self, record: Record) -> Record:
         measured = self.evaluate().nats if len(self.val) >= 2 else None
+        if measured is not None and not math.isfinite(measured):
+            raise DivergenceError(
+                f"training diverged at step {record.step}: validation loss {measured}; "
+                "try a lower --learning-rate or a smaller --clip-norm"
+            )
         decisive = record.train_loss if measured is None else measured
         improved = self.best_loss is None or decisive < self.best_loss
         if improved:
@@ -225,7 +230,7 @@ class Trainer:
         corpus: Corpus,
         *,
         threads: int | None = None,
-        **changes: int,
+        **changes: Any,
     ) -> Trainer:
         """Return a trainer that goes on exactly where a snapshot was taken.
 
@@ -238,7 +243,8 @@ class Trainer:
         threads
             See `CharLSTM`.
         changes
-            New values of ``steps``, ``eval_every`` or ``save_every``.
+            New values of options of `TrainConfig` that may change while training:
+            steps, intervals, and how the learning rate and clipping go on.
 
         Raises
         ------

@@ -149,7 +149,8 @@ class Vocabulary:
         if symbols.size > MOST_NAMED:
             named += f" and {symbols.size - MOST_NAMED} more"
         raise UsageError(
-            f"not among the {self.kind} of the vocabulary: {named}; remove or skip them"
+            f"not among the {self.kind} of the vocabulary: {named}; "
+            "remove them, or skip them (--unknown skip)"
         )
 
     def to_dict(self) -> dict[str, Any]:

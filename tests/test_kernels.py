@@ -50,7 +50,7 @@ def first_sigmoid(x):
 
 @numba.njit
 def second_sigmoid(x):
-    """The other of the two."""
+    """Return the other of the two."""
     return elementary.sigmoids(-x, x)[1]
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ def test_the_columns_are_those_promised():
 
 def test_rows_keep_their_bits(tmp_path):
     metrics = MetricsFile(tmp_path / "metrics.csv")
-    row = {
+    row: dict[str, Any] = {
         "step": np.int64(2**40),
         "epoch": 3,
         "characters": 10**15,
