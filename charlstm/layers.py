@@ -224,7 +224,7 @@ class LSTM:
             bias=self._zeros(panels, PANEL),
             weight_ih_t=self._zeros(-(-inputs // PANEL), panels * PANEL, PANEL),
             weight_hh_t=self._zeros(-(-hidden // PANEL), panels * PANEL, PANEL),
-            scratch=self._zeros(max(inputs, hidden) * PANEL),
+            scratch=self._zeros(inputs + hidden + 1, PANEL),
         )
 
 

@@ -65,7 +65,7 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
         dh=zeros(layers, streams, width),
         dc=zeros(layers, streams, width),
         sums=zeros(streams, PANEL),
-        scratch=zeros(shards, max(hidden, symbols), PANEL),
+        scratch=zeros(shards, max(hidden, symbols) + hidden + 1, PANEL),
     )
 
 

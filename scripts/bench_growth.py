@@ -61,10 +61,13 @@ def plot(figures: list[dict[str, Any]], path: str) -> None:
                     for f in figures
                     if (f["dimension"], f["threads"]) == (dimension, threads)
                 ]
-                axis.plot(*zip(*line, strict=True), ".-", label=f"{threads} threads")
-            axis.set(xlabel=letter, xscale="log")
-            axis.set_yscale("log" if measure == "characters_per_second" else "linear")
+                axis.plot(*zip(*line, strict=True), ".-", label=f"threads: {threads}")
+            axis.set_xlabel(letter)
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter("{x:g}")
             axis.grid(alpha=0.3)
+    axes[0][0].set_yscale("log")
+    axes[1][0].set_ylim(bottom=0)
     axes[0][0].legend()
     figure.tight_layout()
     figure.savefig(path)

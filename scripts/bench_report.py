@@ -19,8 +19,8 @@ RACE_NOTES = """
 characters/s: T B over the median time of a whole step (forward, loss, backward, clipping to
 +-5, Adagrad) in float32 (NumPy: float64), V = 65, the same windows for all; sampling: 1000
 characters over the median time of a sample. GFLOP/s: characters/s times 6 W (sampling 2 W),
-W = (2 L - 1) 4 H^2 + H V weights that take part in a product. Of peak: over the median rate
-of the micro-kernel in the first cache, on as many threads, taken in turn with the systems.
+W = (2 L - 1) 4 H^2 + H V weights that take part in a product. Of peak: over the best rate of
+the micro-kernel in the first cache, on as many threads, measured in turn with the systems.
 GB/s, one stream only: characters/s times 8 W (sampling 4 W) bytes, each weight being read
 once forward and once backward; after "of", what one thread reads when it does nothing else
 over that many bytes. A peer's fastest options count. MiB: the most that was resident.
@@ -121,7 +121,7 @@ def _goal(race: dict[str, Any], what: str) -> str:
 
 
 def race_summary(races: list[dict[str, Any]]) -> str:
-    """Return the peaks that were measured, and how many goals are met."""
+    """Return the peaks, the options that the peers ran with, and how many goals are met."""
     lines = []
     counts = races[0]["peak_gflops"]
     for count in counts:
@@ -130,10 +130,22 @@ def race_summary(races: list[dict[str, Any]]) -> str:
             f"FMA peak, {count} thread{'s' if count > 1 else ''}: median "
             f"{statistics.median(values):.1f} GFLOP/s, best {max(values):.1f}"
         )
+    lines += [line for race in races for line in _chosen(race)]
     goals = [goal for race in races for goal in race["goals"]]
     if goals:
         lines.append(f"goals met: {sum(goal['met'] for goal in goals)} of {len(goals)}")
     return "\n".join(lines)
+
+
+def _chosen(race: dict[str, Any]) -> list[str]:
+    """Return the fastest options of each peer that has a choice."""
+    lines = []
+    for peer, name in race["peers"].items():
+        options = race["systems"][name]["options"]
+        if options:
+            told = ", ".join(f"{option} {value}" for option, value in options.items())
+            lines.append(f"{race['row']}: {peer} ran fastest with {told}")
+    return lines
 
 
 def profile_table(name: str, profile: dict[str, Any]) -> str:

@@ -70,26 +70,33 @@ class Trial:
         self.fixed = fixed
 
     def fastest(self, seconds: float) -> dict[str, Any]:
-        """Return the value of each option that ran fastest, in blocks of so many seconds."""
+        """Return the value of each option that runs fastest, in blocks of up to so long."""
         best = {option: values[0] for option, values in self.make.CHOICES.items()}
+        least = self._step_seconds(best, seconds)
         for option, values in self.make.CHOICES.items():
-            systems = [self.make(**self.fixed, **{**best, option: value}) for value in values]
-            counts = [block_steps(system.go, seconds) for system in systems]
-            times = [
-                min(system.go(count) / count for _ in range(3))
-                for system, count in zip(systems, counts, strict=True)
-            ]
-            best[option] = values[times.index(min(times))]
+            for value in values[1:]:
+                changed = {**best, option: value}
+                taken = self._step_seconds(changed, seconds)
+                if taken < least:
+                    best, least = changed, taken
         return best
 
+    def _step_seconds(self, options: dict[str, Any], seconds: float) -> float:
+        return step_seconds(self.make(**self.fixed, **options).go, seconds)
 
-def block_steps(go: Callable[[int], float], seconds: float) -> int:
-    """Return how many steps of a warm system take so long; the first warm it up."""
-    go(2)
+
+def step_seconds(go: Callable[[int], float], seconds: float) -> float:
+    """Return what a step takes at least, from blocks of up to so long, after a warm-up."""
+    go(1)
     steps = 1
     while (taken := min(go(steps) for _ in range(3))) < seconds / 3:
         steps *= 3
-    return max(1, round(steps * seconds / taken))
+    return taken / steps
+
+
+def block_steps(go: Callable[[int], float], seconds: float) -> int:
+    """Return how many steps take so long."""
+    return max(1, round(seconds / step_seconds(go, seconds)))
 
 
 class Worker:

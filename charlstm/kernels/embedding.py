@@ -6,7 +6,6 @@ gates to it. `table` (P, V, PANEL) is the packed transpose of W_ih with the bias
 """
 
 from charlstm.kernels.compiler import kernel
-from charlstm.kernels.product import fill
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES, load, store
 
@@ -22,17 +21,13 @@ def embedding_forward(sums, table, inputs, panel, t, first, last):
 
 
 @kernel
-def embedding_backward(dtable, gates, inputs, symbols, panel):
-    """Set `dtable`, flat (V, PANEL), to a panel's gradient: row x sums dgates where x was read.
+def embedding_backward(dtable, dgates, offset, ids, first, last):
+    """Add a panel's dgates of the rows first..last, (t, b) in order, to the rows they read.
 
-    The order of the sum is that of (t, b), whatever thread owns the panel.
+    `dtable` is flat, (V, PANEL); `dgates` holds the panel from `offset` on; `ids` is flat.
     """
-    _, steps, streams, _ = gates.shape
-    fill(dtable, 0, symbols * PANEL, 0)
-    for t in range(steps):
-        for b in range(streams):
-            target = inputs[t, b] * PANEL
-            source = ((panel * steps + t) * streams + b) * PANEL
-            for group in range(0, PANEL, LANES):
-                total = load(dtable, target + group) + load(gates, source + group)
-                store(dtable, target + group, total)
+    for row in range(first, last):
+        target, source = ids[row] * PANEL, offset + row * PANEL
+        for group in range(0, PANEL, LANES):
+            total = load(dtable, target + group) + load(dgates, source + group)
+            store(dtable, target + group, total)

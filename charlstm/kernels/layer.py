@@ -8,15 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlstm.kernels.compiler import entry, kernel
+from charlstm.kernels.compiler import entry
+from charlstm.kernels.gradients import layer_gradients
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
-from charlstm.kernels.product import (
-    multiply_transposed,
-    pack_panel,
-    pack_panel_transposed,
-    sum_rows,
-    unpack_panel,
-)
+from charlstm.kernels.product import pack_panel, pack_panel_transposed, unpack_panel
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import flat
 
@@ -37,7 +32,7 @@ class LayerPacked(NamedTuple):
     bias: np.ndarray  # (P, PANEL)
     weight_ih_t: np.ndarray  # (Q, P * PANEL, PANEL)
     weight_hh_t: np.ndarray  # (R, P * PANEL, PANEL)
-    scratch: np.ndarray  # (max(I, H) * PANEL,): a weight gradient in panel order
+    scratch: np.ndarray  # (I + H + 1, PANEL): one panel's gradients
 
 
 class LayerSteps(NamedTuple):
@@ -93,21 +88,15 @@ def layer_backward(gradients, dx, dgates, dh, dc, dy, steps, weights, packed):
     streams = steps.h.shape[1]
     lstm_backward(dgates, dh, dc, dy, steps.c, steps.tanh_c, packed.weight_hh_t, 0, streams)
     dense_backward(dx, 0, dgates, packed.weight_ih_t, 0, streams)
+    x, h, scratch = flat(steps.x), flat(steps.h), flat(packed.scratch)
+    rows, no_ids = steps.x.shape[0] * streams, np.empty(0, np.int32)
     for p in range(panels):
-        weight_gradients(gradients, dgates, steps, packed.scratch, p)
-
-
-@kernel
-def weight_gradients(gradients, dgates, steps, scratch, panel):
-    """Write one panel of every weight's gradient."""
-    _, count, streams, _ = dgates.shape
-    rows = count * streams
-    inputs, hidden = gradients.weight_ih.shape[0], gradients.weight_hh.shape[0]
-    dz, at = flat(dgates), panel * rows * PANEL
-    x, h = flat(steps.x), flat(steps.h)
-    multiply_transposed(scratch, x, 0, steps.x.shape[2], dz, at, rows, 0, inputs, PANEL)
-    unpack_panel(flat(gradients.weight_ih), 0, scratch, 0, inputs, hidden, True, panel)
-    multiply_transposed(scratch, h, 0, steps.h.shape[2], dz, at, rows, 0, hidden, PANEL)
-    unpack_panel(flat(gradients.weight_hh), 0, scratch, 0, hidden, hidden, True, panel)
-    sum_rows(scratch, dz, at, rows)
-    unpack_panel(gradients.bias, 0, scratch, 0, 1, hidden, True, panel)
+        layer_gradients(
+            scratch, flat(dgates), rows, p, h, steps.h.shape[2], hidden,
+            x, 0, steps.x.shape[2], inputs, no_ids, False,
+        )  # fmt: skip
+        at = inputs * PANEL
+        unpack_panel(flat(gradients.weight_ih), 0, scratch, 0, inputs, hidden, True, p)
+        unpack_panel(flat(gradients.weight_hh), 0, scratch, at, hidden, hidden, True, p)
+        at += hidden * PANEL
+        unpack_panel(gradients.bias, 0, scratch, at, 1, hidden, True, p)

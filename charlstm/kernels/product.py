@@ -10,12 +10,13 @@ beyond `size` is never written: workspaces are made of zeros.
 Arrays are flat here, with offsets, so that each function compiles once per dtype.
 """
 
-from charlstm.kernels.compiler import inline_kernel, kernel, stage
+from charlstm.kernels.compiler import inline_kernel, kernel
 from charlstm.kernels.tile import PANEL, multiply_tile, tile_shape
 from charlstm.kernels.vector import LANES, load, splat, store
 
 GROUPS = PANEL // LANES
 CHUNK = 2 * PANEL  # depth whose panel, 32 KiB of float32, stays in the first cache
+ROW_BLOCK = 48  # rows of a product that are finished before the next ones
 
 
 @inline_kernel
@@ -88,33 +89,44 @@ def multiply_panel(
     """Add A @ B to `rows` x `width` elements of C, B being one packed panel.
 
     See `multiply_tile` for where the elements lie. `width` is a multiple of LANES; the
-    depth is one run of any length, or `blocks` runs of PANEL. A chunk of the panel stays
-    in the first cache while every tile of rows runs over it. Rows are spread evenly over
-    tiles: 25 rows are five tiles of five.
+    depth is one run of any length, or `blocks` runs of PANEL. A block of rows stays in
+    the first cache through all of the depth, and a chunk of the panel while every tile of
+    the block runs over it. Rows are spread evenly: 50 rows are two blocks of 25.
     """
+    parts = (rows + ROW_BLOCK - 1) // ROW_BLOCK
+    for part in range(parts):
+        first, last = rows * part // parts, rows * (part + 1) // parts
+        for chunk in range((depth * blocks + CHUNK - 1) // CHUNK):
+            done = chunk * CHUNK
+            if blocks == 1:
+                a_start = a_offset + first * a_row + done * a_step
+                chunk_depth, chunk_blocks = min(CHUNK, depth - done), 1
+            else:
+                a_start = a_offset + first * a_row + done // PANEL * a_block
+                chunk_depth, chunk_blocks = depth, min(CHUNK // PANEL, blocks - done // PANEL)
+            multiply_chunk(
+                c, c_offset + first * c_row, c_row, a, a_start, a_row, a_step, a_block,
+                b, b_offset + done * PANEL, chunk_depth, chunk_blocks, last - first, width,
+            )  # fmt: skip
+
+
+@kernel
+def multiply_chunk(
+    c, c_offset, c_row, a, a_offset, a_row, a_step, a_block, b, b_offset, depth, blocks,
+    rows, width,
+):  # fmt: skip
+    """Do as `multiply_panel` for few rows and a short depth, tile by tile."""
     tile_rows, tile_vectors = tile_shape(c)
     tiles = (rows + tile_rows - 1) // tile_rows
-    chunks = (depth * blocks + CHUNK - 1) // CHUNK
-    for chunk in range(chunks):
-        if blocks == 1:
-            a_start = a_offset + chunk * CHUNK * a_step
-            chunk_depth, chunk_blocks = min(CHUNK, depth - chunk * CHUNK), 1
-        else:
-            a_start = a_offset + chunk * (CHUNK // PANEL) * a_block
-            chunk_depth = depth
-            chunk_blocks = min(CHUNK // PANEL, blocks - chunk * (CHUNK // PANEL))
-        for column in range(0, width, tile_vectors * LANES):
-            vectors = min(tile_vectors, (width - column) // LANES)
-            b_start = b_offset + chunk * CHUNK * PANEL + column
-            row = 0
-            for tile in range(tiles):
-                count = (rows - row + tiles - tile - 1) // (tiles - tile)
-                multiply_tile(
-                    count, vectors, c, c_offset + row * c_row + column, c_row,
-                    a, a_start + row * a_row, a_row, a_step, a_block,
-                    b, b_start, chunk_depth, chunk_blocks,
-                )  # fmt: skip
-                row += count
+    for column in range(0, width, tile_vectors * LANES):
+        vectors = min(tile_vectors, (width - column) // LANES)
+        for tile in range(tiles):
+            first, last = rows * tile // tiles, rows * (tile + 1) // tiles
+            multiply_tile(
+                last - first, vectors, c, c_offset + first * c_row + column, c_row,
+                a, a_offset + first * a_row, a_row, a_step, a_block,
+                b, b_offset + column, depth, blocks,
+            )  # fmt: skip
 
 
 @kernel
@@ -125,34 +137,30 @@ def fill(array, offset, count, value):
         store(array, i, vector)
 
 
-@stage
-def multiply_transposed(c, a, a_offset, a_width, b, b_offset, depth, first, last, width):
-    """Set rows first..last of C, (M, PANEL), to the same rows of A.T @ B.
-
-    A is (depth, a_width), B one panel (depth, PANEL): the product of every weight
-    gradient, sums over time and streams in one fixed order.
-    """
-    fill(c, first * PANEL, (last - first) * PANEL, 0)
+@kernel
+def add_transposed(c, c_offset, a, a_offset, a_width, b, b_offset, depth, rows, width):
+    """Add A.T @ B to C, (rows, PANEL); A is (depth, a_width), B one panel (depth, PANEL)."""
     multiply_panel(
-        c, first * PANEL, PANEL, a, a_offset + first, 1, a_width, 0,
-        b, b_offset, depth, 1, last - first, width,
-    )  # fmt: skip
+        c, c_offset, PANEL, a, a_offset, 1, a_width, 0, b, b_offset, depth, 1, rows, width
+    )
 
 
 @kernel
-def sum_rows(total, panel, offset, rows):
-    """Set the first PANEL elements of `total` to the sum of a panel's rows, in order."""
-    zero = splat(total, 0)
-    i, f, g, o = zero, zero, zero, zero
+def add_row_sum(total, total_offset, panel, offset, rows):
+    """Add the sum of a panel's rows, in order, to PANEL elements of `total`."""
+    i = load(total, total_offset)
+    f = load(total, total_offset + LANES)
+    g = load(total, total_offset + 2 * LANES)
+    o = load(total, total_offset + 3 * LANES)
     for row in range(offset, offset + rows * PANEL, PANEL):
         i = i + load(panel, row)
         f = f + load(panel, row + LANES)
         g = g + load(panel, row + 2 * LANES)
         o = o + load(panel, row + 3 * LANES)
-    store(total, 0, i)
-    store(total, LANES, f)
-    store(total, 2 * LANES, g)
-    store(total, 3 * LANES, o)
+    store(total, total_offset, i)
+    store(total, total_offset + LANES, f)
+    store(total, total_offset + 2 * LANES, g)
+    store(total, total_offset + 3 * LANES, o)
 
 
 @kernel

@@ -12,15 +12,15 @@ import numpy as np
 
 from charlstm.kernels.compiler import entry, kernel, parallel_entry, stage
 from charlstm.kernels.dropout import apply_dropout
-from charlstm.kernels.embedding import embedding_backward
+from charlstm.kernels.gradients import layer_gradients
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
 from charlstm.kernels.packing import pack_shard
 from charlstm.kernels.product import (
+    add_row_sum,
+    add_transposed,
     fill,
     multiply_panel,
-    multiply_transposed,
     set_rows,
-    sum_rows,
     unpack_panel,
 )
 from charlstm.kernels.softmax import cross_entropy_row
@@ -46,7 +46,7 @@ class Workspace(NamedTuple):
     dh: np.ndarray  # (L, B, W)
     dc: np.ndarray  # (L, B, W)
     sums: np.ndarray  # (B, PANEL): one panel of W_ih x_t + W_hh h_{t-1} + bias
-    scratch: np.ndarray  # (shards, max(H, V), PANEL): a weight gradient in panel order
+    scratch: np.ndarray  # (shards, max(H, V) + H + 1, PANEL): one panel's gradients
 
 
 @stage
@@ -159,27 +159,25 @@ def gradient_shard(shard, shards, gradients, offsets, packed, work, inputs):
     _, steps, streams, _ = work.logits.shape
     width = work.h.shape[3]
     symbols = packed.table.shape[1]
-    rows = steps * streams
-    scratch = flat(work.scratch[shard])
+    scratch, ids = flat(work.scratch[shard]), flat(inputs)
     for p in range(shard, panels, shards):
-        embedding_backward(scratch, work.gates[0], inputs, symbols, p)
-        unpack_panel(gradients, offsets[0, 0], scratch, 0, symbols, hidden, True, p)
         for layer in range(layers):
-            dgates = flat(work.gates[layer])
-            at = p * rows * PANEL
-            h = flat(work.h[layer])
-            multiply_transposed(scratch, h, 0, width, dgates, at, rows, 0, hidden, PANEL)
-            unpack_panel(gradients, offsets[layer, 1], scratch, 0, hidden, hidden, True, p)
-            sum_rows(scratch, dgates, at, rows)
-            unpack_panel(gradients, offsets[layer, 2], scratch, 0, 1, hidden, True, p)
-            if layer > 0:
-                x, start = flat(work.x[layer - 1]), streams * width
-                multiply_transposed(scratch, x, start, width, dgates, at, rows, 0, hidden, PANEL)
-                unpack_panel(gradients, offsets[layer, 0], scratch, 0, hidden, hidden, True, p)
+            count = symbols if layer == 0 else hidden
+            layer_gradients(
+                scratch, flat(work.gates[layer]), steps * streams, p,
+                flat(work.h[layer]), width, hidden,
+                flat(work.x[max(0, layer - 1)]), streams * width, width, count, ids, layer == 0,
+            )  # fmt: skip
+            ih, hh, bias = offsets[layer]
+            unpack_panel(gradients, ih, scratch, 0, count, hidden, True, p)
+            at = count * PANEL
+            unpack_panel(gradients, hh, scratch, at, hidden, hidden, True, p)
+            at += hidden * PANEL
+            unpack_panel(gradients, bias, scratch, at, 1, hidden, True, p)
     head_gradient(shard, shards, gradients, offsets, packed, work)
 
 
-@stage
+@kernel
 def head_gradient(shard, shards, gradients, offsets, packed, work):
     """Write the output layer's gradient: rows of the weight by shard, the bias by panel."""
     layers, _, hidden, _ = packed.weight_hh.shape
@@ -190,16 +188,17 @@ def head_gradient(shard, shards, gradients, offsets, packed, work):
     scratch, dlogits = flat(work.scratch[shard]), flat(work.logits)
     x, start = flat(work.x[layers - 1]), streams * width
     first, last = hidden * shard // shards, hidden * (shard + 1) // shards
+    count = last - first
     target, target_bias = offsets[layers, 0] + first * symbols, offsets[layers, 1]
     for r in range(columns):
         used = min(PANEL, (symbols - r * PANEL + LANES - 1) // LANES * LANES)
         at = r * rows * PANEL
-        multiply_transposed(scratch, x, start, width, dlogits, at, rows, first, last, used)
-        count = last - first
-        unpack_panel(gradients, target, scratch, first * PANEL, count, symbols, False, r)
+        fill(scratch, 0, (count + 1) * PANEL, 0)
+        add_transposed(scratch, 0, x, start + first, width, dlogits, at, rows, count, used)
+        unpack_panel(gradients, target, scratch, 0, count, symbols, False, r)
         if r % shards == shard:
-            sum_rows(scratch, dlogits, at, rows)
-            unpack_panel(gradients, target_bias, scratch, 0, 1, symbols, False, r)
+            add_row_sum(scratch, count * PANEL, dlogits, at, rows)
+            unpack_panel(gradients, target_bias, scratch, count * PANEL, 1, symbols, False, r)
 
 
 @kernel
