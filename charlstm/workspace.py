@@ -18,6 +18,7 @@ from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]
 State = tuple[Array, Array]
+SCRATCH_BYTES = 2 * 1024 * 1024  # of weight gradients that are summed at a time
 
 
 def make_packed(config: ModelConfig) -> Packed:
@@ -52,6 +53,8 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
     def zeros(*shape: int) -> Array:
         return aligned_zeros(shape, config.dtype)
 
+    panel_rows = max(hidden, symbols) + hidden + 1  # of one panel's weight gradients
+    together = max(1, min(panels, SCRATCH_BYTES // (panel_rows * PANEL * 4)))
     h = zeros(layers, steps + 1, streams, width)
     return Workspace(
         gates=zeros(layers, panels, steps, streams, PANEL),
@@ -65,7 +68,7 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
         dh=zeros(layers, streams, width),
         dc=zeros(layers, streams, width),
         sums=zeros(streams, PANEL),
-        scratch=zeros(shards, max(hidden, symbols) + hidden + 1, PANEL),
+        scratch=zeros(shards, together * panel_rows, PANEL),
     )
 
 

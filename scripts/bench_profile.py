@@ -28,6 +28,7 @@ from charlstm.kernels.lstm import (
 )
 from charlstm.kernels.packing import pack_shard
 from charlstm.kernels.product import fill
+from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import flat
 from charlstm.kernels.window import (
     gradient_shard,
@@ -112,8 +113,9 @@ def timed_parts(stamps, parameters, gradient, offsets, packed, work, inputs, tar
                 )  # fmt: skip
     n = stamp(stamps, n)
     for p in range(panels):
-        symbols = packed.table.shape[1]
-        embedding_backward(flat(work.scratch[0]), work.gates[0], inputs, symbols, p)
+        rows = inputs.size
+        dgates, ids = flat(work.gates[0]), flat(inputs)
+        embedding_backward(flat(work.scratch[0]), 0, dgates, p * rows * PANEL, ids, 0, rows)
     n = stamp(stamps, n)
     head_gradient(0, 1, gradient, offsets, packed, work)
     stamp(stamps, n)

@@ -21,13 +21,13 @@ def embedding_forward(sums, table, inputs, panel, t, first, last):
 
 
 @kernel
-def embedding_backward(dtable, dgates, offset, ids, first, last):
+def embedding_backward(dtable, dtable_offset, dgates, offset, ids, first, last):
     """Add a panel's dgates of the rows first..last, (t, b) in order, to the rows they read.
 
-    `dtable` is flat, (V, PANEL); `dgates` holds the panel from `offset` on; `ids` is flat.
+    Arrays are flat: `dtable` (V, PANEL) and the panel of `dgates` from their offsets on.
     """
     for row in range(first, last):
-        target, source = ids[row] * PANEL, offset + row * PANEL
+        target, source = dtable_offset + ids[row] * PANEL, offset + row * PANEL
         for group in range(0, PANEL, LANES):
             total = load(dtable, target + group) + load(dgates, source + group)
             store(dtable, target + group, total)

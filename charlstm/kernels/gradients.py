@@ -12,25 +12,32 @@ from charlstm.kernels.tile import PANEL
 
 @kernel
 def layer_gradients(
-    scratch, dgates, rows, panel, h, width, hidden, x, x_offset, x_width, inputs, ids, one_hot
+    scratch, dgates, rows, first, last, h, width, hidden, x, x_offset, x_width, inputs, ids,
+    one_hot,
 ):  # fmt: skip
-    """Set `scratch` to one panel's gradients of one layer; arrays are flat.
+    """Set `scratch` to the gradients of one layer's panels first..last; arrays are flat.
 
-    It holds `inputs` rows of weight_ih, from row 0, then `hidden` rows of weight_hh, then
-    the bias, each row PANEL long. The layer read `ids` where its input is `one_hot`, else
-    `x`, rows (t, b) of `x_width` elements from `x_offset` on.
+    For each panel it holds `inputs` rows of weight_ih, then `hidden` rows of weight_hh,
+    then the bias, each row PANEL long. The layer read `ids` where its input is `one_hot`,
+    else `x`, rows (t, b) of `x_width` elements from `x_offset` on. Several panels at a
+    time share what is read of h and x.
     """
-    at = panel * rows * PANEL
-    weight_hh, bias = inputs * PANEL, (inputs + hidden) * PANEL
-    fill(scratch, 0, bias + PANEL, 0)
+    size = (inputs + hidden + 1) * PANEL
+    fill(scratch, 0, (last - first) * size, 0)
     for row in range(0, rows, CHUNK):
-        count, chunk = min(CHUNK, rows - row), at + row * PANEL
-        add_row_sum(scratch, bias, dgates, chunk, count)
-        add_transposed(
-            scratch, weight_hh, h, row * width, width, dgates, chunk, count, hidden, PANEL
-        )
-        if one_hot:
-            embedding_backward(scratch, dgates, at, ids, row, row + count)
-        else:
-            start = x_offset + row * x_width
-            add_transposed(scratch, 0, x, start, x_width, dgates, chunk, count, inputs, PANEL)
+        count = min(CHUNK, rows - row)
+        for panel in range(first, last):
+            at = (panel - first) * size
+            weight_hh = at + inputs * PANEL
+            chunk = (panel * rows + row) * PANEL
+            add_row_sum(scratch, weight_hh + hidden * PANEL, dgates, chunk, count)
+            add_transposed(
+                scratch, weight_hh, h, row * width, width, dgates, chunk, count, hidden, PANEL
+            )
+            if one_hot:
+                embedding_backward(scratch, at, dgates, panel * rows * PANEL, ids, row, row + count)
+            else:
+                start = x_offset + row * x_width
+                add_transposed(
+                    scratch, at, x, start, x_width, dgates, chunk, count, inputs, PANEL
+                )

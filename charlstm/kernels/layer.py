@@ -92,7 +92,7 @@ def layer_backward(gradients, dx, dgates, dh, dc, dy, steps, weights, packed):
     rows, no_ids = steps.x.shape[0] * streams, np.empty(0, np.int32)
     for p in range(panels):
         layer_gradients(
-            scratch, flat(dgates), rows, p, h, steps.h.shape[2], hidden,
+            scratch, flat(dgates), rows, p, p + 1, h, steps.h.shape[2], hidden,
             x, 0, steps.x.shape[2], inputs, no_ids, False,
         )  # fmt: skip
         at = inputs * PANEL

@@ -21,6 +21,7 @@ from charlstm.kernels.product import fill, multiply_panel, set_rows
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES, flat, load, store
 
+PART_ROWS = 96  # of products over all T, before the next ones
 GROUP = 12  # rows that are multiplied, then squashed, before the next ones
 
 
@@ -129,10 +130,13 @@ def lstm_backward(gates, dh, dc, dy, c, tanh_c, weight_hh, first, last):
 
 @inline_kernel
 def _spans(steps, streams, first, last):
-    """Return (number of spans, rows in each): one span when a shard has all streams."""
-    if last - first == streams:
-        return 1, steps * streams
-    return steps, last - first
+    """Return how many runs of rows a shard has, the rows of one, and how many parts to take.
+
+    A shard with all streams has one run, T * B rows. A part's rows stay in the second
+    cache while all panels of the weights pass.
+    """
+    spans, rows = (1, steps * streams) if last - first == streams else (steps, last - first)
+    return spans, rows, (rows + PART_ROWS - 1) // PART_ROWS
 
 
 @stage
@@ -145,16 +149,18 @@ def dense_forward(gates, x, x_offset, weight_ih, bias, first, last):
     panels, steps, streams, _ = gates.shape
     width = x.shape[2]
     depth = weight_ih.shape[1]
-    spans, rows = _spans(steps, streams, first, last)
+    spans, rows, parts = _spans(steps, streams, first, last)
     sums, features, weight = flat(gates), flat(x), flat(weight_ih)
-    for p in range(panels):
-        for t in range(spans):
-            row = t * streams + first
-            start = (p * steps * streams + row) * PANEL
-            set_rows(sums, start, rows, flat(bias), p * PANEL)
+    for part in range(spans * parts):
+        t, start = part // parts, part % parts
+        row = t * streams + first + rows * start // parts
+        count = t * streams + first + rows * (start + 1) // parts - row
+        for p in range(panels):
+            target = (p * steps * streams + row) * PANEL
+            set_rows(sums, target, count, flat(bias), p * PANEL)
             multiply_panel(
-                sums, start, PANEL, features, x_offset + row * width, width, 1, 0,
-                weight, p * depth * PANEL, depth, 1, rows, PANEL,
+                sums, target, PANEL, features, x_offset + row * width, width, 1, 0,
+                weight, p * depth * PANEL, depth, 1, count, PANEL,
             )  # fmt: skip
 
 
@@ -167,16 +173,17 @@ def dense_backward(dx, dx_offset, gates, weight_ih, first, last):
     panels, steps, streams, _ = gates.shape
     width = dx.shape[2]
     depth = panels * PANEL
-    spans, rows = _spans(steps, streams, first, last)
+    spans, rows, parts = _spans(steps, streams, first, last)
     out, dgates, weight = flat(dx), flat(gates), flat(weight_ih)
-    for t in range(spans):
-        fill(out, dx_offset + (t * streams + first) * width, rows * width, 0)
-    for q in range(weight_ih.shape[0]):
-        for t in range(spans):
-            row = t * streams + first
+    for part in range(spans * parts):
+        t, start = part // parts, part % parts
+        row = t * streams + first + rows * start // parts
+        count = t * streams + first + rows * (start + 1) // parts - row
+        fill(out, dx_offset + row * width, count * width, 0)
+        for q in range(weight_ih.shape[0]):
             multiply_panel(
                 out, dx_offset + row * width + q * PANEL, width,
                 dgates, row * PANEL, PANEL, 1, steps * streams * PANEL,
                 weight, q * depth * PANEL, PANEL, panels,
-                rows, min(PANEL, width - q * PANEL),
+                count, min(PANEL, width - q * PANEL),
             )  # fmt: skip

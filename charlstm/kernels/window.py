@@ -46,7 +46,7 @@ class Workspace(NamedTuple):
     dh: np.ndarray  # (L, B, W)
     dc: np.ndarray  # (L, B, W)
     sums: np.ndarray  # (B, PANEL): one panel of W_ih x_t + W_hh h_{t-1} + bias
-    scratch: np.ndarray  # (shards, max(H, V) + H + 1, PANEL): one panel's gradients
+    scratch: np.ndarray  # (shards, >= max(H, V) + H + 1, PANEL): some panels' gradients
 
 
 @stage
@@ -160,20 +160,26 @@ def gradient_shard(shard, shards, gradients, offsets, packed, work, inputs):
     width = work.h.shape[3]
     symbols = packed.table.shape[1]
     scratch, ids = flat(work.scratch[shard]), flat(inputs)
-    for p in range(shard, panels, shards):
-        for layer in range(layers):
-            count = symbols if layer == 0 else hidden
+    start, stop = panels * shard // shards, panels * (shard + 1) // shards
+    for layer in range(layers):
+        count = symbols if layer == 0 else hidden
+        size = (count + hidden + 1) * PANEL
+        group = min(stop - start, scratch.size // size)
+        ih, hh, bias = offsets[layer]
+        for first in range(start, stop, group):
+            last = min(stop, first + group)
             layer_gradients(
-                scratch, flat(work.gates[layer]), steps * streams, p,
+                scratch, flat(work.gates[layer]), steps * streams, first, last,
                 flat(work.h[layer]), width, hidden,
                 flat(work.x[max(0, layer - 1)]), streams * width, width, count, ids, layer == 0,
             )  # fmt: skip
-            ih, hh, bias = offsets[layer]
-            unpack_panel(gradients, ih, scratch, 0, count, hidden, True, p)
-            at = count * PANEL
-            unpack_panel(gradients, hh, scratch, at, hidden, hidden, True, p)
-            at += hidden * PANEL
-            unpack_panel(gradients, bias, scratch, at, 1, hidden, True, p)
+            for p in range(first, last):
+                at = (p - first) * size
+                unpack_panel(gradients, ih, scratch, at, count, hidden, True, p)
+                at += count * PANEL
+                unpack_panel(gradients, hh, scratch, at, hidden, hidden, True, p)
+                at += hidden * PANEL
+                unpack_panel(gradients, bias, scratch, at, 1, hidden, True, p)
     head_gradient(shard, shards, gradients, offsets, packed, work)
 
 
