@@ -30,6 +30,9 @@ from charlstm.workspace import State, load_state, make_packed, make_workspace, w
 
 Array = npt.NDArray[Any]
 
+# Operations of a window below which waiting for another thread costs more than it saves.
+PARALLEL_FROM = 100_000_000
+
 # Numba's thread pools serve one caller at a time; some abort the process otherwise.
 _POOL = threading.Lock()
 
@@ -213,7 +216,7 @@ class CharLSTM:
             mode, self.buffer, self.gradient, self.layout.table, self._packed, work, ids, wanted,
             dropout,
         )  # fmt: skip
-        if self.threads == 1:
+        if self.threads == 1 or 6 * self.layout.count * ids.size < PARALLEL_FROM:
             run_window(*arguments)
         else:
             with _POOL:

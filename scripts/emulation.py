@@ -143,6 +143,15 @@ def store(array: Array, offset: int, value: Array) -> None:
     array.reshape(-1)[offset : offset + LANES] = value
 
 
+def transpose_block(
+    target: Array, target_offset: int, target_row: int, source: Array, offset: int, row: int
+) -> None:
+    """Copy a block of LANES x LANES elements, transposed."""
+    i, j = np.arange(LANES)[:, None], np.arange(LANES)
+    block = source.reshape(-1)[offset + i * row + j]
+    target.reshape(-1)[target_offset + i * target_row + j] = block.T
+
+
 def splat(array: Array, value: float) -> Array:
     """Return LANES times one number."""
     return np.full(LANES, value, array.dtype)
@@ -194,6 +203,7 @@ INTRINSICS = {
     "load": load,
     "store": store,
     "splat": splat,
+    "transpose_block": transpose_block,
     "maximum": np.maximum,
     "max_lanes": np.max,
     "sum_lanes": np.sum,

@@ -49,6 +49,7 @@ PACK_PANEL: Place = ("kernels/product.py", "pack_panel_transposed")
 DENSE: Place = ("kernels/lstm.py", "dense_backward")
 TIME: Place = ("kernels/lstm.py", "lstm_backward")
 CELL: Place = ("kernels/lstm.py", "cell_backward")
+SUMS: Place = ("kernels/gradients.py", "layer_gradients")
 EMBEDDING: Place = ("kernels/embedding.py", "embedding_backward")
 MODEL: Place = ("model.py", "loss_and_gradients")
 CHECK: Place = ("gradcheck/problems.py", "check_model")
@@ -75,7 +76,7 @@ BACKWARD_MUTANTS = (
     Mutant("mean over T in place of T * B", LOSS,
            {"1.0 / rows": "1.0 / steps"}, ALL),
     Mutant("head.bias missing", HEAD_DW,
-           {"sum_rows(scratch, dlogits, at, rows)": "fill(scratch, 0, PANEL, 0)"}, ["head.bias"]),
+           {"add_row_sum(scratch, count * PANEL, dlogits, at, rows)": "pass"}, ["head.bias"]),
     Mutant("head.weight from the wrong layer's h", HEAD_DW,
            {"work.x[layers - 1]": "work.x[0]"}, ["head.weight"]),
     Mutant("last symbol sends nothing down", HEAD_DX,
@@ -92,7 +93,7 @@ BACKWARD_MUTANTS = (
     Mutant("head.weight from h before dropout", HEAD_DW,
            {"work.x[layers - 1]": "work.h[layers - 1]"}, ["head.weight"], DROPOUT),
     Mutant("upper weight_ih from h before dropout", WEIGHTS,
-           {"work.x[layer - 1]": "work.h[layer - 1]"}, ["lstm.weight_ih_l1"], DROPOUT),
+           {"work.x[max(": "work.h[max("}, ["lstm.weight_ih_l1"], DROPOUT),
     # From layer to layer
     Mutant("upper layer's input gradient missing", LAYERS,
            {"dense_backward(below, streams * width, work.gates[layer], weight, first, last)":
@@ -105,8 +106,8 @@ BACKWARD_MUTANTS = (
            {"work.h[layer]": "work.h[0]"}, ["lstm.weight_hh_l1"]),
     # Through time
     Mutant("second loop back through all earlier steps", WEIGHTS,
-           {"scratch = flat(work.scratch[shard])":
-            "scratch = flat(work.scratch[shard])\n"
+           {"width = work.h.shape[3]":
+            "width = work.h.shape[3]\n"
             "    for t in range(steps):\n"
             "        work.gates[:, :, t] *= steps - t"}, (*LAYER_0, *LAYER_1)),
     Mutant("recurrent gradient through W_i alone", PACK,
@@ -116,7 +117,7 @@ BACKWARD_MUTANTS = (
             "        if"}, LSTM),
     Mutant("W not transposed", PACK_PANEL,
            {"= matrix[source + j]":
-            "= matrix[offset + (column_panel * LANES + j) * row_length + group * size + row"
+            "= matrix[offset + (column_panel * LANES + j) * row_length + group * size + rest"
             " if gated else source + j]"}, LSTM),
     Mutant("dh_next not carried", TIME,
            {"weight_hh.shape[0]": "0"}, LSTM),
@@ -129,14 +130,14 @@ BACKWARD_MUTANTS = (
     Mutant("c_t for c_{t-1}", CELL,
            {"load(c, now)": "load(c, now + streams * width)"}, LSTM),
     Mutant("h_t for h_{t-1} in weight_hh", WEIGHTS,
-           {"h, 0, width": "h, streams * width, width"},
+           {"flat(work.h[layer])": "flat(work.h[layer])[streams * width:]"},
            ["lstm.weight_hh_l0", "lstm.weight_hh_l1"]),
     Mutant("last time step dropped", TIME,
            {"steps - 1, -1": "steps - 2, -1"}, LSTM),
     Mutant("dc left from the window before", LAYERS,
            {"fill(flat(work.dc[layer]), first * width, (last - first) * width, 0)": "pass"}, LSTM),
     Mutant("dx added to the window before's", DENSE,
-           {"fill(out, dx_offset + (t * streams + first) * width, rows * width, 0)": "pass"},
+           {"fill(out, dx_offset + row * width, count * width, 0)": "pass"},
            (*LAYER_0, *STATE)),
     Mutant("only the first panel's gates go back", TIME,
            {"PANEL, panels, last": "PANEL, 1, last"}, LSTM,
@@ -156,14 +157,16 @@ BACKWARD_MUTANTS = (
     Mutant("c for tanh(c) in the output gate", CELL,
            {"dh_t * squashed": "dh_t * load(c, now + streams * width)"}, LSTM),
     # Sums over time and streams
-    Mutant("LSTM biases missing", WEIGHTS,
-           {"sum_rows(scratch, dgates, at, rows)": "fill(scratch, 0, PANEL, 0)"}, BIASES),
-    Mutant("LSTM biases without the last time step", WEIGHTS,
-           {"dgates, at, rows)": "dgates, at, rows - streams)"}, BIASES),
+    Mutant("LSTM biases missing", SUMS,
+           {"add_row_sum(scratch, weight_hh + hidden * PANEL, dgates, chunk, count)": "pass"},
+           BIASES),
+    Mutant("LSTM biases without the last time step", SUMS,
+           {"hidden * PANEL, dgates, chunk, count)": "hidden * PANEL, dgates, chunk, count - 3)"},
+           BIASES),
     Mutant("embedding row overwritten, not added to", EMBEDDING,
            {"load(dtable, target + group) + ": ""}, ["lstm.weight_ih_l0"]),
     Mutant("embedding row of the input before", EMBEDDING,
-           {"inputs[t, b]": "inputs[t - 1, b]"}, ["lstm.weight_ih_l0"]),
+           {"ids[row]": "ids[row - 1]"}, ["lstm.weight_ih_l0"]),
     # What is handed out
     Mutant("clipped before checking", MODEL,
            {"(self.gradient)": "(self.gradient.clip(-1e-4, 1e-4))"},

@@ -23,6 +23,7 @@ from problems import (
 from reference import Array
 
 from charlstm.errors import UsageError
+from charlstm.kernels.window import run_phase_parallel
 from charlstm.model import CharLSTM
 
 # Normwise, against a float64 oracle. In float32 it is rounding: up to 3e-6 has been seen, where
@@ -212,8 +213,16 @@ def test_dropout_masks() -> None:
     "sizes",
     [PRIMES, Sizes(3, 1, 1, 2, 1), Sizes(steps=20, streams=14, hidden=64, symbols=5, layers=3)],
 )
-def test_threads_do_not_change_bits(sizes: Sizes) -> None:
+def test_threads_do_not_change_bits(sizes: Sizes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loss, every gradient, state and logits, more threads than streams included."""
+    monkeypatch.setattr("charlstm.model.PARALLEL_FROM", 0)  # small work is not split
+    shards = []
+
+    def counted(*arguments: Any) -> None:
+        shards.append(arguments[1])
+        run_phase_parallel(*arguments)
+
+    monkeypatch.setattr("charlstm.model.run_phase_parallel", counted)
     problem = random_problem(sizes, "float32")
     alone = make_model(problem.parameters, "float32", dropout=0.2)
     wanted, wanted_logits = solve(alone, problem, 3), alone.forward(problem.inputs)[0]
@@ -221,6 +230,7 @@ def test_threads_do_not_change_bits(sizes: Sizes) -> None:
         model = make_model(problem.parameters, "float32", dropout=0.2, threads=threads)
         assert_same_bits(solve(model, problem, 3), wanted)
         np.testing.assert_array_equal(model.forward(problem.inputs)[0], wanted_logits)
+    assert set(shards) == {2, 3, 4}
 
 
 # Windows

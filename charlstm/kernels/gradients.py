@@ -38,6 +38,4 @@ def layer_gradients(
                 embedding_backward(scratch, at, dgates, panel * rows * PANEL, ids, row, row + count)
             else:
                 start = x_offset + row * x_width
-                add_transposed(
-                    scratch, at, x, start, x_width, dgates, chunk, count, inputs, PANEL
-                )
+                add_transposed(scratch, at, x, start, x_width, dgates, chunk, count, inputs, PANEL)

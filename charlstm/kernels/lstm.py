@@ -22,7 +22,7 @@ from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES, flat, load, store
 
 PART_ROWS = 96  # of products over all T, before the next ones
-GROUP = 12  # rows that are multiplied, then squashed, before the next ones
+GROUP = 6  # rows that are multiplied, then squashed, before the next ones
 
 
 @inline_kernel

@@ -12,7 +12,7 @@ Arrays are flat here, with offsets, so that each function compiles once per dtyp
 
 from charlstm.kernels.compiler import inline_kernel, kernel
 from charlstm.kernels.tile import PANEL, multiply_tile, tile_shape
-from charlstm.kernels.vector import LANES, load, splat, store
+from charlstm.kernels.vector import LANES, load, splat, store, transpose_block
 
 GROUPS = PANEL // LANES
 CHUNK = 2 * PANEL  # depth whose panel, 32 KiB of float32, stays in the first cache
@@ -69,16 +69,20 @@ def pack_panel_transposed(packed, packed_offset, matrix, offset, rows, size, gat
     """
     row_length = GROUPS * size if gated else size
     panels = (size + LANES - 1) // LANES if gated else (size + PANEL - 1) // PANEL
-    first = panel * PANEL
-    for row in range(first, min(rows, first + PANEL)):
-        for column_panel in range(panels):
-            for group in range(GROUPS):
-                start, count = group_columns(column_panel, group, size, gated)
+    first, last = panel * PANEL, min(rows, (panel + 1) * PANEL)
+    for column_panel in range(panels):
+        for group in range(GROUPS):
+            start, count = group_columns(column_panel, group, size, gated)
+            target = packed_offset + (column_panel * PANEL + group * LANES) * PANEL
+            row = first
+            while count == LANES and row + LANES <= last:
                 source = offset + row * row_length + start
-                depth = column_panel * PANEL + group * LANES
-                target = packed_offset + depth * PANEL + row - first
+                transpose_block(packed, target + row - first, PANEL, matrix, source, row_length)
+                row += LANES
+            for rest in range(row, last):
+                source = offset + rest * row_length + start
                 for j in range(count):
-                    packed[target + j * PANEL] = matrix[source + j]
+                    packed[target + rest - first + j * PANEL] = matrix[source + j]
 
 
 @kernel

@@ -118,20 +118,47 @@ def store(typing_context, array, offset, value):
     return types.void(array, types.intp, Vector(array.dtype)), emit
 
 
+def prefetch(builder, pointer):
+    """Emit a request for the cache line at `pointer`; any address is safe."""
+    byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, first_cache, data = word(0), word(3), word(1)
+    builder.call(function, [builder.bitcast(pointer, byte), read, first_cache, data])
+
+
 @intrinsic
-def prefetch(typing_context, array, offset):
-    """Ask for the cache line at the flat `offset`, to be written soon; any offset is safe."""
+def transpose_block(typing_context, target, target_offset, target_row, source, offset, row):
+    """Copy a block of LANES x LANES elements, transposed; rows apart by the given strides."""
+    index = types.intp
 
     def emit(context, builder, signature, args):
-        pointer = element_pointer(context, builder, signature.args[0], args[0], args[1])
-        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        write, second_cache, data = word(1), word(2), word(1)
-        builder.call(function, [builder.bitcast(pointer, byte), write, second_cache, data])
+        target, target_offset, target_row, source, offset, row = args
+        target = element_pointer(context, builder, signature.args[0], target, target_offset)
+        source = element_pointer(context, builder, signature.args[3], source, offset)
+        count = ir.IntType(64)
+        rows = [
+            load_vector(builder, builder.gep(source, [builder.mul(row, count(i))]))
+            for i in range(LANES)
+        ]
+        half = LANES // 2
+        low = [k for i in range(half) for k in (i, LANES + i)]
+        masks = [
+            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [k + start for k in low])
+            for start in (0, half)
+        ]
+        for _ in range(LANES.bit_length() - 1):  # interleave halves: log2(LANES) riffles
+            rows = [
+                builder.shuffle_vector(rows[i], rows[i + half], mask)
+                for i in range(half)
+                for mask in masks
+            ]
+        for i, vector in enumerate(rows):
+            place = builder.gep(target, [builder.mul(target_row, count(i))])
+            store_vector(builder, vector, place)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), emit
+    return types.void(target, index, index, source, index, index), emit
 
 
 @intrinsic
