@@ -164,7 +164,7 @@ def gradient_shard(shard, shards, gradients, offsets, packed, work, inputs):
     for layer in range(layers):
         count = symbols if layer == 0 else hidden
         size = (count + hidden + 1) * PANEL
-        group = min(stop - start, scratch.size // size)
+        group = max(1, min(stop - start, scratch.size // size))  # a shard may own none
         ih, hh, bias = offsets[layer]
         for first in range(start, stop, group):
             last = min(stop, first + group)
