@@ -221,7 +221,7 @@ class CharLSTM:
         else:
             with _POOL:
                 numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
-                for phase in PHASES:
+                for phase in PHASES if mode == TRAIN else PHASES[:-1]:
                     run_phase_parallel(phase, self.threads, *arguments)
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
@@ -237,7 +237,8 @@ class CharLSTM:
                 f"{name} must be ids from 0 to {self.config.vocabulary_size - 1}, "
                 f"got {array.min()} to {array.max()}"
             )
-        return np.ascontiguousarray(array, np.int32)
+        # One type of array, whatever the caller's: another would compile the kernels anew.
+        return np.require(array, np.int32, ["C", "A", "W"])
 
     def _dropout(self, mask_step: int | None) -> Dropout:
         """Return what decides a step's masks: threshold and keys of 32 bits each."""
@@ -246,7 +247,8 @@ class CharLSTM:
             return Dropout(0, 1.0, 0, 0)
         digest = hashlib.blake2b(f"{self.seed} {mask_step}".encode(), digest_size=8).digest()
         first, second = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4))
-        return Dropout(round(rate * 2**32), 1 / (1 - rate), first, second)
+        threshold = min(round(rate * 2**32), 2**32 - 1)
+        return Dropout(threshold, 1 / (1 - rate), first, second)
 
     def _workspace(self, steps: int, streams: int) -> Workspace:
         """Return the workspace for a window's shape; the last two shapes are kept."""

@@ -83,7 +83,7 @@ class Adagrad(Optimizer):
         self, buffer: Array, gradient: Array, rate: float, scale: float, bound: float
     ) -> None:
         squares = self.memory["squares"]
-        adagrad(buffer, gradient, squares, 0, buffer.size, rate, scale, bound, 1e-10)
+        adagrad(buffer, gradient, squares, rate, scale, bound, 1e-10)
 
 
 class RMSprop(Optimizer):

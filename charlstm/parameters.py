@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -82,12 +81,6 @@ class ParameterLayout:
         shape, start = self.shapes[name], self.offsets[name]
         flat = buffer[start : start + math.prod(shape)]
         return flat.reshape(shape[::-1]).T
-
-    def locate(self) -> Iterator[tuple[str, slice]]:
-        """Yield each tensor's name and its slice of the flat buffer."""
-        for name, shape in self.shapes.items():
-            start = self.offsets[name]
-            yield name, slice(start, start + math.prod(shape))
 
 
 def initialise(buffer: Array, layout: ParameterLayout, seed: int) -> None:

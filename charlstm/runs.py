@@ -57,7 +57,8 @@ class RunFolder:
     def create(self, overwrite: bool = False) -> None:
         """Make the folder ready for a new run.
 
-        With `overwrite`, the run that is there is removed: charlstm's own files, nothing else.
+        With `overwrite`, the best model and the metrics of the run that is there are removed;
+        its last checkpoint stays until it is replaced. Other files are left alone.
 
         Raises
         ------
@@ -72,7 +73,8 @@ class RunFolder:
                     "replace it (--overwrite) or choose another folder (--out)"
                 )
             for file in taken:
-                file.unlink()
+                if file != self.last:  # it stays until the new run's first save replaces it
+                    file.unlink()
 
     def resume(self) -> Path:
         """Return the checkpoint to go on from; RunError when there is none."""

@@ -15,6 +15,7 @@ from charlstm.kernels.generate import pack
 from charlstm.model import CharLSTM
 from charlstm.workspace import load_state, make_packed, make_workspace, without_dropout
 
+MOST_SAMPLES = 65_536
 CHUNK = 64  # characters of a stream between two looks at the caller
 
 
@@ -61,11 +62,13 @@ def generate(
         If an argument is out of range, or the prime has unknown characters.
     """
     _check(length, temperature, top_k, top_p, seed, count)
+    # One type each, whatever the caller's: another would compile the kernel anew.
+    choice = float(temperature), min(int(top_k), len(model.vocabulary)), float(top_p), int(seed)
     start = model.vocabulary.encode(prime, unknown)
     if start.size == 0:
         symbols = model.vocabulary.symbols
         start = np.array([symbols.index("\n") if "\n" in symbols else 0])
-    return _chunks(model, length, start, (temperature, top_k, top_p, seed), count)
+    return _chunks(model, length, start, choice, count)
 
 
 def _chunks(
@@ -80,9 +83,11 @@ def _chunks(
     weights = np.empty(len(model.vocabulary), np.float64)
     order = np.empty(len(model.vocabulary), np.int64)
     pack(model.buffer, model.layout.table, packed)
-    if start.size > 1:
-        _, state = model.forward(np.repeat(start[:-1, None], count, axis=1))
-        load_state(work, state, model.config)
+    state = model.zero_state(count)
+    for at in range(0, start.size - 1, CHUNK):
+        piece = start[at : min(at + CHUNK, start.size - 1), None]
+        _, state = model.forward(np.repeat(piece, count, axis=1), state)
+    load_state(work, state, model.config)
     inputs = np.full((1, count), start[-1], np.int32)
     for position in range(0, length, CHUNK):
         ids = np.empty((min(CHUNK, length - position), count), np.int32)
@@ -120,5 +125,5 @@ def _check(
         raise UsageError(f"--top-p must be greater than 0 and at most 1, got {top_p}")
     if not 0 <= seed < 2**63:
         raise UsageError(f"--seed must be from 0 to 2**63 - 1, got {seed}")
-    if count < 1:
-        raise UsageError(f"--count must be at least 1, got {count}")
+    if not 1 <= count <= MOST_SAMPLES:
+        raise UsageError(f"--count must be from 1 to {MOST_SAMPLES}, got {count}")

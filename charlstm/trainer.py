@@ -145,7 +145,8 @@ class Trainer:
         Raises
         ------
         DivergenceError
-            If a loss or gradient is not finite; the weights are those before the step.
+            If a loss or gradient is not finite (the weights are those before the step), or a
+            validation loss is (the step is done, and no record of it is yielded).
         """
         while self.step < self.config.steps:
             record = self._train_step()

@@ -54,7 +54,9 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
         return aligned_zeros(shape, config.dtype)
 
     panel_rows = max(hidden, symbols) + hidden + 1  # of one panel's weight gradients
-    together = max(1, min(panels, SCRATCH_BYTES // (panel_rows * PANEL * 4)))
+    owned = -(-panels // shards)
+    panel_bytes = panel_rows * PANEL * np.dtype(config.dtype).itemsize
+    together = max(1, min(owned, SCRATCH_BYTES // panel_bytes))
     h = zeros(layers, steps + 1, streams, width)
     return Workspace(
         gates=zeros(layers, panels, steps, streams, PANEL),

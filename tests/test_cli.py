@@ -373,7 +373,7 @@ def test_a_full_disk_is_a_warning_and_the_next_save_makes_up_for_it(
     assert error.count("charlstm: warning: cannot save") == 1
     assert "No space left on device; training goes on" in error
     assert saved == [
-        ("last.safetensors", 0), ("last.safetensors", 20), ("best.safetensors", 20),
+        ("last.safetensors", 0), ("best.safetensors", 20), ("last.safetensors", 20),
         ("best.safetensors", 30), ("last.safetensors", 30),
     ]  # fmt: skip
 
@@ -396,7 +396,7 @@ def test_a_full_disk_at_the_end_is_an_error(
     failing_saves(monkeypatch, iter([True, *[False] * 9]))
     assert train() == 1
     assert capsys.readouterr().err.endswith(
-        "charlstm: error: cannot save runs/fox/last.safetensors: No space left on device\n"
+        "charlstm: error: cannot save runs/fox/best.safetensors: No space left on device\n"
     )
     assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 0
 

@@ -20,6 +20,7 @@ from charlstm.trainer import EVAL_LENGTH, EVAL_STREAMS, Trainer, held_out
 from charlstm.workspace import make_packed, make_workspace
 
 DEFAULT_EPOCHS = 10.0
+LARGEST_GOAL = 1e12  # of steps, epochs or minutes
 EXCERPT = 160  # characters sampled at every evaluation
 SPARE = 0.97  # of --minutes: the rest is for saving
 _INTERPRETER = 170_000_000  # bytes that Python, Numba and LLVM take
@@ -45,8 +46,10 @@ class Goal:
         if len(given) > 1:
             raise UsageError(f"--{' and --'.join(given)} exclude each other: give one of them")
         for name, value in given.items():
-            if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"--{name} must be a finite number greater than 0, got {value}")
+            if not 0 < value <= LARGEST_GOAL:  # which a NaN is not either
+                raise UsageError(
+                    f"--{name} must be a finite number greater than 0, at most {LARGEST_GOAL:g}"
+                )
 
     @property
     def is_open(self) -> bool:
@@ -172,5 +175,5 @@ def check_memory(needed: int) -> None:
     if limits and needed > min(limits):
         raise CharLSTMError(
             f"this needs about {needed / 1e9:,.1f} GB of memory and {min(limits) / 1e9:,.1f} GB "
-            "are there: lower --hidden-size, --layers, --batch-size or --seq-length"
+            "are there: lower --hidden-size, --layers, --batch-size, --seq-length or --threads"
         )

@@ -74,7 +74,9 @@ class Keeper:
             If one cannot be written: it then waits for the next call.
         """
         self._metrics.flush()
-        for path in list(self._unwritten):
+        # The best before the last: a run killed between the two goes on from an older last,
+        # and finds its best again.
+        for path in sorted(self._unwritten):
             checkpoint.save(path, *self._unwritten[path])
             del self._unwritten[path]
 

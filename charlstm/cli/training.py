@@ -29,6 +29,7 @@ from charlstm.trainer import Trainer
 
 REHEARSAL = 0.2  # seconds of steps to tell the pace by
 LONG_REHEARSAL, REHEARSED_SHARE = 2.0, 0.02  # where the pace decides the number of steps
+LONGEST_REHEARSAL = 20.0
 NEVER = 2**62  # steps
 
 
@@ -119,7 +120,7 @@ def _train(
 def _rehearsal_seconds(goal: Goal) -> float:
     if goal.minutes is None:
         return REHEARSAL
-    return max(LONG_REHEARSAL, REHEARSED_SHARE * 60 * goal.minutes)
+    return min(LONGEST_REHEARSAL, max(LONG_REHEARSAL, REHEARSED_SHARE * 60 * goal.minutes))
 
 
 def _total(stand: Stand, goal: Goal, pace: Pace, steps_per_epoch: int) -> int:

@@ -1,9 +1,10 @@
 """Every jitted function of the package, and nothing else: array-in, array-out.
 
 From equation to machine: `lstm`, `embedding`, `softmax` and `dropout` hold the model's
-equations, forward and backward; `window` runs them over one window; `product` and `tile`
-multiply matrices, `vector` is the arithmetic they share. `update` holds the optimizers,
-`generate` the sampler's loop.
+equations, forward and backward, `gradients` the sums over time; `window` runs them over
+one window, `layer` over one dense-input layer. `packing`, `product` and `tile` multiply
+matrices; `vector` and `elementary` are the arithmetic they share. `update` holds the
+optimizers, `generate` the sampler's loop.
 
 Importing this package chooses the folder that compiled kernels are kept in, before any
 kernel is defined.

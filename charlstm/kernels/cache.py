@@ -1,15 +1,15 @@
 """Where compiled kernels are kept: a private folder named by what they were made from."""
 
+import atexit
 import hashlib
 import os
+import shutil
 import stat
 import sys
 import tempfile
 from pathlib import Path
 
 import numba
-
-WARM_MARK = "compiled"
 
 
 def user_cache() -> Path:
@@ -51,7 +51,7 @@ def is_private(folder: Path) -> bool:
 
 
 def choose_cache_folder() -> Path:
-    """Point Numba at the folder for these kernels, and return it.
+    """Point Numba at the folder for these kernels, for all of this process, and return it.
 
     Where the user's cache folder cannot be used (read-only, or owned by another), a fresh
     temporary folder takes its place for this process: kernels compile anew, nothing else
@@ -65,5 +65,6 @@ def choose_cache_folder() -> Path:
         usable = False
     if not usable:
         folder = Path(tempfile.mkdtemp(prefix="charlstm-kernels-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     numba.config.CACHE_DIR = str(folder)
     return folder

@@ -30,12 +30,12 @@ def squared_norm(gradient):
 
 
 @entry
-def adagrad(parameters, gradient, squares, start, stop, rate, scale, bound, eps):
+def adagrad(parameters, gradient, squares, rate, scale, bound, eps):
     """Duchi, Hazan & Singer 2011: squares += g^2; parameters -= rate g / (sqrt(squares) + eps).
 
-    Updates entries start..stop of `parameters` and `squares` in place.
+    Updates `parameters` and `squares` in place.
     """
-    for i in range(start, stop, LANES):
+    for i in range(0, parameters.size, LANES):
         g = clamp(load(gradient, i) * scale, -bound, bound)
         total = load(squares, i) + g * g
         store(squares, i, total)

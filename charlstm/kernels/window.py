@@ -28,8 +28,7 @@ from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES, flat
 
 FORWARD, LOSS, TRAIN = 0, 1, 2
-PACK, STREAMS, GRADIENTS = 0, 1, 2
-PHASES = (PACK, STREAMS, GRADIENTS)
+PHASES = PACK, STREAMS, GRADIENTS = 0, 1, 2  # the last one to train only
 
 
 class Workspace(NamedTuple):
