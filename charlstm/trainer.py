@@ -23,8 +23,8 @@ from charlstm.parameters import ParameterLayout
 from charlstm.vocabulary import Vocabulary
 
 Array = npt.NDArray[Any]
-EVAL_STREAMS = 50  # contiguous streams that a held-out text is cut into
-EVAL_LENGTH = 64  # time steps that are evaluated at once; no result depends on it
+EVAL_STREAMS = 10  # contiguous streams that a held-out text is cut into; few, for each starts cold
+EVAL_LENGTH = 256  # time steps that are evaluated at once; no result depends on it
 
 
 @dataclass(frozen=True)

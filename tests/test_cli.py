@@ -27,7 +27,7 @@ from charlstm.cli.stand import FIXED
 from charlstm.cli.stops import Stops
 from charlstm.errors import CharLSTMError, CheckpointError, UsageError
 from charlstm.runs import RunFolder
-from charlstm.trainer import HeldOut, Record, Trainer
+from charlstm.trainer import EVAL_STREAMS, HeldOut, Record, Trainer
 
 ROOT = Path(charlstm.__file__).parents[1]
 TEXT = "the quick brown fox jumps over the lazy dog; "
@@ -612,7 +612,7 @@ def test_eval_agrees_with_training_in_every_form(capsys: pytest.CaptureFixture[s
     val = evaluated()
     assert val["nats"] == float(last["val_loss"])
     assert evaluated("--part", "val") == evaluated("--part", "val", "fox.txt") == val
-    assert evaluated("--part", "test")["characters"] == 180 - 50
+    assert evaluated("--part", "test")["characters"] == 180 - EVAL_STREAMS
     text = Path("fox.txt").read_text()
     Path("val.txt").write_text(text[630:720])
     assert evaluated("val.txt") == val
