@@ -216,13 +216,17 @@ class CharLSTM:
             mode, self.buffer, self.gradient, self.layout.table, self._packed, work, ids, wanted,
             dropout,
         )  # fmt: skip
-        if self.threads == 1 or 6 * self.layout.count * ids.size < PARALLEL_FROM:
+        is_small = 6 * self.layout.count * ids.size < PARALLEL_FROM
+        shards = 1 if is_small else self.threads
+        # Small windows beside large ones, as in an evaluation, run on the parallel kernel
+        # too, alone: the other one would have to be compiled for them.
+        if self.threads == 1 or (shards == 1 and ids.shape[1] == 1):
             run_window(*arguments)
         else:
             with _POOL:
-                numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
+                numba.set_num_threads(min(shards, numba.config.NUMBA_NUM_THREADS))
                 for phase in PHASES if mode == TRAIN else PHASES[:-1]:
-                    run_phase_parallel(phase, self.threads, *arguments)
+                    run_phase_parallel(phase, shards, *arguments)
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
 
