@@ -13,6 +13,7 @@ import numpy.typing as npt
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.dropout import Dropout, write_masks
+from charlstm.kernels.update import Rows
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import (
     FORWARD,
@@ -89,7 +90,13 @@ class CharLSTM:
         self.parameters = self.layout.views(self.buffer)
         initialise(self.buffer, self.layout, seed)
         self._packed = make_packed(self.config)
+        self._written = np.zeros(len(vocabulary), np.bool_)  # symbols of the last gradient
         self._workspaces: dict[tuple[int, int], Workspace] = {}
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of `buffer` and `gradient` that belong to symbols; see `Optimizer.step`."""
+        return Rows(self._packed.used, 4 * self.config.hidden_size)
 
     def zero_state(self, streams: int) -> State:
         """Return the state before any character: h and c, zeros, each (L, B, H)."""
@@ -212,6 +219,7 @@ class CharLSTM:
         dropout = self._dropout(mask_step)
         if dropout.threshold == 0:
             work = without_dropout(work)
+        self._use_symbols(ids, mode)
         arguments = (
             mode, self.buffer, self.gradient, self.layout.table, self._packed, work, ids, wanted,
             dropout,
@@ -227,8 +235,19 @@ class CharLSTM:
                 numba.set_num_threads(min(shards, numba.config.NUMBA_NUM_THREADS))
                 for phase in PHASES if mode == TRAIN else PHASES[:-1]:
                     run_phase_parallel(phase, shards, *arguments)
+        if mode == TRAIN:
+            self._written[:] = False
+            self._written[ids] = True
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
+
+    def _use_symbols(self, ids: Array, mode: int) -> None:
+        """Mark the symbols whose rows are packed, and get gradients or zeros, in a window."""
+        used = self._packed.used
+        used[:] = self._written  # their gradients are zeroed, if not overwritten
+        used[ids] = True
+        if mode == TRAIN:
+            self._written[:] = used  # until it is done
 
     def _check_ids(self, name: str, ids: npt.ArrayLike) -> Array:
         array = np.asarray(ids)

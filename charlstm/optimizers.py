@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.errors import UsageError
-from charlstm.kernels.update import adagrad, adam, rmsprop, squared_norm
+from charlstm.kernels.update import Rows, adagrad, adam, rmsprop, squared_norm
 from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]
+NO_ROWS = Rows(np.empty(0, np.bool_), 0)
 
 
 class Optimizer:
@@ -40,7 +41,13 @@ class Optimizer:
         self.count = 0
 
     def step(
-        self, buffer: Array, gradient: Array, learning_rate: float, clip: float, clip_norm: float
+        self,
+        buffer: Array,
+        gradient: Array,
+        learning_rate: float,
+        clip: float,
+        clip_norm: float,
+        rows: Rows = NO_ROWS,
     ) -> float:
         """Update `buffer` and the memory in place and return the gradient's norm.
 
@@ -54,6 +61,9 @@ class Optimizer:
             Bound on the magnitude of each entry, applied after `clip_norm`; 0 is off.
         clip_norm
             Bound on the norm of the whole gradient; 0 is off.
+        rows
+            Rows at the start of the buffer, and which of them may have a gradient: Adagrad
+            leaves out the others, to the same bits.
 
         Returns
         -------
@@ -65,11 +75,11 @@ class Optimizer:
             return norm
         scale = clip_norm / norm if 0 < clip_norm < norm else 1.0
         self.count += 1
-        self._update(buffer, gradient, learning_rate, scale, clip or math.inf)
+        self._update(buffer, gradient, rows, learning_rate, scale, clip or math.inf)
         return norm
 
     def _update(
-        self, buffer: Array, gradient: Array, rate: float, scale: float, bound: float
+        self, buffer: Array, gradient: Array, rows: Rows, rate: float, scale: float, bound: float
     ) -> None:
         raise NotImplementedError
 
@@ -80,10 +90,10 @@ class Adagrad(Optimizer):
     names = ("squares",)
 
     def _update(
-        self, buffer: Array, gradient: Array, rate: float, scale: float, bound: float
+        self, buffer: Array, gradient: Array, rows: Rows, rate: float, scale: float, bound: float
     ) -> None:
         squares = self.memory["squares"]
-        adagrad(buffer, gradient, squares, rate, scale, bound, 1e-10)
+        adagrad(buffer, gradient, squares, rows, rate, scale, bound, 1e-10)
 
 
 class RMSprop(Optimizer):
@@ -92,7 +102,7 @@ class RMSprop(Optimizer):
     names = ("squares",)
 
     def _update(
-        self, buffer: Array, gradient: Array, rate: float, scale: float, bound: float
+        self, buffer: Array, gradient: Array, rows: Rows, rate: float, scale: float, bound: float
     ) -> None:
         rmsprop(buffer, gradient, self.memory["squares"], rate, scale, bound, 0.99, 1e-8)
 
@@ -103,7 +113,7 @@ class Adam(Optimizer):
     names = ("means", "squares")
 
     def _update(
-        self, buffer: Array, gradient: Array, rate: float, scale: float, bound: float
+        self, buffer: Array, gradient: Array, rows: Rows, rate: float, scale: float, bound: float
     ) -> None:
         means, squares = self.memory["means"], self.memory["squares"]
         weights = 1 - 0.9**self.count, 1 - 0.999**self.count

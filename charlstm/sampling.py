@@ -82,6 +82,7 @@ def _chunks(
     work = without_dropout(make_workspace(model.config, 1, count, 1))
     weights = np.empty(len(model.vocabulary), np.float64)
     order = np.empty(len(model.vocabulary), np.int64)
+    packed.used[:] = True
     pack(model.buffer, model.layout.table, packed)
     state = model.zero_state(count)
     for at in range(0, start.size - 1, CHUNK):

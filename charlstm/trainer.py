@@ -165,8 +165,9 @@ class Trainer:
         norm = math.nan
         if math.isfinite(loss):
             norm = self.optimizer.step(
-                self.model.buffer, self.model.gradient, rate, config.clip, config.clip_norm
-            )
+                self.model.buffer, self.model.gradient, rate, config.clip, config.clip_norm,
+                self.model.rows,
+            )  # fmt: skip
         if not math.isfinite(norm):
             raise DivergenceError(
                 f"training diverged at step {step + 1}: loss {loss}, gradient norm {norm}; "

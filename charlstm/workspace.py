@@ -32,6 +32,7 @@ def make_packed(config: ModelConfig) -> Packed:
     head_bias = zeros(rows, PANEL)
     head_bias.fill(PAD)
     return Packed(
+        used=np.zeros(symbols, np.bool_),
         table=zeros(panels, symbols, PANEL),
         bias=zeros(layers, panels, PANEL),
         weight_ih=zeros(layers - 1, panels, hidden, PANEL),

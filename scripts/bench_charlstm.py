@@ -47,7 +47,7 @@ class Training(System):
         for _ in range(steps):
             inputs, targets = self.windows[self.step % len(self.windows)]
             loss, self.state = model.train_window(inputs, targets, self.state, mask_step=self.step)
-            self.optimizer.step(model.buffer, model.gradient, LEARNING_RATE, CLIP, 0.0)
+            self.optimizer.step(model.buffer, model.gradient, LEARNING_RATE, CLIP, 0.0, model.rows)
             self.step += 1
             losses.append(loss)
         self.losses = self.losses or losses

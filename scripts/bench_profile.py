@@ -101,7 +101,7 @@ def timed_parts(stamps, parameters, gradient, offsets, packed, work, inputs, tar
             for p in range(panels):
                 cell_forward(
                     work.gates[layer], work.c[layer], work.tanh_c[layer], work.h[layer],
-                    work.sums, p, t, 0, streams,
+                    work.sums, packed.table, inputs, layer == 0, p, t, 0, streams,
                 )  # fmt: skip
     n = stamp(stamps, n)
     for layer in range(layers):
@@ -188,7 +188,7 @@ class Profile:
         load_state(self.work, self.training.state, model.config)
         phases = self._stamps(timed_step, self.work, len(phases_of(self.row)))
         start = time.perf_counter()
-        self.training.optimizer.step(model.buffer, model.gradient, LEARNING_RATE, CLIP, 0.0)
+        self.training.optimizer.step(model.buffer, model.gradient, LEARNING_RATE, CLIP, 0.0, model.rows)
         update = time.perf_counter() - start
         for mine, theirs in zip(self.spare, self.work, strict=True):
             np.copyto(mine, theirs)

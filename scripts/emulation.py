@@ -185,14 +185,15 @@ def tile_shape(c: Array) -> tuple[int, int]:
 def multiply_tile(
     rows: int, vectors: int, c: Array, c_offset: int, c_row: int,
     a: Array, a_offset: int, a_row: int, a_step: int, a_block: int,
-    b: Array, b_offset: int, depth: int, blocks: int,
+    b: Array, b_offset: int, depth: int, blocks: int, adds: bool,
 ) -> None:  # fmt: skip
-    """Add A @ B to one tile of C; see `charlstm.kernels.tile.multiply_tile`."""
+    """Set one tile of C to A @ B, or add it; see `charlstm.kernels.tile.multiply_tile`."""
     row, column = np.arange(rows)[:, None], np.arange(vectors * LANES)
     k = (a_block * np.arange(blocks)[:, None] + a_step * np.arange(depth)).reshape(-1)
     left = a.reshape(-1)[a_offset + a_row * row + k]
     right = b.reshape(-1)[b_offset + PANEL * np.arange(k.size)[:, None] + column]
-    c.reshape(-1)[c_offset + c_row * row + column] += left @ right
+    tile = c_offset + c_row * row + column
+    c.reshape(-1)[tile] = left @ right + (c.reshape(-1)[tile] if adds else 0)
 
 
 INTRINSICS = {

@@ -269,7 +269,7 @@ def test_the_profile_is_of_the_step_that_trains() -> None:
     state = profile.training.state
     model.train_window(inputs, targets, state, mask_step=0)
     expected = model.gradient.copy()
-    model.gradient.fill(np.nan)
+    model.gradient[model.gradient != 0] = np.nan
     bench_profile.load_state(profile.work, state, model.config)
     profile._stamps(bench_profile.timed_step, profile.work, len(bench_profile.phases_of(SMALL)))
     found, wanted = model.layout.views(model.gradient), model.layout.views(expected)

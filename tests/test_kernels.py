@@ -94,7 +94,7 @@ def unpack(matrix, packed, rows, size, gated, panel):
 @numba.njit
 def multiply(c, a, a_row, a_step, b, depth, rows, width):
     """Compile `multiply_panel`, for one block of depth."""
-    product.multiply_panel(c, 0, PANEL, a, 0, a_row, a_step, 0, b, 0, depth, 1, rows, width)
+    product.multiply_panel(c, 0, PANEL, a, 0, a_row, a_step, 0, b, 0, depth, 1, rows, width, True)
 
 
 @numba.njit

@@ -1,23 +1,19 @@
 """The one-hot input: reading the column U[:, x] replaces a matrix product.
 
 With x one-hot, W_ih x is one column of W_ih (one row of its transpose, the compute
-layout). The forward pass copies that row; the backward pass adds the gradient of the
+layout). The forward pass reads that row; the backward pass adds the gradient of the
 gates to it. `table` (P, V, PANEL) is the packed transpose of W_ih with the bias added.
 """
 
-from charlstm.kernels.compiler import kernel
+from charlstm.kernels.compiler import inline_kernel, kernel
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES, load, store
 
 
-@kernel
-def embedding_forward(sums, table, inputs, panel, t, first, last):
-    """Set sums[b], (B, PANEL), to table[panel, inputs[t, b]]: W_ih x_t + bias."""
-    symbols = table.shape[1]
-    for b in range(first, last):
-        source = (panel * symbols + inputs[t, b]) * PANEL
-        for group in range(0, PANEL, LANES):
-            store(sums, b * PANEL + group, load(table, source + group))
+@inline_kernel
+def embedding_forward(table, inputs, panel, t, b):
+    """Return the place of table[panel, inputs[t, b]], W_ih x_t + bias, to be read there."""
+    return (panel * table.shape[1] + inputs[t, b]) * PANEL
 
 
 @kernel

@@ -89,11 +89,12 @@ def layer_backward(gradients, dx, dgates, dh, dc, dy, steps, weights, packed):
     lstm_backward(dgates, dh, dc, dy, steps.c, steps.tanh_c, packed.weight_hh_t, 0, streams)
     dense_backward(dx, 0, dgates, packed.weight_ih_t, 0, streams)
     x, h, scratch = flat(steps.x), flat(steps.h), flat(packed.scratch)
-    rows, no_ids = steps.x.shape[0] * streams, np.empty(0, np.int32)
+    rows = steps.x.shape[0] * streams
+    no_ids, no_symbols = np.empty(0, np.int32), np.empty(0, np.bool_)
     for p in range(panels):
         layer_gradients(
             scratch, flat(dgates), rows, p, p + 1, h, steps.h.shape[2], hidden,
-            x, 0, steps.x.shape[2], inputs, no_ids, False,
+            x, 0, steps.x.shape[2], inputs, no_ids, no_symbols, False,
         )  # fmt: skip
         at = inputs * PANEL
         unpack_panel(flat(gradients.weight_ih), 0, scratch, 0, inputs, hidden, True, p)

@@ -17,26 +17,36 @@ first..last only: streams never meet, so threads own them.
 from charlstm.kernels.compiler import inline_kernel, stage
 from charlstm.kernels.elementary import sigmoids, tanh, tanh_and_sigmoid
 from charlstm.kernels.embedding import embedding_forward
-from charlstm.kernels.product import fill, multiply_panel, set_rows
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.product import evenly, multiply_panel, multiply_rows, set_rows
+from charlstm.kernels.tile import PANEL, tile_shape
 from charlstm.kernels.vector import LANES, flat, load, store
 
 PART_ROWS = 96  # of products over all T, before the next ones
-GROUP = 6  # rows that are multiplied, then squashed, before the next ones
 
 
 @inline_kernel
-def cell_forward(gates, c, tanh_c, h, sums, panel, t, first, last):
-    """Equations (2) to (4) for one panel at one step, from the sums of equation (1)."""
+def cell_forward(
+    gates, c, tanh_c, h, sums, table, inputs, one_hot, panel, t, first, last
+):  # fmt: skip
+    """Equations (1) to (4) for one panel at one step; `sums` holds W_hh h_{t-1}.
+
+    The rest of (1) is a row of `table` where the input is `one_hot`, else in `gates`.
+    """
     _, steps, streams, _ = gates.shape
     width = h.shape[2]
+    below = flat(table) if one_hot else flat(gates)
     for b in range(first, last):
         z = ((panel * steps + t) * streams + b) * PANEL
         now = (t * streams + b) * width + panel * LANES
         after = now + streams * width
+        at = embedding_forward(table, inputs, panel, t, b) if one_hot else z
         row = b * PANEL
-        i, f = sigmoids(load(sums, row), load(sums, row + LANES))
-        g, o = tanh_and_sigmoid(load(sums, row + 2 * LANES), load(sums, row + 3 * LANES))
+        z_i = load(below, at) + load(sums, row)
+        z_f = load(below, at + LANES) + load(sums, row + LANES)
+        z_g = load(below, at + 2 * LANES) + load(sums, row + 2 * LANES)
+        z_o = load(below, at + 3 * LANES) + load(sums, row + 3 * LANES)
+        i, f = sigmoids(z_i, z_f)
+        g, o = tanh_and_sigmoid(z_g, z_o)
         c_t = f * load(c, now) + i * g
         squashed = tanh(c_t)
         store(gates, z, i)
@@ -83,23 +93,21 @@ def lstm_forward(gates, c, tanh_c, h, sums, weight_hh, table, inputs, one_hot, f
     width = h.shape[2]
     depth = weight_hh.shape[1]
     z, rows, weight = flat(sums), flat(h), flat(weight_hh)
-    groups = (last - first + GROUP - 1) // GROUP
+    tile_rows, _ = tile_shape(z)
+    tiles, size, more = evenly(last - first, tile_rows)
     for t in range(steps):
         for p in range(panels):
-            for group in range(groups):
-                b0 = first + (last - first) * group // groups
-                b1 = first + (last - first) * (group + 1) // groups
-                if one_hot:
-                    embedding_forward(sums, table, inputs, p, t, b0, b1)
-                else:
-                    start = ((p * steps + t) * streams + b0) * PANEL
-                    for i in range(0, (b1 - b0) * PANEL, LANES):
-                        store(sums, b0 * PANEL + i, load(gates, start + i))
-                multiply_panel(  # (1)
-                    z, b0 * PANEL, PANEL, rows, (t * streams + b0) * width, width, 1, 0,
-                    weight, p * depth * PANEL, depth, 1, b1 - b0, PANEL,
+            b = first
+            for tile in range(tiles):
+                count = size + 1 if tile < more else size
+                multiply_rows(  # (1)
+                    z, b * PANEL, PANEL, rows, (t * streams + b) * width, width, 1, 0,
+                    weight, p * depth * PANEL, depth, 1, count, PANEL, False,
                 )  # fmt: skip
-                cell_forward(gates, c, tanh_c, h, sums, p, t, b0, b1)
+                cell_forward(
+                    gates, c, tanh_c, h, sums, table, inputs, one_hot, p, t, b, b + count
+                )  # fmt: skip
+                b += count
 
 
 @stage
@@ -118,13 +126,12 @@ def lstm_backward(gates, dh, dc, dy, c, tanh_c, weight_hh, first, last):
     for t in range(steps - 1, -1, -1):
         for p in range(panels):
             cell_backward(gates, dc, c, tanh_c, dy, dh, p, t, first, last)
-        fill(rows, first * width, (last - first) * width, 0)
         for q in range(weight_hh.shape[0]):  # (1): dh_{t-1} = dgates_t W_hh
             multiply_panel(
                 rows, first * width + q * PANEL, width,
                 dgates, (t * streams + first) * PANEL, PANEL, 1, steps * streams * PANEL,
                 weight, q * depth * PANEL, PANEL, panels,
-                last - first, min(PANEL, width - q * PANEL),
+                last - first, min(PANEL, width - q * PANEL), False,
             )  # fmt: skip
 
 
@@ -160,7 +167,7 @@ def dense_forward(gates, x, x_offset, weight_ih, bias, first, last):
             set_rows(sums, target, count, flat(bias), p * PANEL)
             multiply_panel(
                 sums, target, PANEL, features, x_offset + row * width, width, 1, 0,
-                weight, p * depth * PANEL, depth, 1, count, PANEL,
+                weight, p * depth * PANEL, depth, 1, count, PANEL, True,
             )  # fmt: skip
 
 
@@ -179,11 +186,10 @@ def dense_backward(dx, dx_offset, gates, weight_ih, first, last):
         t, start = part // parts, part % parts
         row = t * streams + first + rows * start // parts
         count = t * streams + first + rows * (start + 1) // parts - row
-        fill(out, dx_offset + row * width, count * width, 0)
         for q in range(weight_ih.shape[0]):
             multiply_panel(
                 out, dx_offset + row * width + q * PANEL, width,
                 dgates, row * PANEL, PANEL, 1, steps * streams * PANEL,
                 weight, q * depth * PANEL, PANEL, panels,
-                count, min(PANEL, width - q * PANEL),
+                count, min(PANEL, width - q * PANEL), False,
             )  # fmt: skip

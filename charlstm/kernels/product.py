@@ -1,4 +1,4 @@
-"""Matrix products on packed panels: packing, C += A @ B, and unpacking of gradients.
+"""Matrix products on packed panels: packing, C = A @ B or C += A @ B, unpacking of gradients.
 
 The right-hand matrix of a product is packed into panels of PANEL columns, each
 (depth, PANEL) and contiguous. Matrices whose columns are gates are packed by units: a
@@ -85,21 +85,32 @@ def pack_panel_transposed(packed, packed_offset, matrix, offset, rows, size, gat
                     packed[target + rest - first + j * PANEL] = matrix[source + j]
 
 
+@inline_kernel
+def evenly(rows, most):
+    """Return how to cut rows into parts of at most `most`: parts, their size, and how many
+    of them, the first ones, hold one row more.
+    """
+    parts = (rows + most - 1) // most
+    size = rows // parts
+    return parts, size, rows - size * parts
+
+
 @kernel
 def multiply_panel(
     c, c_offset, c_row, a, a_offset, a_row, a_step, a_block, b, b_offset, depth, blocks,
-    rows, width,
+    rows, width, adds,
 ):  # fmt: skip
-    """Add A @ B to `rows` x `width` elements of C, B being one packed panel.
+    """Set `rows` x `width` elements of C to A @ B, or add it where `adds`; B is one packed panel.
 
     See `multiply_tile` for where the elements lie. `width` is a multiple of LANES; the
     depth is one run of any length, or `blocks` runs of PANEL. A block of rows stays in
     the first cache through all of the depth, and a chunk of the panel while every tile of
     the block runs over it. Rows are spread evenly: 50 rows are two blocks of 25.
     """
-    parts = (rows + ROW_BLOCK - 1) // ROW_BLOCK
+    first = 0
+    parts, size, more = evenly(rows, ROW_BLOCK)
     for part in range(parts):
-        first, last = rows * part // parts, rows * (part + 1) // parts
+        count = size + 1 if part < more else size
         for chunk in range((depth * blocks + CHUNK - 1) // CHUNK):
             done = chunk * CHUNK
             if blocks == 1:
@@ -110,27 +121,42 @@ def multiply_panel(
                 chunk_depth, chunk_blocks = depth, min(CHUNK // PANEL, blocks - done // PANEL)
             multiply_chunk(
                 c, c_offset + first * c_row, c_row, a, a_start, a_row, a_step, a_block,
-                b, b_offset + done * PANEL, chunk_depth, chunk_blocks, last - first, width,
+                b, b_offset + done * PANEL, chunk_depth, chunk_blocks, count, width,
+                adds or chunk > 0,
             )  # fmt: skip
+        first += count
 
 
 @kernel
 def multiply_chunk(
     c, c_offset, c_row, a, a_offset, a_row, a_step, a_block, b, b_offset, depth, blocks,
-    rows, width,
+    rows, width, adds,
 ):  # fmt: skip
     """Do as `multiply_panel` for few rows and a short depth, tile by tile."""
-    tile_rows, tile_vectors = tile_shape(c)
-    tiles = (rows + tile_rows - 1) // tile_rows
+    tile_rows, _ = tile_shape(c)
+    first = 0
+    tiles, size, more = evenly(rows, tile_rows)
+    for tile in range(tiles):
+        count = size + 1 if tile < more else size
+        multiply_rows(
+            c, c_offset + first * c_row, c_row, a, a_offset + first * a_row, a_row, a_step,
+            a_block, b, b_offset, depth, blocks, count, width, adds,
+        )  # fmt: skip
+        first += count
+
+
+@inline_kernel
+def multiply_rows(
+    c, c_offset, c_row, a, a_offset, a_row, a_step, a_block, b, b_offset, depth, blocks,
+    rows, width, adds,
+):  # fmt: skip
+    """Do as `multiply_panel` for the rows of one tile."""
+    _, tile_vectors = tile_shape(c)
     for column in range(0, width, tile_vectors * LANES):
-        vectors = min(tile_vectors, (width - column) // LANES)
-        for tile in range(tiles):
-            first, last = rows * tile // tiles, rows * (tile + 1) // tiles
-            multiply_tile(
-                last - first, vectors, c, c_offset + first * c_row + column, c_row,
-                a, a_offset + first * a_row, a_row, a_step, a_block,
-                b, b_offset + column, depth, blocks,
-            )  # fmt: skip
+        multiply_tile(
+            rows, min(tile_vectors, (width - column) // LANES), c, c_offset + column, c_row,
+            a, a_offset, a_row, a_step, a_block, b, b_offset + column, depth, blocks, adds,
+        )  # fmt: skip
 
 
 @kernel
@@ -142,10 +168,12 @@ def fill(array, offset, count, value):
 
 
 @kernel
-def add_transposed(c, c_offset, a, a_offset, a_width, b, b_offset, depth, rows, width):
-    """Add A.T @ B to C, (rows, PANEL); A is (depth, a_width), B one panel (depth, PANEL)."""
+def multiply_transposed(
+    c, c_offset, a, a_offset, a_width, b, b_offset, depth, rows, width, adds
+):  # fmt: skip
+    """Set C, (rows, PANEL), to A.T @ B, or add it; A is (depth, a_width), B (depth, PANEL)."""
     multiply_panel(
-        c, c_offset, PANEL, a, a_offset, 1, a_width, 0, b, b_offset, depth, 1, rows, width
+        c, c_offset, PANEL, a, a_offset, 1, a_width, 0, b, b_offset, depth, 1, rows, width, adds
     )
 
 

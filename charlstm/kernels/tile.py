@@ -1,4 +1,4 @@
-"""The micro-kernel: one register tile of C += A @ B, emitted as vector instructions.
+"""The micro-kernel: one register tile of C = A @ B or C += A @ B, emitted as vector instructions.
 
 A tile of `rows` x `vectors * LANES` elements of C stays in registers while the depth is
 run through. Per step of depth the kernel loads `vectors` vectors of a packed panel of B,
@@ -115,14 +115,29 @@ class _Loop:
         builder.position_at_end(after)
 
 
-def _emit_tile(builder, rows, vectors, c, c_row, a, a_row, a_step, a_block, b, depth, blocks):
+def _emit_start(builder, targets, adds):
+    """Emit the values that the sums start from: those of C, or zeros."""
+    before, load, after = builder.block, *(builder.append_basic_block() for _ in range(2))
+    builder.cbranch(adds, load, after)
+    builder.position_at_end(load)
+    values = [load_vector(builder, target) for target in targets]
+    builder.branch(after)
+    builder.position_at_end(after)
+    sums = [builder.phi(value.type) for value in values]
+    for phi, value in zip(sums, values, strict=True):
+        phi.add_incoming(ir.Constant(value.type, None), before)
+        phi.add_incoming(value, load)
+    return sums
+
+
+def _emit_tile(builder, rows, vectors, c, c_row, a, a_row, a_step, a_block, b, depth, blocks, adds):
     """Emit the loops of one tile size; the operands are pointers and strides."""
     targets = [
         _offset(builder, builder.gep(c, [ir.Constant(INDEX, v * LANES)]), c_row, INDEX(r))
         for r in range(rows)
         for v in range(vectors)
     ]
-    sums = [load_vector(builder, target) for target in targets]
+    sums = _emit_start(builder, targets, adds)
     with _Loop(builder, blocks, [a, b, *sums]) as outer:
         with _Loop(builder, depth, outer.carry) as inner:
             a_now, b_now, *sums = inner.carry
@@ -149,9 +164,9 @@ def _emit_tile(builder, rows, vectors, c, c_row, a, a_row, a_step, a_block, b, d
 @intrinsic
 def multiply_tile(
     typing_context, rows, vectors, c, c_offset, c_row, a, a_offset, a_row, a_step, a_block,
-    b, b_offset, depth, blocks,
+    b, b_offset, depth, blocks, adds,
 ):  # fmt: skip
-    """Add A @ B to one tile of C; offsets and strides in elements.
+    """Set one tile of C to A @ B, or add it where `adds`; offsets and strides in elements.
 
     C[r, n] is at ``c_offset + r * c_row + n``; A[r, k] with k = block * depth + i at
     ``a_offset + r * a_row + block * a_block + i * a_step``; B[k, n] at
@@ -162,18 +177,18 @@ def multiply_tile(
     signature = types.void(
         types.intp, types.intp, c, types.intp, types.intp,
         a, types.intp, types.intp, types.intp, types.intp,
-        b, types.intp, types.intp, types.intp,
+        b, types.intp, types.intp, types.intp, types.boolean,
     )  # fmt: skip
 
     def emit(context, builder, signature, args):
         rows, vectors, c, c_offset, c_row, a, a_offset, a_row, a_step, a_block = args[:10]
-        b, b_offset, depth, blocks = args[10:]
+        b, b_offset, depth, blocks, adds = args[10:]
         c = element_pointer(context, builder, signature.args[2], c, c_offset)
         a = element_pointer(context, builder, signature.args[5], a, a_offset)
         b = element_pointer(context, builder, signature.args[10], b, b_offset)
         function = _tile_function(builder.module, dtype, c.type)
         builder.call(
-            function, [rows, vectors, c, c_row, a, a_row, a_step, a_block, b, depth, blocks]
+            function, [rows, vectors, c, c_row, a, a_row, a_step, a_block, b, depth, blocks, adds]
         )
         return context.get_dummy_value()
 
@@ -186,6 +201,7 @@ def _tile_function(module, dtype, pointer):
     if name in module.globals:
         return module.globals[name]
     kinds = [INDEX, INDEX, pointer, INDEX, pointer, INDEX, INDEX, INDEX, pointer, INDEX, INDEX]
+    kinds.append(ir.IntType(1))
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
     function.linkage = "linkonce_odr"
     function.attributes.add("noinline")

@@ -8,12 +8,21 @@ k the bound on each entry (infinite where clipping is off), every update starts 
 Entries are independent and each is computed alone, so bits depend on nothing else.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from charlstm.kernels.compiler import entry
+from charlstm.kernels.compiler import entry, kernel
 from charlstm.kernels.vector import LANES, clamp, load, splat, square_root, store, sum_lanes, widen
 
 NORM_BLOCK = 4096  # entries; partial sums of fixed blocks are added in order
+
+
+class Rows(NamedTuple):
+    """The rows that a buffer begins with, and which of them may have a gradient."""
+
+    used: np.ndarray  # (rows,) bool: the gradient of all others is zero
+    length: int  # elements of a row
 
 
 @entry
@@ -30,12 +39,26 @@ def squared_norm(gradient):
 
 
 @entry
-def adagrad(parameters, gradient, squares, rate, scale, bound, eps):
+def adagrad(parameters, gradient, squares, rows, rate, scale, bound, eps):
     """Duchi, Hazan & Singer 2011: squares += g^2; parameters -= rate g / (sqrt(squares) + eps).
 
-    Updates `parameters` and `squares` in place.
+    Updates `parameters` and `squares` in place. A gradient of zero changes neither, so the
+    rows without one are left out; `rows` may be none.
     """
-    for i in range(0, parameters.size, LANES):
+    done = 0  # vectors may straddle two rows: none is updated twice
+    for row in range(rows.used.size):
+        if rows.used[row]:
+            first = max(done, row * rows.length // LANES * LANES)
+            done = (row + 1) * rows.length
+            done = (done + LANES - 1) // LANES * LANES
+            _adagrad_range(parameters, gradient, squares, first, done, rate, scale, bound, eps)
+    first = max(done, rows.used.size * rows.length // LANES * LANES)
+    _adagrad_range(parameters, gradient, squares, first, parameters.size, rate, scale, bound, eps)
+
+
+@kernel
+def _adagrad_range(parameters, gradient, squares, first, last, rate, scale, bound, eps):
+    for i in range(first, last, LANES):
         g = clamp(load(gradient, i) * scale, -bound, bound)
         total = load(squares, i) + g * g
         store(squares, i, total)

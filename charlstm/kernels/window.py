@@ -16,10 +16,11 @@ from charlstm.kernels.gradients import layer_gradients
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
 from charlstm.kernels.packing import pack_shard
 from charlstm.kernels.product import (
+    GROUPS,
     add_row_sum,
-    add_transposed,
     fill,
     multiply_panel,
+    multiply_transposed,
     set_rows,
     unpack_panel,
 )
@@ -83,7 +84,7 @@ def head_forward(logits, x, packed, first, last):
             set_rows(out, start, last - first, head_bias, r * PANEL)
             multiply_panel(
                 out, start, PANEL, features, ((t + 1) * streams + first) * width, width, 1, 0,
-                head, r * hidden * PANEL, hidden, 1, last - first, used,
+                head, r * hidden * PANEL, hidden, 1, last - first, used, True,
             )  # fmt: skip
 
 
@@ -111,7 +112,6 @@ def head_backward(dx, logits, packed, first, last):
     out, dlogits, head = flat(dx), flat(logits), flat(packed.head_t)
     for t in range(steps):
         row = t * streams + first
-        fill(out, (row + streams) * width, (last - first) * width, 0)
         for q in range(packed.head_t.shape[0]):
             target = (row + streams) * width + q * PANEL
             weight = q * columns * PANEL * PANEL
@@ -119,13 +119,13 @@ def head_backward(dx, logits, packed, first, last):
             if whole > 0:
                 multiply_panel(
                     out, target, width, dlogits, row * PANEL, PANEL, 1, rows * PANEL,
-                    head, weight, PANEL, whole, last - first, used,
+                    head, weight, PANEL, whole, last - first, used, False,
                 )  # fmt: skip
             if symbols > whole * PANEL:
                 multiply_panel(
                     out, target, width, dlogits, (whole * rows + row) * PANEL, PANEL, 1, 0,
                     head, weight + whole * PANEL * PANEL,
-                    symbols - whole * PANEL, 1, last - first, used,
+                    symbols - whole * PANEL, 1, last - first, used, whole > 0,
                 )  # fmt: skip
 
 
@@ -170,16 +170,29 @@ def gradient_shard(shard, shards, gradients, offsets, packed, work, inputs):
             layer_gradients(
                 scratch, flat(work.gates[layer]), steps * streams, first, last,
                 flat(work.h[layer]), width, hidden,
-                flat(work.x[max(0, layer - 1)]), streams * width, width, count, ids, layer == 0,
+                flat(work.x[max(0, layer - 1)]), streams * width, width, count, ids,
+                packed.used if layer == 0 else packed.used[:0], layer == 0,
             )  # fmt: skip
             for p in range(first, last):
                 at = (p - first) * size
-                unpack_panel(gradients, ih, scratch, at, count, hidden, True, p)
+                if layer == 0:
+                    unpack_used(gradients, ih, scratch, at, packed.used, hidden, p)
+                else:
+                    unpack_panel(gradients, ih, scratch, at, count, hidden, True, p)
                 at += count * PANEL
                 unpack_panel(gradients, hh, scratch, at, hidden, hidden, True, p)
                 at += hidden * PANEL
                 unpack_panel(gradients, bias, scratch, at, 1, hidden, True, p)
     head_gradient(shard, shards, gradients, offsets, packed, work)
+
+
+@kernel
+def unpack_used(gradients, offset, scratch, scratch_offset, used, hidden, panel):
+    """Do as `unpack_panel` for the rows of the symbols in use: the others' gradients are 0."""
+    for symbol in range(used.size):
+        if used[symbol]:
+            row, source = offset + symbol * GROUPS * hidden, scratch_offset + symbol * PANEL
+            unpack_panel(gradients, row, scratch, source, 1, hidden, True, panel)
 
 
 @kernel
@@ -198,10 +211,12 @@ def head_gradient(shard, shards, gradients, offsets, packed, work):
     for r in range(columns):
         used = min(PANEL, (symbols - r * PANEL + LANES - 1) // LANES * LANES)
         at = r * rows * PANEL
-        fill(scratch, 0, (count + 1) * PANEL, 0)
-        add_transposed(scratch, 0, x, start + first, width, dlogits, at, rows, count, used)
+        multiply_transposed(
+            scratch, 0, x, start + first, width, dlogits, at, rows, count, used, False
+        )  # fmt: skip
         unpack_panel(gradients, target, scratch, 0, count, symbols, False, r)
         if r % shards == shard:
+            fill(scratch, count * PANEL, PANEL, 0)
             add_row_sum(scratch, count * PANEL, dlogits, at, rows)
             unpack_panel(gradients, target_bias, scratch, count * PANEL, 1, symbols, False, r)
 
