@@ -12,17 +12,22 @@ import numpy.typing as npt
 
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
-from charlstm.kernels.dropout import Dropout, write_masks
+from charlstm.kernels.compiler import code_address
+from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
+from charlstm.kernels.product import plain_panel
 from charlstm.kernels.update import Rows
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import (
+    ALL,
     FORWARD,
+    GRADIENTS,
     LOSS,
-    PHASES,
+    PACK,
+    STREAMS,
     TRAIN,
     Workspace,
+    run_phase,
     run_phase_parallel,
-    run_window,
 )
 from charlstm.machine import available_processors
 from charlstm.parameters import ParameterLayout, aligned_zeros, initialise
@@ -91,6 +96,7 @@ class CharLSTM:
         initialise(self.buffer, self.layout, seed)
         self._packed = make_packed(self.config)
         self._written = np.zeros(len(vocabulary), np.bool_)  # symbols of the last gradient
+        self._run_phase_at: int | None = None
         self._workspaces: dict[tuple[int, int], Workspace] = {}
 
     @property
@@ -119,8 +125,9 @@ class CharLSTM:
             If a shape or an id is wrong.
         """
         work, after = self._run(FORWARD, inputs, None, state, None)
-        logits = np.moveaxis(work.logits, 0, 2).reshape(*work.losses.shape, -1)
-        return logits[:, :, : self.config.vocabulary_size].copy(), after
+        panels = [plain_panel(r, self.config.vocabulary_size) for r in range(len(work.logits))]
+        pieces = [work.logits[r, :, :, :count] for r, (_, count) in enumerate(panels)]
+        return np.concatenate(pieces, axis=2), after
 
     def losses(
         self,
@@ -225,21 +232,24 @@ class CharLSTM:
             dropout,
         )  # fmt: skip
         is_small = 6 * self.layout.count * ids.size < PARALLEL_FROM
-        shards = 1 if is_small else self.threads
-        # Small windows beside large ones, as in an evaluation, run on the parallel kernel
-        # too, alone: the other one would have to be compiled for them.
-        if self.threads == 1 or (shards == 1 and ids.shape[1] == 1):
-            run_window(*arguments)
+        if self.threads == 1 or is_small:
+            run_phase(ALL, 0, 1, *arguments)
         else:
-            with _POOL:
-                numba.set_num_threads(min(shards, numba.config.NUMBA_NUM_THREADS))
-                for phase in PHASES if mode == TRAIN else PHASES[:-1]:
-                    run_phase_parallel(phase, shards, *arguments)
+            self._run_parallel(arguments)
         if mode == TRAIN:
             self._written[:] = False
             self._written[ids] = True
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
+
+    def _run_parallel(self, arguments: tuple[Any, ...]) -> None:
+        """Run the phases of a window one after another, each with its shards in parallel."""
+        if self._run_phase_at is None:
+            self._run_phase_at = code_address(run_phase, PACK, 0, self.threads, *arguments)
+        with _POOL:
+            numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
+            for phase in (PACK, STREAMS, GRADIENTS) if arguments[0] == TRAIN else (PACK, STREAMS):
+                run_phase_parallel(self._run_phase_at, phase, self.threads, *arguments)
 
     def _use_symbols(self, ids: Array, mode: int) -> None:
         """Mark the symbols whose rows are packed, and get gradients or zeros, in a window."""
@@ -267,7 +277,7 @@ class CharLSTM:
         """Return what decides a step's masks: threshold and keys of 32 bits each."""
         rate = self.config.dropout
         if mask_step is None or rate == 0:
-            return Dropout(0, 1.0, 0, 0)
+            return NO_DROPOUT
         digest = hashlib.blake2b(f"{self.seed} {mask_step}".encode(), digest_size=8).digest()
         first, second = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4))
         threshold = min(round(rate * 2**32), 2**32 - 1)

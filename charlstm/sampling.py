@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.errors import UsageError
+from charlstm.kernels.compiler import code_address
+from charlstm.kernels.dropout import NO_DROPOUT
 from charlstm.kernels.generate import generate as generate_ids
-from charlstm.kernels.generate import pack
+from charlstm.kernels.window import FORWARD, PACK, run_phase
 from charlstm.model import CharLSTM
 from charlstm.workspace import load_state, make_packed, make_workspace, without_dropout
 
@@ -83,16 +85,20 @@ def _chunks(
     weights = np.empty(len(model.vocabulary), np.float64)
     order = np.empty(len(model.vocabulary), np.int64)
     packed.used[:] = True
-    pack(model.buffer, model.layout.table, packed)
     state = model.zero_state(count)
     for at in range(0, start.size - 1, CHUNK):
         piece = start[at : min(at + CHUNK, start.size - 1), None]
         _, state = model.forward(np.repeat(piece, count, axis=1), state)
     load_state(work, state, model.config)
     inputs = np.full((1, count), start[-1], np.int32)
+    parameters, offsets = model.buffer, model.layout.table
+    window = (FORWARD, parameters, parameters, offsets, packed, work, inputs, inputs, NO_DROPOUT)
+    run_phase(PACK, 0, 1, *window)
+    memory = (parameters, offsets, packed, work, inputs, weights, order)
+    address = code_address(run_phase, PACK, 0, 1, *window)
     for position in range(0, length, CHUNK):
         ids = np.empty((min(CHUNK, length - position), count), np.int32)
-        generate_ids(ids, inputs, packed, work, weights, order, *choice, position)
+        generate_ids(ids, address, *memory, *choice, position)
         yield ids
 
 

@@ -1,6 +1,6 @@
 """Where the time of charlstm's step goes, phase by phase, on one thread.
 
-`timed_step` calls the pieces of `kernels.window.run_window` in their order and reads the
+`timed_step` calls the pieces of `kernels.window.run_phase` in their order and reads the
 clock between them, so that each piece finds the caches as the one before left them.
 """
 
@@ -52,7 +52,7 @@ def stamp(stamps, n):
 
 @entry
 def timed_step(stamps, parameters, gradient, offsets, packed, work, inputs, targets):
-    """Do as `run_window` in mode TRAIN with one shard; see `phases_of` for the stamps."""
+    """Do as `run_phase` with ALL phases, one shard, to TRAIN; see `phases_of` for the stamps."""
     layers, _, streams, width = work.h.shape
     n = stamp(stamps, 0)
     pack_shard(0, 1, parameters, offsets, packed, True)
@@ -60,12 +60,13 @@ def timed_step(stamps, parameters, gradient, offsets, packed, work, inputs, targ
     for layer in range(layers):
         gates = work.gates[layer]
         if layer > 0:
-            weight, bias = packed.weight_ih[layer - 1], packed.bias[layer]
-            dense_forward(gates, work.x[layer - 1], streams * width, weight, bias, 0, streams)
+            weight = packed.weight_ih[layer - 1]
+            dense_forward(gates, work.x[layer - 1], streams * width, weight, 0, streams)
             n = stamp(stamps, n)
         lstm_forward(
             gates, work.c[layer], work.tanh_c[layer], work.h[layer], work.sums,
-            packed.weight_hh[layer], packed.table, inputs, layer == 0, 0, streams,
+            packed.weight_hh[layer], packed.table, inputs, layer == 0, packed.bias[layer],
+            0, streams,
         )  # fmt: skip
         n = stamp(stamps, n)
     head_forward(work.logits, work.x[layers - 1], packed, 0, streams)
@@ -101,7 +102,8 @@ def timed_parts(stamps, parameters, gradient, offsets, packed, work, inputs, tar
             for p in range(panels):
                 cell_forward(
                     work.gates[layer], work.c[layer], work.tanh_c[layer], work.h[layer],
-                    work.sums, packed.table, inputs, layer == 0, p, t, 0, streams,
+                    work.sums, packed.table, inputs, layer == 0, packed.bias[layer], p, t, 0,
+                    streams,
                 )  # fmt: skip
     n = stamp(stamps, n)
     for layer in range(layers):

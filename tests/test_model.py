@@ -219,7 +219,7 @@ def test_threads_do_not_change_bits(sizes: Sizes, monkeypatch: pytest.MonkeyPatc
     shards = []
 
     def counted(*arguments: Any) -> None:
-        shards.append(arguments[1])
+        shards.append(arguments[2])
         run_phase_parallel(*arguments)
 
     monkeypatch.setattr("charlstm.model.run_phase_parallel", counted)

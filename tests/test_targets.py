@@ -31,7 +31,7 @@ TARGETS = {
 
 def main() -> None:
     """Compile and check; an error here is a failure there."""
-    from charlstm.kernels.window import run_window
+    from charlstm.kernels.window import run_phase
 
     problem = random_problem(SIZES, "float32")
     model = make_model(problem.parameters, "float32")
@@ -39,7 +39,7 @@ def main() -> None:
     logits, _ = model.forward(problem.inputs, problem.state)
     wanted, _, _ = reference.forward(problem.parameters, problem.inputs, problem.state)
     assert reference.normwise(logits, wanted) <= 1e-5
-    (assembly,) = run_window.inspect_asm().values()
+    (assembly,) = run_phase.inspect_asm().values()
     found = {
         "registers": sorted(set(re.findall(r"%([xyz]mm)\d", assembly))),
         "fused": "vfmadd" in assembly,

@@ -1,9 +1,12 @@
-"""How kernels are compiled: the decorators, and the flags they share."""
+"""How kernels are compiled: the decorators, the flags they share, and calls by address."""
 
 import functools
 
 import numba
-from numba.extending import register_jitable
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, register_jitable
 
 # Chosen flag by flag: a * b + c may become one fused operation. Never `nnan` or `ninf`:
 # a loss that is not a number must stay visible.
@@ -20,3 +23,44 @@ inline_kernel = register_jitable(forceinline=True, **_FLAGS)
 # The same, copied into the caller: for what multiplies. Compiled on its own, each function
 # between an entry and the product would compile the product's tiles again.
 stage = functools.partial(numba.njit, inline="always", **_FLAGS)
+
+
+def code_address(function, *arguments):
+    """Return where an entry's machine code for arguments of these types lies, for `call_at`.
+
+    It stays there for the life of the process.
+    """
+    signature = tuple(map(numba.typeof, arguments))
+    function.compile(signature)
+    compiled = function.overloads[signature]
+    return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+
+@intrinsic
+def call_at(typing_context, address, arguments):
+    """Call the entry at `address`, which returns nothing, with a tuple of its arguments.
+
+    A call by name would compile the entry into the caller once more; and so the same machine
+    code serves every caller, to the same bits.
+    """
+    given = list(arguments)
+    taken = [
+        types.int64 if isinstance(kind, types.Integer) else types.unliteral(kind) for kind in given
+    ]
+
+    def emit(context, builder, signature, values):
+        address, arguments = values
+        pieces = [
+            context.cast(builder, piece, kind, other)
+            for piece, kind, other in zip(
+                cgutils.unpack_tuple(builder, arguments), given, taken, strict=True
+            )
+        ]
+        kind = context.call_conv.get_function_type(types.none, taken)
+        function = builder.inttoptr(address, ir.PointerType(kind))
+        status, _ = context.call_conv.call_function(builder, function, types.none, taken, pieces)
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, arguments), emit

@@ -2,7 +2,7 @@
 
 With x one-hot, W_ih x is one column of W_ih (one row of its transpose, the compute
 layout). The forward pass reads that row; the backward pass adds the gradient of the
-gates to it. `table` (P, V, PANEL) is the packed transpose of W_ih with the bias added.
+gates to it. `table` (P, V, PANEL) is the packed transpose of W_ih.
 """
 
 from charlstm.kernels.compiler import inline_kernel, kernel
@@ -12,7 +12,7 @@ from charlstm.kernels.vector import LANES, load, store
 
 @inline_kernel
 def embedding_forward(table, inputs, panel, t, b):
-    """Return the place of table[panel, inputs[t, b]], W_ih x_t + bias, to be read there."""
+    """Return the place of table[panel, inputs[t, b]], W_ih x_t, to be read there."""
     return (panel * table.shape[1] + inputs[t, b]) * PANEL
 
 

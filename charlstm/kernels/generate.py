@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 
-from charlstm.kernels.compiler import entry, kernel
-from charlstm.kernels.dropout import Dropout
-from charlstm.kernels.packing import pack_shard
-from charlstm.kernels.tile import PANEL
-from charlstm.kernels.window import forward_shard
+from charlstm.kernels.compiler import call_at, entry, kernel
+from charlstm.kernels.dropout import NO_DROPOUT
+from charlstm.kernels.product import plain_place
+from charlstm.kernels.window import FORWARD, STREAMS
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
@@ -37,7 +36,8 @@ def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
     symbols = weights.size
     best = 0
     for v in range(symbols):
-        weights[v] = logits[v // PANEL, 0, b, v % PANEL]
+        panel, column = plain_place(v, symbols)
+        weights[v] = logits[panel, 0, b, column]
         if weights[v] > weights[best]:
             best = v
     if temperature == 0:
@@ -105,24 +105,20 @@ def _likelier(weights, u, v):
 
 
 @entry
-def pack(parameters, offsets, packed):
-    """Pack the weights for `generate`."""
-    pack_shard(0, 1, parameters, offsets, packed, False)
-
-
-@entry
 def generate(
-    ids, inputs, packed, work, weights, heap, temperature, top_k, top_p, seed, position
+    ids, run_phase_at, parameters, offsets, packed, work, inputs, weights, heap, temperature,
+    top_k, top_p, seed, position,
 ):  # fmt: skip
     """Fill `ids` (n, B) with the next characters, each fed back as the next input.
 
-    `inputs` (1, B) holds the characters to start from; `position` counts the characters
-    chosen before. The state in row 0 of the workspace's h and c moves along.
+    `run_phase_at` is the address of `run_phase`, which has packed the weights. `inputs`
+    (1, B) holds the characters to start from; `position` counts the characters chosen
+    before. The state in row 0 of the workspace's h and c moves along.
     """
     layers, _, streams, _ = work.h.shape
-    off = Dropout(0, 1.0, 0, 0)
     for n in range(ids.shape[0]):
-        forward_shard(packed, work, inputs, off, 0, streams)
+        window = (FORWARD, parameters, parameters, offsets, packed, work, inputs, inputs, NO_DROPOUT)
+        call_at(run_phase_at, (STREAMS, 0, 1, *window))
         for layer in range(layers):
             work.h[layer, 0] = work.h[layer, 1]
             work.c[layer, 0] = work.c[layer, 1]

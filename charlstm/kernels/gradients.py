@@ -36,7 +36,6 @@ def layer_gradients(
             at = (panel - first) * size
             weight_hh = at + inputs * PANEL
             chunk = (panel * rows + row) * PANEL
-            add_row_sum(scratch, weight_hh + hidden * PANEL, dgates, chunk, count)
             multiply_transposed(
                 scratch, weight_hh, h, row * width, width, dgates, chunk, count, hidden, PANEL,
                 row > 0,
@@ -48,3 +47,4 @@ def layer_gradients(
                 multiply_transposed(
                     scratch, at, x, start, x_width, dgates, chunk, count, inputs, PANEL, row > 0
                 )  # fmt: skip
+            add_row_sum(scratch, weight_hh + hidden * PANEL, dgates, chunk, count)

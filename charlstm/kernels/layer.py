@@ -58,12 +58,12 @@ def layer_forward(steps, weights, packed):
         pack_panel(weight_hh, at, flat(weights.weight_hh), 0, hidden, hidden, True, p)
         pack_panel(bias, p * PANEL, weights.bias, 0, 1, hidden, True, p)
     streams = steps.h.shape[1]
-    dense_forward(steps.gates, steps.x, 0, packed.weight_ih, packed.bias, 0, streams)
+    dense_forward(steps.gates, steps.x, 0, packed.weight_ih, 0, streams)
     sums = np.empty((streams, PANEL), steps.h.dtype)
     no_table, no_ids = packed.weight_ih, np.empty((0, 0), np.int32)
     lstm_forward(
         steps.gates, steps.c, steps.tanh_c, steps.h, sums,
-        packed.weight_hh, no_table, no_ids, False, 0, streams,
+        packed.weight_hh, no_table, no_ids, False, packed.bias, 0, streams,
     )  # fmt: skip
 
 

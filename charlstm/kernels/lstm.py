@@ -17,7 +17,7 @@ first..last only: streams never meet, so threads own them.
 from charlstm.kernels.compiler import inline_kernel, stage
 from charlstm.kernels.elementary import sigmoids, tanh, tanh_and_sigmoid
 from charlstm.kernels.embedding import embedding_forward
-from charlstm.kernels.product import evenly, multiply_panel, multiply_rows, set_rows
+from charlstm.kernels.product import evenly, multiply_panel, multiply_rows
 from charlstm.kernels.tile import PANEL, tile_shape
 from charlstm.kernels.vector import LANES, flat, load, store
 
@@ -26,25 +26,27 @@ PART_ROWS = 96  # of products over all T, before the next ones
 
 @inline_kernel
 def cell_forward(
-    gates, c, tanh_c, h, sums, table, inputs, one_hot, panel, t, first, last
+    gates, c, tanh_c, h, sums, table, inputs, one_hot, bias, panel, t, first, last
 ):  # fmt: skip
     """Equations (1) to (4) for one panel at one step; `sums` holds W_hh h_{t-1}.
 
-    The rest of (1) is a row of `table` where the input is `one_hot`, else in `gates`.
+    W_ih x_t is a row of `table` where the input is `one_hot`, else in `gates`.
     """
     _, steps, streams, _ = gates.shape
     width = h.shape[2]
     below = flat(table) if one_hot else flat(gates)
+    bias_i, bias_f = load(bias, panel * PANEL), load(bias, panel * PANEL + LANES)
+    bias_g, bias_o = load(bias, panel * PANEL + 2 * LANES), load(bias, panel * PANEL + 3 * LANES)
     for b in range(first, last):
         z = ((panel * steps + t) * streams + b) * PANEL
         now = (t * streams + b) * width + panel * LANES
         after = now + streams * width
         at = embedding_forward(table, inputs, panel, t, b) if one_hot else z
         row = b * PANEL
-        z_i = load(below, at) + load(sums, row)
-        z_f = load(below, at + LANES) + load(sums, row + LANES)
-        z_g = load(below, at + 2 * LANES) + load(sums, row + 2 * LANES)
-        z_o = load(below, at + 3 * LANES) + load(sums, row + 3 * LANES)
+        z_i = load(below, at) + load(sums, row) + bias_i
+        z_f = load(below, at + LANES) + load(sums, row + LANES) + bias_f
+        z_g = load(below, at + 2 * LANES) + load(sums, row + 2 * LANES) + bias_g
+        z_o = load(below, at + 3 * LANES) + load(sums, row + 3 * LANES) + bias_o
         i, f = sigmoids(z_i, z_f)
         g, o = tanh_and_sigmoid(z_g, z_o)
         c_t = f * load(c, now) + i * g
@@ -82,12 +84,14 @@ def cell_backward(gates, dc, c, tanh_c, dy, dh, panel, t, first, last):
 
 
 @stage
-def lstm_forward(gates, c, tanh_c, h, sums, weight_hh, table, inputs, one_hot, first, last):
+def lstm_forward(
+    gates, c, tanh_c, h, sums, weight_hh, table, inputs, one_hot, bias, first, last
+):  # fmt: skip
     """Run the recurrence over all T; overwrites gates (activated), c[1:], tanh_c, h[1:].
 
-    W_ih x_t + bias comes from `table` where the input is `one_hot`; else it is what
+    W_ih x_t comes from `table` where the input is `one_hot`; else it is what
     `dense_forward` left in `gates`. `sums` (B, PANEL) is scratch. `weight_hh` is packed by
-    `pack_panel`, (P, H, PANEL).
+    `pack_panel`, (P, H, PANEL), and `bias` (P, PANEL).
     """
     panels, steps, streams, _ = gates.shape
     width = h.shape[2]
@@ -105,7 +109,7 @@ def lstm_forward(gates, c, tanh_c, h, sums, weight_hh, table, inputs, one_hot, f
                     weight, p * depth * PANEL, depth, 1, count, PANEL, False,
                 )  # fmt: skip
                 cell_forward(
-                    gates, c, tanh_c, h, sums, table, inputs, one_hot, p, t, b, b + count
+                    gates, c, tanh_c, h, sums, table, inputs, one_hot, bias, p, t, b, b + count
                 )  # fmt: skip
                 b += count
 
@@ -147,11 +151,11 @@ def _spans(steps, streams, first, last):
 
 
 @stage
-def dense_forward(gates, x, x_offset, weight_ih, bias, first, last):
-    """Set `gates` to W_ih x_t + bias for all T at once; the input's part of equation (1).
+def dense_forward(gates, x, x_offset, weight_ih, first, last):
+    """Set `gates` to W_ih x_t for all T at once; the input's part of equation (1).
 
     `x` holds rows (t, b) of `width` elements from `x_offset` on; `weight_ih` is packed,
-    (P, inputs, PANEL), and `bias` (P, PANEL).
+    (P, inputs, PANEL).
     """
     panels, steps, streams, _ = gates.shape
     width = x.shape[2]
@@ -163,11 +167,9 @@ def dense_forward(gates, x, x_offset, weight_ih, bias, first, last):
         row = t * streams + first + rows * start // parts
         count = t * streams + first + rows * (start + 1) // parts - row
         for p in range(panels):
-            target = (p * steps * streams + row) * PANEL
-            set_rows(sums, target, count, flat(bias), p * PANEL)
             multiply_panel(
-                sums, target, PANEL, features, x_offset + row * width, width, 1, 0,
-                weight, p * depth * PANEL, depth, 1, count, PANEL, True,
+                sums, (p * steps * streams + row) * PANEL, PANEL, features, x_offset + row * width, width, 1, 0,
+                weight, p * depth * PANEL, depth, 1, count, PANEL, False,
             )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charlstm.kernels.compiler import kernel
-from charlstm.kernels.product import GROUPS, add_to_rows, pack_panel, pack_panel_transposed
+from charlstm.kernels.product import GROUPS, pack_panel, pack_panel_transposed
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import flat
 
@@ -14,7 +14,7 @@ class Packed(NamedTuple):
     """The weights in panels, made anew in every call; P panels of units, Q of H, R of V."""
 
     used: np.ndarray  # (V,) bool: the symbols whose rows of the table this window needs
-    table: np.ndarray  # (P, V, PANEL): layer 0's input weights plus bias
+    table: np.ndarray  # (P, V, PANEL): layer 0's input weights
     bias: np.ndarray  # (L, P, PANEL)
     weight_ih: np.ndarray  # (L - 1, P, H, PANEL): the layers above the first
     weight_hh: np.ndarray  # (L, P, H, PANEL)
@@ -47,7 +47,6 @@ def pack_shard(shard, shards, parameters, offsets, packed, train):
             if packed.used[symbol]:
                 start, row = offsets[0, 0] + symbol * GROUPS * hidden, at + symbol * PANEL
                 pack_panel(table, row, parameters, start, 1, hidden, True, p)
-                add_to_rows(table, row, 1, bias, p * PANEL)
     start, start_bias = offsets[layers, 0], offsets[layers, 1]
     head, head_bias = flat(packed.head), flat(packed.head_bias)
     for r in range(shard, packed.head.shape[0], shards):

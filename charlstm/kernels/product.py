@@ -4,7 +4,8 @@ The right-hand matrix of a product is packed into panels of PANEL columns, each
 (depth, PANEL) and contiguous. Matrices whose columns are gates are packed by units: a
 panel holds the gates i, f, g, o of LANES units, in that order, so that a tile of the
 product holds all that a cell needs. `gated` tells the two kinds apart, and `size` is H
-for a gated matrix of 4H columns, the number of columns for a plain one. What lies
+for a gated matrix of 4H columns, the number of columns for a plain one, whose panels hold
+up to PANEL columns each. What lies
 beyond `size` is never written: workspaces are made of zeros.
 
 Arrays are flat here, with offsets, so that each function compiles once per dtype.
@@ -20,12 +21,40 @@ ROW_BLOCK = 48  # rows of a product that are finished before the next ones
 
 
 @inline_kernel
+def whole_vectors(count):
+    """Return a number of columns rounded up to whole vectors."""
+    return (count + LANES - 1) // LANES * LANES
+
+
+@inline_kernel
+def plain_panel(panel, size):
+    """Return the first column of a panel of a plain matrix, and how many it holds.
+
+    The columns are spread over as few panels as can be, in whole vectors: 65 columns, five
+    vectors, are 32 and 33, for a product with one vector alone is slow.
+    """
+    vectors = (size + LANES - 1) // LANES
+    panels = (vectors + GROUPS - 1) // GROUPS
+    first, last = vectors * panel // panels, vectors * (panel + 1) // panels
+    return first * LANES, min(size, last * LANES) - first * LANES
+
+
+@inline_kernel
+def plain_place(column, size):
+    """Return the panel that holds a column of a plain matrix, and where in it."""
+    vectors = (size + LANES - 1) // LANES
+    panels = (vectors + GROUPS - 1) // GROUPS
+    panel = ((column // LANES + 1) * panels - 1) // vectors
+    return panel, column - vectors * panel // panels * LANES
+
+
+@inline_kernel
 def group_columns(panel, group, size, gated):
     """Return the first matrix column of a panel's group of LANES, and how many exist."""
     if gated:
         return group * size + panel * LANES, min(LANES, size - panel * LANES)
-    start = panel * PANEL + group * LANES
-    return start, max(0, min(LANES, size - start))
+    start, count = plain_panel(panel, size)
+    return start + group * LANES, max(0, min(LANES, count - group * LANES))
 
 
 @kernel
@@ -202,12 +231,3 @@ def set_rows(panel, offset, rows, row, row_offset):
         value = load(row, row_offset + group)
         for i in range(offset + group, offset + rows * PANEL, PANEL):
             store(panel, i, value)
-
-
-@kernel
-def add_to_rows(panel, offset, rows, row, row_offset):
-    """Add ``row[row_offset:]`` to every row of a panel."""
-    for group in range(0, PANEL, LANES):
-        value = load(row, row_offset + group)
-        for i in range(offset + group, offset + rows * PANEL, PANEL):
-            store(panel, i, load(panel, i) + value)

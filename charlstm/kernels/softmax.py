@@ -1,6 +1,6 @@
 """The output layer's nonlinearity: softmax, cross-entropy and its gradient in one pass.
 
-`logits` are panels (Q, T, B, PANEL), Q * PANEL >= V. For one character with target y:
+`logits` are panels (R, T, B, PANEL); see `plain_panel` for which symbols each holds. For one character with target y:
 
     loss = log(sum_v exp(logits_v)) - logits_y                    nats
     dloss/dlogits_v = softmax(logits)_v - (v == y)
@@ -10,6 +10,7 @@ import numpy as np
 
 from charlstm.kernels.compiler import kernel
 from charlstm.kernels.elementary import exp
+from charlstm.kernels.product import plain_panel, plain_place
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import (
     LANES,
@@ -31,28 +32,31 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
 
     dlogits are multiplied by `scale`. Columns from `symbols` on hold PAD and become 0.
     """
-    stride = rows * PANEL
     highest = splat(logits, PAD)
-    for column in range(0, symbols, LANES):
-        offset = column // PANEL * stride + row * PANEL + column % PANEL
-        highest = maximum(highest, load(logits, offset))
+    for panel in range(logits.shape[0]):
+        start, (_, count) = (panel * rows + row) * PANEL, plain_panel(panel, symbols)
+        for offset in range(start, start + count, LANES):
+            highest = maximum(highest, load(logits, offset))
     shift = max_lanes(highest)
     scores = flat(logits)
-    chosen = target // PANEL * stride + row * PANEL + target % PANEL
+    panel, column = plain_place(target, symbols)
+    chosen = (panel * rows + row) * PANEL + column
     wanted = scores[chosen]
     total = splat(logits, 0)
-    for column in range(0, symbols, LANES):
-        offset = column // PANEL * stride + row * PANEL + column % PANEL
-        power = exp(load(logits, offset) - shift)
-        total = total + power
-        if train:
-            store(logits, offset, power)
+    for panel in range(logits.shape[0]):
+        start, (_, count) = (panel * rows + row) * PANEL, plain_panel(panel, symbols)
+        for offset in range(start, start + count, LANES):
+            power = exp(load(logits, offset) - shift)
+            total = total + power
+            if train:
+                store(logits, offset, power)
     normaliser = sum_lanes(total)
     loss = np.log(normaliser) + (shift - wanted)
     if train:
         factor = splat(logits, scale) / splat(logits, normaliser)
-        for column in range(0, symbols, LANES):
-            offset = column // PANEL * stride + row * PANEL + column % PANEL
-            store(logits, offset, load(logits, offset) * factor)
+        for panel in range(logits.shape[0]):
+            start, (_, count) = (panel * rows + row) * PANEL, plain_panel(panel, symbols)
+            for offset in range(start, start + count, LANES):
+                store(logits, offset, load(logits, offset) * factor)
         scores[chosen] -= scale
     return loss

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from charlstm.kernels.compiler import entry, kernel, parallel_entry, stage
+from charlstm.kernels.compiler import call_at, entry, kernel, parallel_entry, stage
 from charlstm.kernels.dropout import apply_dropout
 from charlstm.kernels.gradients import layer_gradients
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
@@ -21,15 +21,17 @@ from charlstm.kernels.product import (
     fill,
     multiply_panel,
     multiply_transposed,
+    plain_panel,
     set_rows,
     unpack_panel,
+    whole_vectors,
 )
 from charlstm.kernels.softmax import cross_entropy_row
 from charlstm.kernels.tile import PANEL
-from charlstm.kernels.vector import LANES, flat
+from charlstm.kernels.vector import flat
 
 FORWARD, LOSS, TRAIN = 0, 1, 2
-PHASES = PACK, STREAMS, GRADIENTS = 0, 1, 2  # the last one to train only
+PACK, STREAMS, GRADIENTS, ALL = 0, 1, 2, 3  # the phases; GRADIENTS to train only
 
 
 class Workspace(NamedTuple):
@@ -57,11 +59,11 @@ def forward_shard(packed, work, inputs, dropout, first, last):
         gates = work.gates[layer]
         if layer > 0:
             below = work.x[layer - 1]
-            weight = packed.weight_ih[layer - 1]
-            dense_forward(gates, below, streams * width, weight, packed.bias[layer], first, last)
+            dense_forward(gates, below, streams * width, packed.weight_ih[layer - 1], first, last)
         lstm_forward(
             gates, work.c[layer], work.tanh_c[layer], work.h[layer], work.sums,
-            packed.weight_hh[layer], packed.table, inputs, layer == 0, first, last,
+            packed.weight_hh[layer], packed.table, inputs, layer == 0, packed.bias[layer],
+            first, last,
         )  # fmt: skip
         if dropout.threshold > 0:
             apply_dropout(work.x[layer], work.h[layer], layer, dropout, first, last)
@@ -78,7 +80,8 @@ def head_forward(logits, x, packed, first, last):
     out, features = flat(logits), flat(x)
     head, head_bias = flat(packed.head), flat(packed.head_bias)
     for r in range(columns):
-        used = min(PANEL, (symbols - r * PANEL + LANES - 1) // LANES * LANES)
+        _, count = plain_panel(r, symbols)
+        used = whole_vectors(count)
         for t in range(steps):
             start = ((r * steps + t) * streams + first) * PANEL
             set_rows(out, start, last - first, head_bias, r * PANEL)
@@ -107,25 +110,18 @@ def head_backward(dx, logits, packed, first, last):
     columns, steps, streams, _ = logits.shape
     width = dx.shape[2]
     symbols = packed.table.shape[1]
-    whole = symbols // PANEL
     rows = steps * streams
     out, dlogits, head = flat(dx), flat(logits), flat(packed.head_t)
     for t in range(steps):
         row = t * streams + first
         for q in range(packed.head_t.shape[0]):
-            target = (row + streams) * width + q * PANEL
-            weight = q * columns * PANEL * PANEL
-            used = min(PANEL, width - q * PANEL)
-            if whole > 0:
+            for r in range(columns):
+                _, count = plain_panel(r, symbols)
                 multiply_panel(
-                    out, target, width, dlogits, row * PANEL, PANEL, 1, rows * PANEL,
-                    head, weight, PANEL, whole, last - first, used, False,
-                )  # fmt: skip
-            if symbols > whole * PANEL:
-                multiply_panel(
-                    out, target, width, dlogits, (whole * rows + row) * PANEL, PANEL, 1, 0,
-                    head, weight + whole * PANEL * PANEL,
-                    symbols - whole * PANEL, 1, last - first, used, whole > 0,
+                    out, (row + streams) * width + q * PANEL, width,
+                    dlogits, (r * rows + row) * PANEL, PANEL, 1, 0,
+                    head, (q * columns + r) * PANEL * PANEL, count, 1,
+                    last - first, min(PANEL, width - q * PANEL), r > 0,
                 )  # fmt: skip
 
 
@@ -209,8 +205,8 @@ def head_gradient(shard, shards, gradients, offsets, packed, work):
     count = last - first
     target, target_bias = offsets[layers, 0] + first * symbols, offsets[layers, 1]
     for r in range(columns):
-        used = min(PANEL, (symbols - r * PANEL + LANES - 1) // LANES * LANES)
-        at = r * rows * PANEL
+        _, symbols_here = plain_panel(r, symbols)
+        used, at = whole_vectors(symbols_here), r * rows * PANEL
         multiply_transposed(
             scratch, 0, x, start + first, width, dlogits, at, rows, count, used, False
         )  # fmt: skip
@@ -231,49 +227,34 @@ def window_shard(mode, packed, work, inputs, targets, dropout, first, last):
         backward_shard(packed, work, dropout, first, last)
 
 
-@kernel
-def run_shard(
+@entry
+def run_phase(
     phase, shard, shards, mode, parameters, gradients, offsets, packed, work, inputs, targets,
     dropout,
 ):  # fmt: skip
-    """Do one shard's part of a phase."""
-    if phase == PACK:
+    """Do one shard's part of a phase, in `mode` FORWARD (logits), LOSS (and losses) or TRAIN.
+
+    TRAIN makes gradients too, which are overwritten. h[:, 0] and c[:, 0] of the workspace
+    hold the carried-in state; h[:, T] and c[:, T] are then the state to carry on. All shards
+    must be done with a phase before the next one; one shard may run them ALL in one call.
+    """
+    if phase == PACK or phase == ALL:
         pack_shard(shard, shards, parameters, offsets, packed, mode == TRAIN)
-    elif phase == STREAMS:
+    if phase == STREAMS or phase == ALL:
         streams = inputs.shape[1]
         first, last = streams * shard // shards, streams * (shard + 1) // shards
         if first < last:
             window_shard(mode, packed, work, inputs, targets, dropout, first, last)
-    elif mode == TRAIN:
+    if mode == TRAIN and (phase == GRADIENTS or phase == ALL):
         gradient_shard(shard, shards, gradients, offsets, packed, work, inputs)
-
-
-@entry
-def run_window(
-    mode, parameters, gradients, offsets, packed, work, inputs, targets, dropout
-):  # fmt: skip
-    """Run one window in `mode` FORWARD (logits), LOSS (and losses) or TRAIN (and gradients).
-
-    h[:, 0] and c[:, 0] of the workspace hold the carried-in state; on return
-    h[:, T] and c[:, T] hold the state to carry on. Gradients are overwritten.
-    """
-    for phase in PHASES:
-        run_shard(
-            phase, 0, 1, mode, parameters, gradients, offsets, packed, work, inputs, targets,
-            dropout,
-        )  # fmt: skip
 
 
 @parallel_entry
 def run_phase_parallel(
-    phase, shards, mode, parameters, gradients, offsets, packed, work, inputs, targets, dropout
-):
-    """Run one phase of `run_window` with its shards in parallel.
-
-    One parallel loop for all phases: each further one would compile everything again.
-    """
+    run_phase_at, phase, shards, mode, parameters, gradients, offsets, packed, work, inputs,
+    targets, dropout,
+):  # fmt: skip
+    """Run one phase with its shards in parallel; `run_phase_at` is the address of `run_phase`."""
     for shard in numba.prange(shards):
-        run_shard(
-            phase, shard, shards, mode, parameters, gradients, offsets, packed, work, inputs,
-            targets, dropout,
-        )  # fmt: skip
+        window = (mode, parameters, gradients, offsets, packed, work, inputs, targets, dropout)
+        call_at(run_phase_at, (phase, shard, shards, *window))
