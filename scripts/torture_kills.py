@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import os
 import shlex
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torture_report import Outcome
+from torture_runs import (
+    SIZES,
+    Leg,
+    Undisturbed,
+    differences,
+    is_saving,
+    metrics,
+    train_command,
+    weights_sha256,
+    write_corpus,
+    written,
+)
 
 from charlstm import checkpoint
 from charlstm.errors import CharLSTMError
-from charlstm.runs import COLUMNS, RunFolder
+from charlstm.runs import RunFolder
 
-ROOT = Path(__file__).resolve().parents[1]
-CHARACTERS = 40_000  # of the corpus: an epoch is 70 steps
-# Large enough for two threads to share each window; see `charlstm.model.PARALLEL_FROM`.
-SIZES = (
-    "--hidden-size 64 --layers 2 --dropout 0.2 --batch-size 16 --seq-length 32 "
-    "--eval-every 40 --save-every 7"
-).split()
 RULES = (
     ["--optimizer", "adagrad"],
     ["--optimizer", "adam", "--schedule", "cosine"],
@@ -41,90 +39,6 @@ LEAST_STEPS_STOPPED = 2000
 SIGNALS_IN_TURN = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 STARTS, SAVES = 0.1, 0.4  # shares of the kills that are aimed at the start, and at a save
 HASTE = 1.2  # legs are uniform up to this many times their fair share of what is left
-PATIENCE = 120  # seconds after which a process that should have ended is lost
-
-
-class Undisturbed:
-    """A run never stopped: its end, and the times that it took.
-
-    Attributes
-    ----------
-    start, step, save : float
-        Seconds from the start of the process to the first step, of a step, and of a save.
-    """
-
-    def __init__(self, folder: Path, options: Sequence[str], threads: int = 1) -> None:
-        self.options = list(options)
-        command = [*_train(folder), *self.options, "--threads", str(threads), "--overwrite"]
-        told = "compiling"
-        while "compiling" in told:  # again, or it would count among the times
-            started = time.monotonic()
-            with Leg(folder, command) as leg:
-                leg.wait(lambda: leg.is_training)
-                self.start = time.monotonic() - started
-                code, told = leg.end(), leg.told
-            if code:
-                raise RuntimeError(f"a run that nobody disturbs failed: {told}")
-        self.folder = RunFolder(folder)
-        rows = metrics(folder)
-        self.step = (float(rows[-1]["seconds"]) - float(rows[0]["seconds"])) / (len(rows) - 1)
-        content = checkpoint.load(self.folder.last)
-        started = time.perf_counter()
-        checkpoint.save(folder / "again", *content)
-        self.save = time.perf_counter() - started
-
-
-class Leg:
-    """One process of the command line, from its start to its end; killed when the block ends."""
-
-    def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._log = folder.parent / f"{folder.name}.log"
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        with open(self._log, "wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "charlstm", *arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-            )  # fmt: skip
-
-    def __enter__(self) -> Leg:
-        """Be the process."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Leave nothing behind."""
-        self._process.kill()
-        self._process.wait()
-
-    @property
-    def told(self) -> str:
-        """What the process said so far."""
-        return self._log.read_text("utf-8", "replace")
-
-    @property
-    def is_training(self) -> bool:
-        """Whether it has said all that it says before its first step."""
-        return "\nto go " in self.told
-
-    def wait(self, condition: Callable[[], bool]) -> bool:
-        """Wait for a condition; False if the process ends before."""
-        patience = time.monotonic() + PATIENCE
-        while not condition():
-            if self._process.poll() is not None or time.monotonic() > patience:
-                return False
-            time.sleep(0.0002)
-        return True
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, or until the process ends."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
-
-    def end(self, number: int = 0) -> int:
-        """Send a signal, if any, wait for the end, and return the exit code."""
-        if number:
-            self._process.send_signal(number)
-        return self._process.wait(PATIENCE)
 
 
 class Run:
@@ -186,14 +100,15 @@ class Run:
             arguments = [*self._command[1:-1], threads]
         else:
             options = ["--resume"] if self.folder.last.exists() else self.twin.options
-            arguments = [*_train(self.folder.path), *options, "--threads", threads]
+            arguments = [*train_command(self.folder.path), *options, "--threads", threads]
         return Leg(self.folder.path, arguments)
 
     def _leg(self, number: int, aim: float, stops_left: int) -> tuple[bool, int]:
         """Start the run and stop it; return whether it trained by then, and the exit code."""
         generator, path = self._generator, self.folder.path
-        left = _steps(self.twin.options) - max(0, self._steps_saved)
+        left = self.twin.steps - max(0, self._steps_saved)
         seconds = generator.uniform(0, HASTE * left / (stops_left + 1)) * self._step_seconds
+        before = written(self.folder.last)
         with self._start() as leg:
             if aim < STARTS:
                 leg.sleep(generator.uniform(0, self.twin.start))
@@ -202,41 +117,43 @@ class Run:
                 if aim < STARTS + SAVES:
                     leg.wait(lambda: is_saving(path))
                     leg.sleep(generator.uniform(0, self.twin.save))
+            has_saved = written(self.folder.last) != before and self.folder.metrics.exists()
             code = leg.end(number)
         told = leg.told
         if "Traceback" in told:
             self.outcome.tracebacks.append(told.splitlines()[-1])
-        if code:
-            self._inspect(number, code, told, leg.is_training)
-        return leg.is_training, code
-
-    def _inspect(self, number: int, code: int, told: str, is_training: bool) -> None:
-        """Look at exit code, message and files after a stop."""
+        if code == 0:
+            return True, code
         expected = -number if number == signal.SIGKILL else 128 + number
         self._check(code == expected, f"{signal.Signals(number).name} ended it with code {code}")
-        self.saves_hit += is_saving(self.folder.path)
-        for path in (self.folder.last, self.folder.best):
-            try:
+        self.saves_hit += is_saving(path)
+        has_stopped = "stopped at step" in told
+        self._check(number == signal.SIGKILL or has_stopped or not has_saved, "stopped, not saved")
+        self._inspect(told if has_stopped else "")
+        return leg.is_training if number == signal.SIGKILL else has_stopped, code
+
+    def _inspect(self, told: str) -> None:
+        """Look at the files after a stop, and at what a stop that was saved told."""
+        self._command = None
+        try:
+            for path in (self.folder.best, self.folder.last):
                 if path.exists():
-                    checkpoint.load(path)
-            except CharLSTMError as error:
-                self._check(False, f"unreadable: {error}")
-                return
+                    step = int(checkpoint.load(path)[1]["step"])
+        except CharLSTMError as error:
+            self._check(False, f"unreadable: {error}")
+            return
         if not self.folder.last.exists():
             self._check(self._steps_saved < 0, "its checkpoint is gone")
             return
-        step = int(checkpoint.load(self.folder.last)[1]["step"])
         self._check(step >= self._steps_saved, f"fell back from step {self._steps_saved} to {step}")
         rows = metrics(self.folder.path)
         is_whole = [row["step"] for row in rows] == [str(n + 1) for n in range(len(rows))]
         self._check(is_whole and len(rows) >= step, f"metrics.csv lacks rows before step {step}")
-        self._command = None
-        if number != signal.SIGKILL and "stopped at step" in told:
+        if told:
             self._check(len(rows) == step, f"stopped after step {len(rows)}, saved step {step}")
-            self._command = shlex.split(told.rpartition("go on with\n")[2])
-            self._check(self._command[:2] == ["charlstm", "train"], "no command to go on with")
-        elif number != signal.SIGKILL:
-            self._check(not is_training or not rows, "stopped while training, but did not save")
+            command = shlex.split(told.rpartition("go on with\n")[2])
+            if self._check(command[:2] == ["charlstm", "train"], "no command to go on with"):
+                self._command = command
         new = rows[max(0, self._steps_saved) :]
         if len(new) > 20:  # the machine may have been slower when the other run was timed
             taken = float(new[-1]["seconds"]) - float(new[0]["seconds"])
@@ -255,7 +172,7 @@ def torture_kills(count: int, seed: int, bar: Any) -> Outcome:
         twins = []
         for number, rule in enumerate(RULES[: len(shares)]):
             options = [*SIZES, *rule, "--steps", str(STEPS_A_KILL * max(shares))]
-            twins.append(Undisturbed(Path(_corpus(scratch), f"twin-{number}"), options))
+            twins.append(Undisturbed(write_corpus(scratch) / f"twin-{number}", options))
 
         def chain(number: int) -> list[Run]:
             generator = np.random.default_rng([seed, number])
@@ -291,7 +208,9 @@ def torture_stops(count: int, seed: int, bar: Any) -> Outcome:
     steps = max(LEAST_STEPS_STOPPED * count // 20, STEPS_A_KILL * count)
     with tempfile.TemporaryDirectory() as scratch:
         twin = Undisturbed(
-            Path(_corpus(scratch), "twin"), [*SIZES, *RULES[1], "--steps", str(steps)], threads=2
+            Path(write_corpus(scratch), "twin"),
+            [*SIZES, *RULES[1], "--steps", str(steps)],
+            threads=2,
         )
         run = Run(Path(scratch, "run"), twin, np.random.default_rng(seed), SIGNALS_IN_TURN)
         run.stop(count, bar.update)
@@ -308,70 +227,3 @@ def torture_stops(count: int, seed: int, bar: Any) -> Outcome:
         "the same, never stopped": hashes[1],
     }
     return outcome
-
-
-def is_saving(folder: Path) -> bool:
-    """Tell whether a temporary file is there."""
-    return any(name.endswith(".tmp") for name in os.listdir(folder)) if folder.exists() else False
-
-
-def metrics(folder: Path) -> list[dict[str, str]]:
-    """Return the whole rows of a run's metrics; the last one may be torn by a kill.
-
-    A row that is neither is returned without a step.
-    """
-    path = RunFolder(folder).metrics
-    text = path.read_text("utf-8") if path.exists() else ""
-    rows = []
-    for cells in list(csv.reader(text.rpartition("\n")[0].splitlines()))[1:]:
-        try:
-            [float(cell) for cell in cells if cell]
-            rows.append(dict(zip(COLUMNS, cells, strict=True)))
-        except ValueError:
-            rows.append({"step": "", "seconds": "0"})
-    return rows
-
-
-def differences(run: RunFolder, twin: RunFolder) -> list[str]:
-    """Name what differs between the ends of two runs, clocks apart."""
-    found = []
-    for path, other in ((run.last, twin.last), (run.best, twin.best)):
-        (tensors, metadata), (wanted, wanted_metadata) = map(checkpoint.load, (path, other))
-        found += [
-            f"{path.name}: {name} is not bit-identical"
-            for name in tensors.keys() | wanted.keys()
-            if name not in tensors or name not in wanted
-            or tensors[name].tobytes() != wanted[name].tobytes()
-        ]  # fmt: skip
-        for document in (metadata, wanted_metadata):
-            del document["command"]["seconds"]
-        if metadata != wanted_metadata:
-            found.append(f"{path.name}: its metadata differ")
-    clockless = [[{**row, "seconds": ""} for row in metrics(folder.path)] for folder in (run, twin)]
-    if clockless[0] != clockless[1]:
-        found.append("metrics.csv differs")
-    return found
-
-
-def weights_sha256(path: Path) -> str:
-    """Hash the weights of a checkpoint, tensor after tensor in the order of their names."""
-    tensors, _ = checkpoint.load(path)
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        if name.startswith(("lstm.", "head.")):
-            digest.update(tensors[name].tobytes())
-    return digest.hexdigest()
-
-
-def _corpus(scratch: str) -> str:
-    text = (ROOT / "data" / "harbour.txt").read_text("utf-8")[:CHARACTERS]
-    Path(scratch, "corpus.txt").write_text(text, "utf-8")
-    return scratch
-
-
-def _train(folder: Path) -> list[str]:
-    return ["train", str(folder.parent / "corpus.txt"), "--out", str(folder)]
-
-
-def _steps(options: Sequence[str]) -> int:
-    return int(options[options.index("--steps") + 1])

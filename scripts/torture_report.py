@@ -72,3 +72,18 @@ def _figure(fact: Any) -> str:
     if isinstance(fact, float):
         return f"{fact:,.1f}"
     return f"{fact:,}" if isinstance(fact, int) else str(fact)
+
+
+def memory_in_use() -> int:
+    """Return the bytes of this process that are resident."""
+    return _status("VmRSS")
+
+
+def peak_memory() -> int:
+    """Return the most bytes of this process that were resident."""
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
