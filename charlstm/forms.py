@@ -22,7 +22,7 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def is_texts(value: Any) -> bool:
+def is_list_of_texts(value: Any) -> bool:
     """Tell whether it is a list of texts."""
     return isinstance(value, list) and all(map(is_text, value))
 

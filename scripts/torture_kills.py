@@ -69,9 +69,14 @@ class Run:
         self._legs = 0
         self._command: list[str] | None = None  # that the last stop told to go on with
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether anything went wrong so far."""
+        return bool(self.outcome.losses or self.outcome.tracebacks)
+
     def stop(self, count: int, notice: Callable[[], object]) -> None:
-        """Stop it so often while it trains, unless it ends before; resume it each time."""
-        while self.outcome.attempts < count:
+        """Stop it so often while it trains, unless it ends or is lost; resume it each time."""
+        while self.outcome.attempts < count and not self.is_lost:
             number = self._signals[self.outcome.attempts % len(self._signals)]
             aim = self._generator.random() if number == signal.SIGKILL else 1.0
             is_training, code = self._leg(number, aim, count - self.outcome.attempts)
@@ -88,7 +93,11 @@ class Run:
         with self._start() as leg:
             code = leg.end()
         if self._check(code == 0, f"could not go on: {' '.join(leg.told.splitlines()[-1:])}"):
-            for difference in differences(self.folder, self.twin.folder):
+            try:
+                found = differences(self.folder, self.twin.folder)
+            except CharLSTMError as error:
+                found = [str(error)]
+            for difference in found:
                 self._check(False, difference)
         left = [file.name for file in self.folder.path.iterdir() if file.suffix == ".tmp"]
         self._check(not left, f"left behind {left}")
@@ -182,6 +191,8 @@ def torture_kills(count: int, seed: int, bar: Any) -> Outcome:
                 runs.append(Run(folder, twins[number % len(twins)], generator, [signal.SIGKILL]))
                 runs[-1].stop(shares[number] - done, bar.update)
                 runs[-1].finish()
+                if runs[-1].is_lost:
+                    break
             return runs
 
         with ThreadPoolExecutor(2) as pool:
@@ -195,7 +206,7 @@ def torture_kills(count: int, seed: int, bar: Any) -> Outcome:
         "kills before the first step, beside": sum(run.starts_hit for run in runs),
         "runs": len(runs),
         "runs that ended in the bits of the run never stopped": sum(
-            not run.outcome.losses for run in runs
+            not run.is_lost for run in runs
         ),
         "milliseconds a step": 1000 * twins[0].step,
         "seconds to the first step": twins[0].start,
@@ -207,11 +218,8 @@ def torture_stops(count: int, seed: int, bar: Any) -> Outcome:
     """Stop one run `count` times, by SIGTERM, SIGINT and SIGKILL in turn."""
     steps = max(LEAST_STEPS_STOPPED * count // 20, STEPS_A_KILL * count)
     with tempfile.TemporaryDirectory() as scratch:
-        twin = Undisturbed(
-            Path(write_corpus(scratch), "twin"),
-            [*SIZES, *RULES[1], "--steps", str(steps)],
-            threads=2,
-        )
+        options = [*SIZES, *RULES[1], "--steps", str(steps)]
+        twin = Undisturbed(write_corpus(scratch) / "twin", options, threads=2)
         run = Run(Path(scratch, "run"), twin, np.random.default_rng(seed), SIGNALS_IN_TURN)
         run.stop(count, bar.update)
         run.finish()

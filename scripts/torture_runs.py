@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from charlstm import checkpoint
+from charlstm.errors import CheckpointError
 from charlstm.runs import COLUMNS, RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,7 +166,10 @@ def differences(run: RunFolder, twin: RunFolder) -> list[str]:
 
 def weights_sha256(path: Path) -> str:
     """Hash the weights of a checkpoint, tensor after tensor in the order of their names."""
-    tensors, _ = checkpoint.load(path)
+    try:
+        tensors, _ = checkpoint.load(path)
+    except CheckpointError:
+        return "unreadable"
     digest = hashlib.sha256()
     for name in sorted(tensors):
         if name.startswith(("lstm.", "head.")):

@@ -13,12 +13,12 @@ from charlstm.forms import (
     check_form,
     is_count,
     is_flag,
+    is_list_of_texts,
     is_number,
     is_number_or_none,
     is_table,
     is_table_of_texts,
     is_text,
-    is_texts,
 )
 
 _FORM: Form = {
@@ -29,7 +29,7 @@ _FORM: Form = {
     "step": is_count,
     "best_loss": is_number_or_none,
     "command?": {
-        "source?": {"paths?": is_texts, "encoding?": is_text, "as_bytes?": is_flag},
+        "source?": {"paths?": is_list_of_texts, "encoding?": is_text, "as_bytes?": is_flag},
         "asked?": is_table,
         "minutes?": is_number_or_none,
         "versions?": is_table_of_texts,
