@@ -17,7 +17,7 @@ from charlstm.batches import Windows, fit_sizes, held_out_windows
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus, Text
 from charlstm.errors import CheckpointError, CorpusError, DivergenceError
-from charlstm.forms import check_form, is_count, is_number_or_none, is_table, is_text
+from charlstm.forms import Form, check_form, is_count, is_number_or_none, is_table, is_text
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer, scheduled_rate
 from charlstm.parameters import ParameterLayout
@@ -27,8 +27,8 @@ Array = npt.NDArray[Any]
 EVAL_STREAMS = 10  # contiguous streams that a held-out text is cut into; few, for each starts cold
 EVAL_LENGTH = 256  # time steps that are evaluated at once; no result depends on it
 
-_MODEL_FORM = {"vocabulary": is_table, "model": is_table, "seed": is_count}
-_RUN_FORM = {
+_MODEL_FORM: Form = {"vocabulary": is_table, "model": is_table, "seed": is_count}
+_RUN_FORM: Form = {
     "training": is_table,
     "corpus": {"sha256": is_text, "name": is_text},
     "step": is_count,

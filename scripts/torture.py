@@ -5,8 +5,8 @@
     python scripts/torture.py --quick               a little of everything, about a minute
     python scripts/torture.py load --minutes 5      five minutes of load
 
-Prints a table of what was tried and what was lost; the exit code is 1 if anything was. Needs
-Linux or another POSIX system.
+Prints a table of what was tried and what was lost; the exit code is 1 if anything was. It
+needs Linux: limits on processes, and figures of their memory.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Torture(NamedTuple):
     module: str
     function: str
     unit: str
-    count: int
-    quick_count: int
+    whole: int
+    quick: int
 
 
 TORTURES = {
@@ -66,7 +66,7 @@ def main(
     click.echo(bench_report.environment_line(told, available_processors()))
     outcomes = []
     for name in names or TORTURES:
-        number = count or (TORTURES[name].quick_count if quick else TORTURES[name].count)
+        number = count or (TORTURES[name].quick if quick else TORTURES[name].whole)
         if name == "load" and minutes:
             number = max(1, round(60 * minutes))
         outcomes.append(run(name, number, seed))

@@ -184,5 +184,5 @@ def command(folder: Path, twin: Undisturbed, lifted: bool, outcome: Outcome) -> 
         with Leg(folder, [*train_command(folder), "--resume", "--threads", "2"]) as leg:
             code = leg.end()
     check(code == 0, f"exit code {code}: {leg.told[-200:]!r}")
-    for difference in differences(RunFolder(folder), twin.folder):
+    for difference in differences(RunFolder(folder), twin.folder) if code == 0 else ():
         check(False, difference)

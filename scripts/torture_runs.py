@@ -106,19 +106,23 @@ class Leg:
             self._process.wait(seconds)
 
     def limit_files(self, size: int) -> None:
-        """Let no file of the process grow beyond a size."""
-        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        """Let no file of the process, if it still is there, grow beyond a size."""
+        limits = size, resource.RLIM_INFINITY
+        with suppress(ProcessLookupError):
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, limits)
 
     def end(self, number: int = 0) -> int:
-        """Send a signal, if any, wait for the end, and return the exit code."""
+        """Send a signal, if any, wait for the end, and return the exit code; kill what hangs."""
         if number:
             self._process.send_signal(number)
-        return self._process.wait(PATIENCE)
+        self.sleep(PATIENCE)
+        self._process.kill()
+        return self._process.wait()
 
 
 def is_saving(folder: Path) -> bool:
-    """Tell whether a temporary file is there."""
-    return any(name.endswith(".tmp") for name in os.listdir(folder)) if folder.exists() else False
+    """Tell whether a checkpoint that is not whole yet is there, under its temporary name."""
+    return any(folder.glob(".*.safetensors.*.tmp"))
 
 
 def written(path: Path) -> int:

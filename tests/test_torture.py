@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+if not Path("/proc/self/status").exists():
+    pytest.skip("the tortures need Linux", allow_module_level=True)
 sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import torture
@@ -32,10 +34,6 @@ from charlstm.cli import main
 from charlstm.errors import CheckpointError
 from charlstm.runs import MetricsFile, RunFolder
 from charlstm.trainer import Trainer
-
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="the tortures need Linux"
-)
 
 
 @pytest.fixture
