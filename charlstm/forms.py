@@ -7,6 +7,8 @@ from typing import Any
 
 from charlstm.errors import CheckpointError
 
+LONGEST_TEXT = 4096  # characters; no system takes longer paths
+
 Kind = Callable[[Any], bool]
 # Names to kinds, or to the forms of what is below; a name that ends in "?" may be absent.
 Form = Mapping[str, "Kind | Form"]
@@ -18,8 +20,8 @@ def is_table(value: Any) -> bool:
 
 
 def is_text(value: Any) -> bool:
-    """Tell whether it is text."""
-    return isinstance(value, str)
+    """Tell whether it is text, a name or path, of a length that an error can show."""
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
 
 
 def is_list_of_texts(value: Any) -> bool:

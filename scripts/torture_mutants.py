@@ -40,6 +40,7 @@ MEASURED_EVERY = 10  # mutants whose allocations are counted: it makes them slow
 SHOWN = 20  # mutants that a process of the command line is shown
 MOST_GROWTH = 200 << 20  # bytes of resident memory over the whole torture
 ROOM = 1 << 30  # bytes of addresses that loading may take beyond those of a sound file
+LONGEST_LINE = 5000  # characters; it may name a path
 # What a load may allocate: Python takes some 60 bytes for one of JSON.
 ALLOWED, ALLOWED_A_BYTE = 1 << 20, 100
 TEXT = "a small ship, a tall ship\nand a star to steer her by; Ωmega, é\n" * 12
@@ -145,7 +146,7 @@ class Judge:
         return True
 
     def _check_line(self, mutant: Mutant, line: str) -> None:
-        is_one = len(line.splitlines()) == 1 and len(line) < 1000
+        is_one = len(line.splitlines()) == 1 and len(line) < LONGEST_LINE
         self.outcome.check(is_one, f"{mutant.name}: refused in other than a line: {line[:200]!r}")
         self.outcome.check(
             "memory" not in line, f"{mutant.name}: {len(mutant.content)} bytes took all the memory"

@@ -29,7 +29,7 @@ from charlstm.trainer import Trainer, restore_model
 
 GOOD: list[tuple[Any, list[Any]]] = [
     (is_table, [{}, {"a": 1}]),
-    (is_text, ["", "a"]),
+    (is_text, ["", "a", "a" * 4096]),
     (is_list_of_texts, [[], ["a", ""]]),
     (is_table_of_texts, [{}, {"a": "b"}]),
     (is_flag, [True, False]),
@@ -39,7 +39,7 @@ GOOD: list[tuple[Any, list[Any]]] = [
 ]
 BAD: list[tuple[Any, list[Any]]] = [
     (is_table, [[], None, "a"]),
-    (is_text, [None, 1, ["a"]]),
+    (is_text, [None, 1, ["a"], "a" * 5000]),
     (is_list_of_texts, ["a", [1], [None], {"a": "b"}]),
     (is_table_of_texts, [{"a": 1}, ["a"]]),
     (is_flag, [0, 1, None]),
