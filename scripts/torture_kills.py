@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,14 +116,16 @@ class Run:
     def _leg(self, number: int, aim: float, stops_left: int) -> tuple[bool, int]:
         """Start the run and stop it; return whether it trained by then, and the exit code."""
         generator, path = self._generator, self.folder.path
-        left = self.twin.steps - max(0, self._steps_saved)
-        seconds = generator.uniform(0, HASTE * left / (stops_left + 1)) * self._step_seconds
+        done = max(0, self._steps_saved)
+        steps = generator.uniform(0, HASTE * (self.twin.steps - done) / (stops_left + 1))
         before = written(self.folder.last)
         with self._start() as leg:
             if aim < STARTS:
                 leg.sleep(generator.uniform(0, self.twin.start))
             elif leg.wait(lambda: leg.is_training):
-                leg.sleep(seconds)
+                due = time.monotonic() + steps * self._step_seconds
+                # By the clock, unless the machine turns out to be faster than it was.
+                leg.wait(lambda: time.monotonic() > due or self._rows() > done + steps)
                 if aim < STARTS + SAVES:
                     leg.wait(lambda: is_saving(path))
                     leg.sleep(generator.uniform(0, self.twin.save))
@@ -140,6 +143,11 @@ class Run:
         self._check(number == signal.SIGKILL or has_stopped or not has_saved, "stopped, not saved")
         self._inspect(told if has_stopped else "")
         return leg.is_training if number == signal.SIGKILL else has_stopped, code
+
+    def _rows(self) -> int:
+        """Return about how many rows are written."""
+        path = self.folder.metrics
+        return path.read_bytes().count(b"\n") if path.exists() else 0
 
     def _inspect(self, told: str) -> None:
         """Look at the files after a stop, and at what a stop that was saved told."""
