@@ -26,6 +26,7 @@ MAX_HIDDEN_SIZE = 65_536  # 4 * H * H weights are 64 GiB there, far from overflo
 MAX_LAYERS = 1_000
 MAX_WINDOW = 2**31 - 1
 MAX_INT64 = 2**63 - 1
+MOST_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class _Options:
             ("has unknown", options.keys() - known),
         ):
             if names:
-                listed = ", ".join(sorted(map(str, names)))
+                listed = ascii(", ".join(sorted(map(str, names))))[1:-1][:MOST_SHOWN]
                 raise CheckpointError(f"damaged checkpoint: {cls.__name__} {problem} {listed}")
         try:
             return cls(**options)
         except UsageError as error:
-            raise CheckpointError(f"damaged checkpoint: {error}") from error
+            raise CheckpointError(f"damaged checkpoint: {str(error)[:MOST_SHOWN]}") from error
 
 
 @dataclass(frozen=True)

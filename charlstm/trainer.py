@@ -17,6 +17,7 @@ from charlstm.batches import Windows, fit_sizes, held_out_windows
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus, Text
 from charlstm.errors import CheckpointError, CorpusError, DivergenceError
+from charlstm.forms import Form, check_form, is_count, is_number_or_none, is_table, is_text
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer, scheduled_rate
 from charlstm.parameters import ParameterLayout
@@ -25,6 +26,14 @@ from charlstm.vocabulary import Vocabulary
 Array = npt.NDArray[Any]
 EVAL_STREAMS = 10  # contiguous streams that a held-out text is cut into; few, for each starts cold
 EVAL_LENGTH = 256  # time steps that are evaluated at once; no result depends on it
+
+_MODEL_FORM: Form = {"vocabulary": is_table, "model": is_table, "seed": is_count}
+_RUN_FORM: Form = {
+    "training": is_table,
+    "corpus": {"sha256": is_text, "name": is_text},
+    "step": is_count,
+    "best_loss": is_number_or_none,
+}
 
 
 @dataclass(frozen=True)
@@ -256,29 +265,17 @@ class Trainer:
             If the corpus is not the one trained on.
         """
         model = restore_model(tensors, metadata, threads=threads)
-        try:
-            sha256 = metadata["corpus"]["sha256"]
-            config = TrainConfig.from_dict(metadata["training"])
-            step, best_loss = int(metadata["step"]), metadata["best_loss"]
-            memory = {name: tensors[f"optimizer.{name}"] for name in _memory_names(config)}
-            state = tensors["state.h"], tensors["state.c"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"not a run that can go on: it lacks {error}") from error
-        if corpus.sha256 != sha256:
+        check_form(metadata, _RUN_FORM, "a run that can go on")
+        config = TrainConfig.from_dict(metadata["training"])
+        if corpus.sha256 != metadata["corpus"]["sha256"]:
             raise CorpusError("the corpus is not the one this run was trained on")
         trainer = cls(model, corpus, dataclasses.replace(config, **changes))
-        trainer.step = trainer.optimizer.count = step
-        trainer.best_loss = best_loss
-        targets = [*trainer.optimizer.memory.values(), *trainer.state]
-        for target, values in zip(targets, [*memory.values(), *state], strict=True):
-            if target.shape != values.shape:
-                raise CheckpointError("damaged checkpoint: its tensors differ in shape")
-            target[...] = values
+        trainer.step = trainer.optimizer.count = metadata["step"]
+        trainer.best_loss = metadata["best_loss"]
+        targets = {f"optimizer.{name}": array for name, array in trainer.optimizer.memory.items()}
+        targets |= dict(zip(("state.h", "state.c"), trainer.state, strict=True))
+        _fill(targets, tensors)
         return trainer
-
-
-def _memory_names(config: TrainConfig) -> tuple[str, ...]:
-    return tuple(make_optimizer(config.optimizer, 0, "float32").memory)
 
 
 def restore_model(
@@ -291,25 +288,36 @@ def restore_model(
     CheckpointError
         If something is missing or shaped otherwise.
     """
-    try:
-        vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
-        config = ModelConfig.from_dict(metadata["model"])
-        seed = int(metadata["seed"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"not a charlstm model: it lacks {error}") from error
+    check_form(metadata, _MODEL_FORM, "a charlstm model")
+    vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
+    config = ModelConfig.from_dict(metadata["model"])
     if config.vocabulary_size != len(vocabulary):
         raise CheckpointError("damaged checkpoint: vocabulary and model differ in size")
-    wanted = ParameterLayout(config).shapes
-    for name, shape in wanted.items():
-        if name not in tensors or tensors[name].shape != shape:
-            raise CheckpointError(f"damaged checkpoint: {name} is missing or not {shape}")
+    # Before the model is made: one that does not fit its file might not fit in memory either.
+    for name, shape in ParameterLayout(config).shapes.items():
+        _check_tensor(tensors, name, shape, config.dtype)
     model = CharLSTM(
         vocabulary, config.hidden_size, config.layers, dropout=config.dropout,
-        dtype=config.dtype, seed=seed, threads=threads,
+        dtype=config.dtype, seed=metadata["seed"], threads=threads,
     )  # fmt: skip
-    for name, view in model.parameters.items():
-        view[...] = tensors[name]
+    _fill(model.parameters, tensors)
     return model
+
+
+def _fill(targets: dict[str, Array], tensors: dict[str, Array]) -> None:
+    """Copy tensors into arrays of the same names, shapes and types."""
+    for name, target in targets.items():
+        _check_tensor(tensors, name, target.shape, target.dtype)
+        target[...] = tensors[name]
+
+
+def _check_tensor(
+    tensors: dict[str, Array], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike
+) -> None:
+    if name not in tensors or tensors[name].shape != shape or tensors[name].dtype != dtype:
+        raise CheckpointError(
+            f"damaged checkpoint: {name} is missing or not {np.dtype(dtype)} {shape}"
+        )
 
 
 def load(run: str | Path, *, threads: int | None = None) -> CharLSTM:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.config import MAX_SYMBOLS
+from charlstm.config import MAX_SYMBOLS, MOST_SHOWN
 from charlstm.errors import CheckpointError, CorpusError, UsageError
 
 Array = npt.NDArray[Any]
@@ -171,7 +171,8 @@ class Vocabulary:
                 raise ValueError("its entries must be kind and symbols")
             return cls([chr(code_point) for code_point in entries["symbols"]], entries["kind"])
         except (TypeError, ValueError, OverflowError, CorpusError) as error:
-            raise CheckpointError(f"damaged checkpoint: vocabulary: {error}") from error
+            reason = str(error)[:MOST_SHOWN]
+            raise CheckpointError(f"damaged checkpoint: vocabulary: {reason}") from error
 
     def __len__(self) -> int:
         """Return the number of symbols V."""

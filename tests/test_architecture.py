@@ -17,7 +17,7 @@ MOST_LINES = 350
 # its own only, and from none of its row.
 ROWS = [
     ["errors"],
-    ["config"],
+    ["config", "forms"],
     ["vocabulary"],
     ["corpus"],
     ["batches"],

@@ -8,8 +8,34 @@ from typing import Any
 from charlstm import checkpoint
 from charlstm.checkpoint import Tensors
 from charlstm.errors import CheckpointError
+from charlstm.forms import (
+    Form,
+    check_form,
+    is_count,
+    is_flag,
+    is_list_of_texts,
+    is_number,
+    is_number_or_none,
+    is_table,
+    is_table_of_texts,
+    is_text,
+)
 
-_SECTIONS = ("vocabulary", "model", "training", "corpus", "step", "best_loss")
+_FORM: Form = {
+    "vocabulary": {"kind": is_text},
+    "model": is_table,
+    "training": is_table,
+    "corpus": {"sha256": is_text, "name": is_text},
+    "step": is_count,
+    "best_loss": is_number_or_none,
+    "command?": {
+        "source?": {"paths?": is_list_of_texts, "encoding?": is_text, "as_bytes?": is_flag},
+        "asked?": is_table,
+        "minutes?": is_number_or_none,
+        "versions?": is_table_of_texts,
+        "seconds?": is_number,
+    },
+}
 
 
 def load_run(path: Path) -> tuple[Tensors, dict[str, Any]]:
@@ -21,6 +47,8 @@ def load_run(path: Path) -> tuple[Tensors, dict[str, Any]]:
         As `checkpoint.load`, and when it holds something else.
     """
     tensors, metadata = checkpoint.load(path)
-    if missing := [name for name in _SECTIONS if name not in metadata]:
-        raise CheckpointError(f"{path}: not the checkpoint of a run: it lacks {missing[0]}")
+    try:
+        check_form(metadata, _FORM, "the checkpoint of a run")
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return tensors, metadata

@@ -1,0 +1,249 @@
+"""Mutated checkpoints go through all that reads one: what loads is the original's weights."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import traceback
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr, redirect_stdout
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torture_mutations import Mutant, Original, library_negatives, mutate
+from torture_report import Outcome, memory_in_use, peak_memory
+
+from charlstm import checkpoint
+from charlstm.cli import main
+from charlstm.cli.loading import load_run
+from charlstm.cli.stand import resumed_stand
+from charlstm.config import TrainConfig
+from charlstm.corpus import read_corpus
+from charlstm.errors import CharLSTMError
+from charlstm.model import CharLSTM
+from charlstm.runs import RunFolder
+from charlstm.trainer import Trainer, restore_model
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH = 100  # mutants between two looks at the process
+MEASURED_EVERY = 10  # mutants whose allocations are counted: it makes them slow
+SHOWN = 20  # mutants that a process of the command line is shown
+MOST_GROWTH = 200 << 20  # bytes of resident memory over the whole torture
+ROOM = 1 << 30  # bytes of addresses that loading may take beyond those of a sound file
+LONGEST_LINE = 5000  # characters; it may name a path
+# What a load may allocate: Python takes some 60 bytes for one of JSON.
+ALLOWED, ALLOWED_A_BYTE = 1 << 20, 100
+TEXT = "a small ship, a tall ship\nand a star to steer her by; Ωmega, é\n" * 12
+
+
+class Judge:
+    """Makes mutants of one checkpoint in a folder of its own, and reads them in every way.
+
+    Parameters
+    ----------
+    folder
+        An empty one.
+    seed
+        Of the mutants, which are a function of seed and index.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._seed, self._run = seed, RunFolder(folder)
+        corpus = folder / "corpus.txt"
+        corpus.write_text(TEXT, "utf-8")
+        read = read_corpus(corpus)
+        model = CharLSTM(read.vocabulary, 6, 2, dropout=0.2, seed=1, threads=1)
+        options = TrainConfig(batch_size=3, seq_length=5, optimizer="adam", steps=9)
+        trainer = Trainer(model, read, options)
+        for _ in trainer.train():
+            if trainer.step == 4:
+                break
+        tensors, metadata = trainer.snapshot()
+        source = {"paths": [str(corpus)], "encoding": "utf-8", "as_bytes": False}
+        versions = checkpoint.versions()
+        asked = {"batch_size": 3, "seq_length": 5}
+        metadata["command"] = {
+            "source": source, "asked": asked, "minutes": None, "versions": versions, "seconds": 1.5,
+        }  # fmt: skip
+        checkpoint.save(self._run.last, tensors, metadata)
+        self.original = Original(self._run.last.read_bytes(), *checkpoint.load(self._run.last))
+        self._negatives = library_negatives()
+        self.outcome = Outcome("mutants")
+        self.counts: Counter[str] = Counter()
+        self.judge(Mutant("the original", self.original.content), measured=True)
+        if self.counts["loaded"] != 1:
+            raise RuntimeError(f"the original does not load: {self.outcome.losses}")
+        self.counts.clear()
+        self._memory_before = memory_in_use()
+
+    def batch(self, first: int, last: int, shown_every: int) -> tuple[Outcome, Counter[str], int]:
+        """Judge the mutants from first to last; return what was found since the last batch.
+
+        The last figure is the growth of resident memory at its peak, in bytes.
+        """
+        self.outcome, self.counts = Outcome("mutants"), Counter()
+        for index in range(first, last):
+            mutant = self.mutant(index)
+            self.judge(mutant, measured=index % MEASURED_EVERY == 0)
+            if index % shown_every == 0:
+                self.show(mutant)
+            self.outcome.attempts += 1
+        return self.outcome, self.counts, peak_memory() - self._memory_before
+
+    def mutant(self, index: int) -> Mutant:
+        """Return a mutant; the first are those of safetensors' own tests."""
+        if index < len(self._negatives):
+            return self._negatives[index]
+        return mutate(self.original, np.random.default_rng([self._seed, index]))
+
+    def judge(self, mutant: Mutant, measured: bool) -> None:
+        """Read a mutant in every way; note what loads wrongly, and what fails in no one line."""
+        self._run.last.write_bytes(mutant.content)
+        loaded = self._attempt(mutant, lambda: self._load(mutant, measured))
+        self.counts["loaded" if loaded else "refused"] += 1
+        self.counts["signed"] += mutant.is_signed
+        self._attempt(mutant, self._command(mutant, "info", str(self._run.last)))
+        if loaded:
+            sampling = ("sample", str(self._run.last), "--length", "2")
+            self._attempt(mutant, self._command(mutant, *sampling))
+            resumed = self._attempt(mutant, lambda: self._resume(mutant))
+            self.counts["resumed"] += resumed
+
+    def show(self, mutant: Mutant) -> None:
+        """Give a mutant to a process of the command line."""
+        self._run.last.write_bytes(mutant.content)
+        done = subprocess.run(
+            [sys.executable, "-m", "charlstm", "info", str(self._run.last)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+        )  # fmt: skip
+        error = done.stderr.decode("utf-8", "replace")
+        self._check_command(mutant, "a process of info", done.returncode, error)
+        self.counts["shown to the command line"] += 1
+
+    def _attempt(self, mutant: Mutant, attempt: Callable[[], None]) -> bool:
+        """Return whether it works; refusals in one line are no loss."""
+        try:
+            attempt()
+        except CharLSTMError as error:
+            self._check_line(mutant, str(error))
+            return False
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self.outcome.tracebacks.append(
+                f"{mutant.name}: {ascii(error)[:200]} at {Path(where.filename).name}:{where.lineno}"
+            )
+            return False
+        return True
+
+    def _check_line(self, mutant: Mutant, line: str) -> None:
+        is_one = len(line.splitlines()) == 1 and len(line) < LONGEST_LINE
+        self.outcome.check(is_one, f"{mutant.name}: refused in other than a line: {line[:200]!r}")
+        self.outcome.check(
+            "memory" not in line, f"{mutant.name}: {len(mutant.content)} bytes took all the memory"
+        )
+
+    def _load(self, mutant: Mutant, measured: bool) -> None:
+        """Load it as `sample` does."""
+        if measured:
+            tracemalloc.start()
+        try:
+            tensors, metadata = load_run(self._run.last)
+        finally:
+            if measured:
+                peak = tracemalloc.get_traced_memory()[1]
+                tracemalloc.stop()
+                allowed = ALLOWED + ALLOWED_A_BYTE * len(mutant.content)
+                self.outcome.check(
+                    peak <= allowed, f"{mutant.name}: {len(mutant.content)} bytes took {peak:,}"
+                )
+        if not mutant.is_signed:
+            self._compare(mutant, tensors)
+            same = repr(metadata) == repr(self.original.metadata)
+            self.outcome.check(same, f"{mutant.name}: loaded with other metadata")
+        model = restore_model(tensors, metadata, threads=1)
+        self._compare(mutant, model.parameters, model.parameters.keys())
+
+    def _resume(self, mutant: Mutant) -> None:
+        """Go on from it as ``train --resume`` does, one step."""
+        trainer = resumed_stand(self._run, (), {}, set()).trainer(threads=1)
+        self._compare(mutant, trainer.snapshot()[0], self.original.tensors)
+        next(trainer.train(), None)
+
+    def _compare(self, mutant: Mutant, tensors: Any, names: Any = None) -> None:
+        wanted = self.original.tensors
+        wrong = [
+            name
+            for name in names or tensors.keys() | wanted.keys()
+            if name not in tensors or name not in wanted
+            or np.ascontiguousarray(tensors[name]).tobytes() != wanted[name].tobytes()
+        ]  # fmt: skip
+        self.outcome.check(not wrong, f"{mutant.name}: loaded with a wrong {wrong[:1]}")
+
+    def _command(self, mutant: Mutant, *arguments: str) -> Callable[[], None]:
+        def run() -> None:
+            output, error = io.StringIO(), io.StringIO()
+            with redirect_stdout(output), redirect_stderr(error):
+                code = main(arguments)
+            self._check_command(mutant, arguments[0], code, error.getvalue())
+
+        return run
+
+    def _check_command(self, mutant: Mutant, command: str, code: int, error: str) -> None:
+        is_sound = code == 0 or (code == 1 and error.startswith("charlstm: error: "))
+        name = f"{mutant.name}: {command}"
+        if self.outcome.check(is_sound, f"{name} exits {code}: {error[-200:]!r}") and code:
+            self._check_line(mutant, error)
+
+
+_judge: Judge | None = None
+
+
+def _prepare(folder: str, seed: int) -> None:
+    """Make the judge of a process, and bound the memory that it may take from here on."""
+    global _judge
+    _judge = Judge(Path(folder), seed)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+
+
+def _batch(first: int, last: int, shown_every: int) -> tuple[Outcome, Counter[str], int]:
+    assert _judge is not None
+    return _judge.batch(first, last, shown_every)
+
+
+def torture(count: int, seed: int, bar: Any) -> Outcome:
+    """Read `count` mutants in a process of their own; see `Outcome`."""
+    outcome, counts, growth = Outcome("mutants"), Counter[str](), 0
+    shown_every = max(BATCH, count // SHOWN)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(1, get_context("spawn"), _prepare, (folder, seed)) as pool,
+    ):
+        for first in range(0, count, BATCH):
+            last = min(first + BATCH, count)
+            try:
+                found, counted, growth = pool.submit(_batch, first, last, shown_every).result()
+            except BrokenProcessPool:
+                outcome.losses.append(f"the process ended within mutants {first} to {last}")
+                break
+            outcome.attempts += found.attempts
+            outcome.losses += found.losses
+            outcome.tracebacks += found.tracebacks
+            counts += counted
+            bar.update(last - first)
+    outcome.check(growth < MOST_GROWTH, f"memory grew by {growth >> 20} MiB")
+    names = ("refused", "loaded", "resumed", "signed", "shown to the command line")
+    outcome.facts = {name: counts[name] for name in names}
+    outcome.facts["MiB that memory grew at most"] = growth / (1 << 20)
+    return outcome

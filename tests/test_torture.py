@@ -1,0 +1,288 @@
+"""The tortures in their quick forms; and each of them sees a fault that is planted for it."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+if not Path("/proc/self/status").exists():
+    pytest.skip("the tortures need Linux", allow_module_level=True)
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+
+import torture
+import torture_disk
+import torture_kills
+import torture_load
+import torture_mutants
+from torture_disk import Saves
+from torture_load import MIB, Load, Look
+from torture_mutants import Judge
+from torture_mutations import Mutant, layout, library_negatives, signed
+from torture_report import Outcome, details, outcome_table
+from torture_runs import differences, metrics
+from tqdm import tqdm
+
+from charlstm import checkpoint
+from charlstm.cli import main
+from charlstm.errors import CheckpointError
+from charlstm.runs import MetricsFile, RunFolder
+from charlstm.trainer import Trainer
+
+
+@pytest.fixture
+def bar() -> Iterator[tqdm]:
+    """Return a bar that shows nothing."""
+    with tqdm(disable=True) as hidden:
+        yield hidden
+
+
+def assert_held(outcome: Outcome) -> None:
+    """Check that something was tried and nothing lost."""
+    assert outcome.held, details(outcome)
+
+
+# Kills and stops
+
+
+def test_kills(bar: tqdm) -> None:
+    outcome = torture_kills.torture_kills(2, 1, bar)
+    assert_held(outcome)
+    assert outcome.attempts == 2
+
+
+def test_stops(bar: tqdm) -> None:
+    outcome = torture_kills.torture_stops(3, 1, bar)
+    assert_held(outcome)
+    assert outcome.attempts == 3
+    assert re.fullmatch("[0-9a-f]{64}", outcome.facts["sha256 of the weights"])
+
+
+@pytest.fixture
+def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """Return a run of 20 steps, never stopped, beside one of 10 that is to go on."""
+    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+    monkeypatch.chdir(tmp_path)
+    Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
+    train("run", "--steps", "10")
+    train("twin", "--steps", "20")
+    return RunFolder("twin")
+
+
+def train(folder: str, *arguments: str) -> None:
+    """Train a small model."""
+    sizes = "--hidden-size 12 --batch-size 4 --seq-length 8 --eval-every 10 --threads 1".split()
+    if "--resume" in arguments:
+        sizes = []
+    assert main(["train", "fox.txt", "--out", folder, *sizes, *arguments]) == 0
+
+
+def test_runs_that_end_alike_do_not_differ(twin: RunFolder) -> None:
+    train("run", "--steps", "20", "--resume")
+    assert differences(RunFolder("run"), twin) == []
+
+
+@pytest.mark.parametrize("forgotten", ["squares", "state", "step"])
+def test_what_a_resume_forgets_is_seen(
+    twin: RunFolder, monkeypatch: pytest.MonkeyPatch, forgotten: str
+) -> None:
+    """The optimizer's memory, the carried state, or (one step of) the place in the text."""
+    resume = Trainer.resume
+
+    def forget(*arguments: Any, **options: Any) -> Trainer:
+        trainer = resume(*arguments, **options)
+        if forgotten == "squares":
+            trainer.optimizer.memory["squares"][:] = 0
+        elif forgotten == "state":
+            trainer.state = trainer.model.zero_state(trainer.config.batch_size)
+        else:
+            trainer.step -= 1
+        return trainer
+
+    monkeypatch.setattr(Trainer, "resume", forget)
+    train("run", "--steps", "20", "--resume")
+    found = differences(RunFolder("run"), twin)
+    assert "last.safetensors: lstm.weight_hh_l0 is not bit-identical" in found
+    assert "metrics.csv differs" in found
+
+
+def test_doubled_rows_are_seen(twin: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("run/metrics.csv", "a") as table:
+        table.write(Path("run/metrics.csv").read_text().splitlines(keepends=True)[-1])
+    monkeypatch.setattr(MetricsFile, "cut_back", lambda *_: None)
+    train("run", "--steps", "20", "--resume")
+    assert differences(RunFolder("run"), twin) == ["metrics.csv differs"]
+
+
+def test_rows_that_are_none_have_no_step(tmp_path: Path) -> None:
+    """The last row may be torn; no other."""
+    row = "1,0.1,32,0.5,0.02,3.25,,1.0\n"
+    (tmp_path / "metrics.csv").write_text(f"header\n{row}2,x\n{row}3,0.")
+    assert [found["step"] for found in metrics(tmp_path)] == ["1", "", "1"]
+
+
+# Mutants
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """Return a judge of mutants."""
+    return Judge(tmp_path_factory.mktemp("mutants"), 0)
+
+
+def test_mutants(judge: Judge) -> None:
+    outcome, counts, growth = judge.batch(0, 300, shown_every=300)
+    assert_held(outcome)
+    assert outcome.attempts == counts["refused"] + counts["loaded"] == 300
+    assert min(counts["resumed"], counts["signed"]) > 10
+    assert counts["shown to the command line"] == 1
+    assert growth < torture_mutants.MOST_GROWTH
+
+
+def test_mutants_are_a_function_of_seed_and_index(judge: Judge) -> None:
+    mutants = [judge.mutant(index) for index in range(100)]
+    assert mutants == [judge.mutant(index) for index in range(100)]
+    assert mutants[: len(library_negatives())] == library_negatives()
+    assert len({mutant.content for mutant in mutants}) > 90
+
+
+def test_a_checksum_that_is_not_checked_is_seen(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = judge.original.content
+    flipped = Mutant("flipped", content[:-1] + bytes([content[-1] ^ 1]))
+    assert verdict(judge, flipped).held
+    sha256 = json.loads(json.loads(judge.original.header)["__metadata__"]["charlstm"])["sha256"]
+    monkeypatch.setattr(checkpoint, "_checksum", lambda *_: sha256)
+    assert "flipped: loaded with a wrong" in verdict(judge, flipped).losses[0]
+
+
+def test_validation_that_is_left_out_is_seen(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = judge.original.metadata | {"step": "four"}
+    mutant = Mutant("no step", signed(judge.original.tensors, metadata), is_signed=True)
+    assert verdict(judge, mutant).held
+    monkeypatch.setattr("charlstm.cli.loading.check_form", lambda *_: None)
+    assert "no step: ValueError" in verdict(judge, mutant).tracebacks[0]
+
+
+def test_allocation_on_the_headers_word_is_seen(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"dtype": "U8", "shape": [2**26], "data_offsets": [0, 2**26]}
+    mutant = Mutant("huge", layout(json.loads(judge.original.header) | {"x": entry}))
+    assert verdict(judge, mutant).held
+    check = checkpoint._check_layout
+
+    def trust(header: dict[str, Any], size: int) -> None:
+        np.empty(header["x"]["shape"], np.uint8)
+        check(header, size)
+
+    monkeypatch.setattr(checkpoint, "_check_layout", trust)
+    assert "huge: " in verdict(judge, mutant).losses[0]
+
+
+def test_refusals_of_several_lines_are_seen(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise CheckpointError("one\ntwo")
+
+    monkeypatch.setattr(checkpoint, "_read", refuse)
+    assert "in other than a line" in verdict(judge, Mutant("any", b"")).losses[0]
+
+
+def verdict(judge: Judge, mutant: Mutant) -> Outcome:
+    """Judge one mutant alone."""
+    judge.outcome = Outcome("one", attempts=1)
+    judge.judge(mutant, measured=True)
+    return judge.outcome
+
+
+# Disks
+
+
+def test_disks(tmp_path: Path) -> None:
+    outcome = torture_disk.saves(str(tmp_path), 60)
+    assert_held(outcome)
+    assert outcome.attempts == 2 * (30 + 16)
+
+
+def test_every_offset_of_a_small_file_and_pages_of_a_large_one(tmp_path: Path) -> None:
+    small, large = Saves(tmp_path, 10), Saves(tmp_path, 10_000)
+    assert small.offsets() == list(range(small.size))
+    header = large.size - 40_000
+    assert set(range(header)) | {4096 * 5, large.size - 1} <= set(large.offsets())
+
+
+def test_a_save_that_is_not_atomic_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def in_place(path: Path) -> Iterator[BinaryIO]:
+        with open(path, "w+b") as file:
+            yield file
+
+    saves = Saves(tmp_path, 10)
+    monkeypatch.setattr(checkpoint, "replacing", in_place)
+    saves.fill([5])
+    assert saves.outcome.losses[0] == f"full at byte 5 of {saves.size}: the old file is lost"
+
+
+def test_temporary_files_that_stay_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves = Saves(tmp_path, 10)
+    monkeypatch.setattr("os.unlink", lambda *_: None)
+    saves.fill([5])
+    assert "left behind" in saves.outcome.losses[0]
+
+
+# Load
+
+
+def test_load(tmp_path: Path) -> None:
+    load = Load(tmp_path, 0)
+    looks = load.go_on(3)
+    outcome = torture_load.judge(looks)
+    assert outcome.losses == load.losses == []
+    assert load.rounds >= len(looks) > 4
+
+
+@pytest.mark.parametrize(
+    ("growth", "files", "losses"),
+    [(0, 0, []), (15 * MIB, 0, []), (60 * MIB, 0, ["memory grew"]), (0, 1, ["open files varied"])],
+)
+def test_leaks_are_seen(growth: int, files: int, losses: list[str]) -> None:
+    """Growth is over the whole time; half of it lies between the middles of the two quarters."""
+    looks = [Look(t / 10, 100 * MIB + growth * t // 100, 5 + files * (t > 50)) for t in range(101)]
+    found = torture_load.judge(looks).losses
+    assert [loss[: len(start)] for loss, start in zip(found, losses, strict=True)] == losses
+
+
+# The script
+
+
+def test_the_script_prints_a_table_and_fails_when_something_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(name: str, count: int, seed: int) -> Outcome:
+        lost = ["a file"] if name == "disk" else []
+        return Outcome(name, count, lost, facts={"seed": str(seed)})
+
+    monkeypatch.setattr(torture, "run", run)
+    result = CliRunner().invoke(torture.main, ["kills", "load", "--minutes", "2", "--seed", "7"])
+    assert result.exit_code == 0, result.output
+    assert "| load    |      120 |      0 |          0 |" in result.stdout
+    assert "kills: seed 7" in result.stdout
+    result = CliRunner().invoke(torture.main, ["disk", "--quick"])
+    assert result.exit_code == 1
+    assert "disk: LOST a file" in result.stdout
+    assert CliRunner().invoke(torture.main, ["disc"]).exit_code == 2
+
+
+def test_nothing_tried_is_nothing_held() -> None:
+    assert not Outcome("none").held
+    assert not Outcome("one", 1, tracebacks=["x"]).held
+    assert "| one     |    1,000 |      0 |          0 |" in outcome_table([Outcome("one", 1000)])
