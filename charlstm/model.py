@@ -12,10 +12,8 @@ import numpy.typing as npt
 
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
-from charlstm.kernels.compiler import code_address
 from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
 from charlstm.kernels.product import plain_panel
-from charlstm.kernels.update import Rows
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import (
     ALL,
@@ -27,10 +25,11 @@ from charlstm.kernels.window import (
     TRAIN,
     Workspace,
     run_phase,
+    run_phase_address,
     run_phase_parallel,
 )
 from charlstm.machine import available_processors
-from charlstm.parameters import ParameterLayout, aligned_zeros, initialise
+from charlstm.parameters import ParameterLayout, Rows, aligned_zeros, initialise
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
 
@@ -245,7 +244,7 @@ class CharLSTM:
     def _run_parallel(self, arguments: tuple[Any, ...]) -> None:
         """Run the phases of a window one after another, each with its shards in parallel."""
         if self._run_phase_at is None:
-            self._run_phase_at = code_address(run_phase, PACK, 0, self.threads, *arguments)
+            self._run_phase_at = run_phase_address(*arguments)
         with _POOL:
             numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
             for phase in (PACK, STREAMS, GRADIENTS) if arguments[0] == TRAIN else (PACK, STREAMS):

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.errors import UsageError
-from charlstm.kernels.update import Rows, adagrad, adam, rmsprop, squared_norm
-from charlstm.parameters import aligned_zeros
+from charlstm.kernels.update import adagrad, adam, rmsprop, squared_norm
+from charlstm.parameters import Rows, aligned_zeros
 
 Array = npt.NDArray[Any]
 NO_ROWS = Rows(np.empty(0, np.bool_), 0)

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.errors import UsageError
-from charlstm.kernels.compiler import code_address
 from charlstm.kernels.dropout import NO_DROPOUT
 from charlstm.kernels.generate import generate as generate_ids
-from charlstm.kernels.window import FORWARD, PACK, run_phase
+from charlstm.kernels.window import FORWARD, PACK, run_phase, run_phase_address
 from charlstm.model import CharLSTM
 from charlstm.workspace import load_state, make_packed, make_workspace, without_dropout
 
@@ -95,7 +94,7 @@ def _chunks(
     window = (FORWARD, parameters, parameters, offsets, packed, work, inputs, inputs, NO_DROPOUT)
     run_phase(PACK, 0, 1, *window)
     memory = (parameters, offsets, packed, work, inputs, weights, order)
-    address = code_address(run_phase, PACK, 0, 1, *window)
+    address = run_phase_address(*window)
     for position in range(0, length, CHUNK):
         ids = np.empty((min(CHUNK, length - position), count), np.int32)
         generate_ids(ids, address, *memory, *choice, position)

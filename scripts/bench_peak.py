@@ -25,7 +25,9 @@ def multiply_in_cache(c, a, b, repeats):
     rows, vectors = tile_shape(c)
     for _ in range(repeats):
         for column in range(0, PANEL, vectors * LANES):
-            multiply_tile(rows, vectors, c, column, PANEL, a, 0, DEPTH, 1, 0, b, column, DEPTH, 1, True)
+            multiply_tile(
+                rows, vectors, c, column, PANEL, a, 0, DEPTH, 1, 0, b, column, DEPTH, 1, True
+            )
     return rows
 
 

@@ -190,7 +190,9 @@ class Profile:
         load_state(self.work, self.training.state, model.config)
         phases = self._stamps(timed_step, self.work, len(phases_of(self.row)))
         start = time.perf_counter()
-        self.training.optimizer.step(model.buffer, model.gradient, LEARNING_RATE, CLIP, 0.0, model.rows)
+        self.training.optimizer.step(
+            model.buffer, model.gradient, LEARNING_RATE, CLIP, 0.0, model.rows
+        )
         update = time.perf_counter() - start
         for mine, theirs in zip(self.spare, self.work, strict=True):
             np.copyto(mine, theirs)

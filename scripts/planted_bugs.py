@@ -80,7 +80,7 @@ BACKWARD_MUTANTS = (
     Mutant("head.weight from the wrong layer's h", HEAD_DW,
            {"work.x[layers - 1]": "work.x[0]"}, ["head.weight"]),
     Mutant("last symbol sends nothing down", HEAD_DX,
-           {"symbols - whole * PANEL, 1": "symbols - whole * PANEL - 1, 1"}, LSTM),
+           {"PANEL * PANEL, count, 1": "PANEL * PANEL, count - 1, 1"}, LSTM),
     Mutant("last time step's loss sends nothing down", HEAD_DX,
            {"range(steps)": "range(steps - 1)"}, LSTM),
     # Dropout
@@ -137,8 +137,7 @@ BACKWARD_MUTANTS = (
     Mutant("dc left from the window before", LAYERS,
            {"fill(flat(work.dc[layer]), first * width, (last - first) * width, 0)": "pass"}, LSTM),
     Mutant("dx added to the window before's", DENSE,
-           {"fill(out, dx_offset + row * width, count * width, 0)": "pass"},
-           (*LAYER_0, *STATE)),
+           {"width - q * PANEL), False)": "width - q * PANEL), True)"}, (*LAYER_0, *STATE)),
     Mutant("only the first panel's gates go back", TIME,
            {"PANEL, panels, last": "PANEL, 1, last"}, LSTM,
            sizes={**FULL_SIZES, "hidden_size": 17}),

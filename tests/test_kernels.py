@@ -92,9 +92,9 @@ def unpack(matrix, packed, rows, size, gated, panel):
 
 
 @numba.njit
-def multiply(c, a, a_row, a_step, b, depth, rows, width):
+def multiply(c, a, a_row, a_step, b, depth, rows, width, adds):
     """Compile `multiply_panel`, for one block of depth."""
-    product.multiply_panel(c, 0, PANEL, a, 0, a_row, a_step, 0, b, 0, depth, 1, rows, width, True)
+    product.multiply_panel(c, 0, PANEL, a, 0, a_row, a_step, 0, b, 0, depth, 1, rows, width, adds)
 
 
 @numba.njit
@@ -205,12 +205,24 @@ def panels_of(size: int, gated: bool) -> int:
     return -(-size // (LANES if gated else PANEL))
 
 
+def plain_panels(matrix: Array, padding: float = 0) -> list[Array]:
+    """Return a plain matrix's panels (rows, PANEL): its vectors, as evenly as can be."""
+    size = matrix.shape[1]
+    panels, vectors = panels_of(size, gated=False), -(-size // LANES)
+    cuts = [vectors * panel // panels * LANES for panel in range(1, panels)]
+    parts = np.split(matrix, cuts, axis=1)
+    assert all(0 < part.shape[1] <= PANEL for part in parts)
+    return [
+        np.pad(part, ((0, 0), (0, PANEL - part.shape[1])), constant_values=padding)
+        for part in parts
+    ]
+
+
 def packed_columns(matrix: Array, size: int, gated: bool) -> list[Array]:
     """Return, slowly and obviously, each panel (rows, PANEL), zeros where there is nothing."""
     rows = len(matrix)
     if not gated:
-        wide = np.pad(matrix, ((0, 0), (0, -size % PANEL)))
-        return np.split(wide, panels_of(size, gated), axis=1)
+        return plain_panels(matrix)
     gates = matrix.reshape(rows, PANEL // LANES, size)
     wide = np.pad(gates, ((0, 0), (0, 0), (0, -size % LANES)))
     return [p.reshape(rows, PANEL) for p in np.split(wide, panels_of(size, gated), axis=2)]
@@ -253,22 +265,22 @@ def test_packing(rows: int, size: int, gated: bool, dtype: str) -> None:
 def test_products_of_whole_numbers_are_exact(
     rows: int, depth: int, groups: int, transposed: bool, dtype: str
 ) -> None:
-    """C += A @ B for any number of rows, either stride of A, and part of a panel."""
+    """C = A @ B and C += A @ B for any number of rows, either stride of A, part of a panel."""
     rng = np.random.default_rng(rows)
     width = groups * LANES
     a = rng.integers(-9, 10, (rows, depth))
     b = rng.integers(-9, 10, (depth, PANEL))
     c = rng.integers(-9, 10, (rows + 1, PANEL))
-    wanted = c.copy()
-    wanted[:rows, :width] += a @ b[:, :width]
     stored = np.ascontiguousarray(a.T if transposed else a, dtype)
     a_row, a_step = (1, rows) if transposed else (depth, 1)
-    result = c.astype(dtype)
-    multiply(
-        result.reshape(-1), stored.reshape(-1), a_row, a_step,
-        b.astype(dtype).reshape(-1), depth, rows, width,
-    )  # fmt: skip
-    np.testing.assert_array_equal(result, wanted)
+    for adds in (False, True):
+        wanted, result = c.copy(), c.astype(dtype)
+        wanted[:rows, :width] = a @ b[:, :width] + (c[:rows, :width] if adds else 0)
+        multiply(
+            result.reshape(-1), stored.reshape(-1), a_row, a_step,
+            b.astype(dtype).reshape(-1), depth, rows, width, adds,
+        )  # fmt: skip
+        np.testing.assert_array_equal(result, wanted)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -280,8 +292,9 @@ def test_bits_of_a_product_do_not_depend_on_its_tile(dtype: str) -> None:
     b = rng.normal(size=(depth, PANEL)).astype(dtype)
 
     def times_b(part: Array, width: int = PANEL) -> Array:
-        c = np.zeros((len(part), PANEL), dtype)
-        multiply(c.reshape(-1), part.reshape(-1), depth, 1, b.reshape(-1), depth, len(part), width)
+        c, rows = np.zeros((len(part), PANEL), dtype), len(part)
+        flat_part, flat_b = part.reshape(-1), b.reshape(-1)
+        multiply(c.reshape(-1), flat_part, depth, 1, flat_b, depth, rows, width, False)
         return c[:, :width]
 
     whole = times_b(a)
@@ -295,10 +308,8 @@ def test_bits_of_a_product_do_not_depend_on_its_tile(dtype: str) -> None:
 
 
 def in_panels(logits: Array) -> Array:
-    """Return (rows, V) as panels (Q, rows, PANEL), padded with what is never a logit."""
-    symbols = logits.shape[1]
-    wide = np.pad(logits, ((0, 0), (0, -symbols % PANEL)), constant_values=softmax.PAD)
-    return np.stack(np.split(wide, wide.shape[1] // PANEL, axis=1))
+    """Return (rows, V) as panels (R, rows, PANEL), padded with what is never a logit."""
+    return np.stack(plain_panels(logits, softmax.PAD))
 
 
 def run_softmax(logits: Array, targets: Array, train: bool = True) -> tuple[Array, Array]:
@@ -307,11 +318,13 @@ def run_softmax(logits: Array, targets: Array, train: bool = True) -> tuple[Arra
     panels = in_panels(logits)
     losses = np.empty(rows, logits.dtype)
     cross_entropy(losses, panels, symbols, targets, 1 / rows, train)
-    wide = np.concatenate(list(panels), axis=1)
+    held = plain_panels(np.ones_like(logits))  # where the panels hold symbols
     if train:
-        padding = wide[np.isfinite(losses), symbols : symbols + -symbols % LANES]
+        last, count = panels[-1], int(held[-1][0].sum())
+        padding = last[np.isfinite(losses), count : count + -count % LANES]
         assert not padding.any()
-    return losses, wide[:, :symbols]
+    parts = [panel[:, mask[0] > 0] for panel, mask in zip(panels, held, strict=True)]
+    return losses, np.concatenate(parts, axis=1)
 
 
 @settings(max_examples=40)

@@ -21,6 +21,7 @@ class Dropout(NamedTuple):
 
 NO_DROPOUT = Dropout(0, 1.0, 0, 0)
 
+
 @kernel
 def apply_dropout(out, source, layer, dropout, first, last):
     """Set rows 1.. of `out` (T+1, B, W) to `source` times the layer's mask.

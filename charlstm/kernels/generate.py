@@ -117,8 +117,8 @@ def generate(
     """
     layers, _, streams, _ = work.h.shape
     for n in range(ids.shape[0]):
-        window = (FORWARD, parameters, parameters, offsets, packed, work, inputs, inputs, NO_DROPOUT)
-        call_at(run_phase_at, (STREAMS, 0, 1, *window))
+        shard = STREAMS, 0, 1, FORWARD, parameters, parameters, offsets, packed, work
+        call_at(run_phase_at, (*shard, inputs, inputs, NO_DROPOUT))
         for layer in range(layers):
             work.h[layer, 0] = work.h[layer, 1]
             work.c[layer, 0] = work.c[layer, 1]

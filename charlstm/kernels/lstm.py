@@ -168,7 +168,8 @@ def dense_forward(gates, x, x_offset, weight_ih, first, last):
         count = t * streams + first + rows * (start + 1) // parts - row
         for p in range(panels):
             multiply_panel(
-                sums, (p * steps * streams + row) * PANEL, PANEL, features, x_offset + row * width, width, 1, 0,
+                sums, (p * steps * streams + row) * PANEL, PANEL,
+                features, x_offset + row * width, width, 1, 0,
                 weight, p * depth * PANEL, depth, 1, count, PANEL, False,
             )  # fmt: skip
 

@@ -116,9 +116,7 @@ def pack_panel_transposed(packed, packed_offset, matrix, offset, rows, size, gat
 
 @inline_kernel
 def evenly(rows, most):
-    """Return how to cut rows into parts of at most `most`: parts, their size, and how many
-    of them, the first ones, hold one row more.
-    """
+    """Return the parts of at most `most` rows, their size, and how many first ones hold 1 more."""
     parts = (rows + most - 1) // most
     size = rows // parts
     return parts, size, rows - size * parts

@@ -1,6 +1,7 @@
 """The output layer's nonlinearity: softmax, cross-entropy and its gradient in one pass.
 
-`logits` are panels (R, T, B, PANEL); see `plain_panel` for which symbols each holds. For one character with target y:
+`logits` are panels (R, T, B, PANEL); `plain_panel` says which symbols each holds. For one
+character with target y:
 
     loss = log(sum_v exp(logits_v)) - logits_y                    nats
     dloss/dlogits_v = softmax(logits)_v - (v == y)

@@ -8,21 +8,12 @@ k the bound on each entry (infinite where clipping is off), every update starts 
 Entries are independent and each is computed alone, so bits depend on nothing else.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from charlstm.kernels.compiler import entry, kernel
 from charlstm.kernels.vector import LANES, clamp, load, splat, square_root, store, sum_lanes, widen
 
 NORM_BLOCK = 4096  # entries; partial sums of fixed blocks are added in order
-
-
-class Rows(NamedTuple):
-    """The rows that a buffer begins with, and which of them may have a gradient."""
-
-    used: np.ndarray  # (rows,) bool: the gradient of all others is zero
-    length: int  # elements of a row
 
 
 @entry

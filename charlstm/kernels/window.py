@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from charlstm.kernels.compiler import call_at, entry, kernel, parallel_entry, stage
+from charlstm.kernels.compiler import call_at, code_address, entry, kernel, parallel_entry, stage
 from charlstm.kernels.dropout import apply_dropout
 from charlstm.kernels.gradients import layer_gradients
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
@@ -247,6 +247,11 @@ def run_phase(
             window_shard(mode, packed, work, inputs, targets, dropout, first, last)
     if mode == TRAIN and (phase == GRADIENTS or phase == ALL):
         gradient_shard(shard, shards, gradients, offsets, packed, work, inputs)
+
+
+def run_phase_address(*window):
+    """Return the address of `run_phase` for windows of these types; see `call_at`."""
+    return code_address(run_phase, PACK, 0, 1, *window)
 
 
 @parallel_entry
