@@ -75,8 +75,8 @@ NAMED = pytest.mark.parametrize("function", [exp, *SIGMOIDS, *TANHS])
 
 @numba.njit
 def pack(packed, matrix, rows, size, gated, panel):
-    """Compile `pack_panel`."""
-    product.pack_panel(packed, 0, matrix, 0, rows, size, gated, panel)
+    """Compile `pack_panels`, for one panel."""
+    product.pack_panels(packed, 0, 0, matrix, 0, rows, size, gated, panel, panel + 1)
 
 
 @numba.njit

@@ -11,7 +11,7 @@ import numpy as np
 from charlstm.kernels.compiler import entry
 from charlstm.kernels.gradients import layer_gradients
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
-from charlstm.kernels.product import pack_panel, pack_panel_transposed, unpack_panel
+from charlstm.kernels.product import pack_panel_transposed, pack_panels, unpack_panel
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import flat
 
@@ -51,12 +51,10 @@ def layer_forward(steps, weights, packed):
     panels, inputs, _ = packed.weight_ih.shape
     hidden = packed.weight_hh.shape[1]
     weight_ih, weight_hh, bias = flat(packed.weight_ih), flat(packed.weight_hh), flat(packed.bias)
-    for p in range(panels):
-        at = p * inputs * PANEL
-        pack_panel(weight_ih, at, flat(weights.weight_ih), 0, inputs, hidden, True, p)
-        at = p * hidden * PANEL
-        pack_panel(weight_hh, at, flat(weights.weight_hh), 0, hidden, hidden, True, p)
-        pack_panel(bias, p * PANEL, weights.bias, 0, 1, hidden, True, p)
+    gated = hidden, True, 0, panels
+    pack_panels(weight_ih, 0, inputs * PANEL, flat(weights.weight_ih), 0, inputs, *gated)
+    pack_panels(weight_hh, 0, hidden * PANEL, flat(weights.weight_hh), 0, hidden, *gated)
+    pack_panels(bias, 0, PANEL, weights.bias, 0, 1, *gated)
     streams = steps.h.shape[1]
     dense_forward(steps.gates, steps.x, 0, packed.weight_ih, 0, streams)
     sums = np.empty((streams, PANEL), steps.h.dtype)

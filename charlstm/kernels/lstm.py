@@ -91,7 +91,7 @@ def lstm_forward(
 
     W_ih x_t comes from `table` where the input is `one_hot`; else it is what
     `dense_forward` left in `gates`. `sums` (B, PANEL) is scratch. `weight_hh` is packed by
-    `pack_panel`, (P, H, PANEL), and `bias` (P, PANEL).
+    `pack_panels`, (P, H, PANEL), and `bias` (P, PANEL).
     """
     panels, steps, streams, _ = gates.shape
     width = h.shape[2]
@@ -100,7 +100,8 @@ def lstm_forward(
     tile_rows, _ = tile_shape(z)
     tiles, size, more = evenly(last - first, tile_rows)
     for t in range(steps):
-        for p in range(panels):
+        for turn in range(panels):
+            p = turn if t % 2 == 0 else panels - 1 - turn  # the last one is still in a cache
             b = first
             for tile in range(tiles):
                 count = size + 1 if tile < more else size
@@ -125,12 +126,13 @@ def lstm_backward(gates, dh, dc, dy, c, tanh_c, weight_hh, first, last):
     """
     panels, steps, streams, _ = gates.shape
     width = dh.shape[1]
-    depth = panels * PANEL
+    columns, depth, _ = weight_hh.shape
     rows, dgates, weight = flat(dh), flat(gates), flat(weight_hh)
     for t in range(steps - 1, -1, -1):
         for p in range(panels):
             cell_backward(gates, dc, c, tanh_c, dy, dh, p, t, first, last)
-        for q in range(weight_hh.shape[0]):  # (1): dh_{t-1} = dgates_t W_hh
+        for turn in range(columns):  # (1): dh_{t-1} = dgates_t W_hh
+            q = turn if t % 2 == 0 else columns - 1 - turn
             multiply_panel(
                 rows, first * width + q * PANEL, width,
                 dgates, (t * streams + first) * PANEL, PANEL, 1, steps * streams * PANEL,

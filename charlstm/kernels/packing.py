@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charlstm.kernels.compiler import kernel
-from charlstm.kernels.product import GROUPS, pack_panel, pack_panel_transposed
+from charlstm.kernels.product import GROUPS, pack_panel_transposed, pack_panels
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import flat
 
@@ -30,28 +30,28 @@ def pack_shard(shard, shards, parameters, offsets, packed, train):
     """Pack every panel that the shard owns; the transposed ones only to train."""
     layers, panels, hidden, _ = packed.weight_hh.shape
     symbols = packed.table.shape[1]
+    first, last = panels * shard // shards, panels * (shard + 1) // shards
+    gated = hidden, True, first, last
+    size, all_panels = hidden * PANEL, panels * PANEL
     table, bias = flat(packed.table), flat(packed.bias)
     weight_ih, weight_hh = flat(packed.weight_ih), flat(packed.weight_hh)
-    size = hidden * PANEL
-    for p in range(shard, panels, shards):
-        for layer in range(layers):
-            at = layer * panels + p
-            pack_panel(bias, at * PANEL, parameters, offsets[layer, 2], 1, hidden, True, p)
-            start = offsets[layer, 1]
-            pack_panel(weight_hh, at * size, parameters, start, hidden, hidden, True, p)
-            if layer > 0:
-                at, start = (at - panels) * size, offsets[layer, 0]
-                pack_panel(weight_ih, at, parameters, start, hidden, hidden, True, p)
-        at = p * symbols * PANEL
-        for symbol in range(symbols):
-            if packed.used[symbol]:
-                start, row = offsets[0, 0] + symbol * GROUPS * hidden, at + symbol * PANEL
-                pack_panel(table, row, parameters, start, 1, hidden, True, p)
+    for symbol in range(symbols):
+        if packed.used[symbol]:
+            start = offsets[0, 0] + symbol * GROUPS * hidden
+            pack_panels(table, symbol * PANEL, symbols * PANEL, parameters, start, 1, *gated)
+    for layer in range(layers):
+        start_ih, start_hh, start_bias = offsets[layer]
+        at = layer * all_panels
+        pack_panels(weight_hh, at * hidden, size, parameters, start_hh, hidden, *gated)
+        pack_panels(bias, at, PANEL, parameters, start_bias, 1, *gated)
+        if layer > 0:
+            at = (layer - 1) * all_panels * hidden
+            pack_panels(weight_ih, at, size, parameters, start_ih, hidden, *gated)
+    columns = packed.head.shape[0]
+    plain = symbols, False, columns * shard // shards, columns * (shard + 1) // shards
     start, start_bias = offsets[layers, 0], offsets[layers, 1]
-    head, head_bias = flat(packed.head), flat(packed.head_bias)
-    for r in range(shard, packed.head.shape[0], shards):
-        pack_panel(head, r * size, parameters, start, hidden, symbols, False, r)
-        pack_panel(head_bias, r * PANEL, parameters, start_bias, 1, symbols, False, r)
+    pack_panels(flat(packed.head), 0, size, parameters, start, hidden, *plain)
+    pack_panels(flat(packed.head_bias), 0, PANEL, parameters, start_bias, 1, *plain)
     if train:
         for q in range(shard, packed.head_t.shape[0], shards):
             pack_transposed(q, parameters, offsets, packed)

@@ -49,43 +49,51 @@ def plain_place(column, size):
 
 
 @inline_kernel
-def group_columns(panel, group, size, gated):
-    """Return the first matrix column of a panel's group of LANES, and how many exist."""
+def panel_columns(panel, size, gated):
+    """Return where a panel's groups of LANES columns lie in the matrix.
+
+    Its first column, the columns from one group to the next, the columns left for the
+    first group, and how many fewer are left for each next one.
+    """
     if gated:
-        return group * size + panel * LANES, min(LANES, size - panel * LANES)
+        return panel * LANES, size, size - panel * LANES, 0
     start, count = plain_panel(panel, size)
-    return start + group * LANES, max(0, min(LANES, count - group * LANES))
+    return start, LANES, count, LANES
 
 
 @kernel
-def pack_panel(packed, packed_offset, matrix, offset, rows, size, gated, panel):
-    """Copy one panel of a (rows, columns) matrix to ``packed[packed_offset:]``."""
+def pack_panels(packed, packed_offset, panel_size, matrix, offset, rows, size, gated, first, last):
+    """Copy the panels first..last of a (rows, columns) matrix, each row read once.
+
+    Panel p goes to ``packed[packed_offset + p * panel_size:]``.
+    """
     row_length = GROUPS * size if gated else size
     for row in range(rows):
-        for group in range(GROUPS):
-            start, count = group_columns(panel, group, size, gated)
-            source = offset + row * row_length + start
-            target = packed_offset + row * PANEL + group * LANES
-            if count == LANES:
-                store(packed, target, load(matrix, source))
-            else:
-                for j in range(count):
-                    packed[target + j] = matrix[source + j]
+        for panel in range(first, last):
+            start, step, count, less = panel_columns(panel, size, gated)
+            for group in range(GROUPS):
+                source = offset + row * row_length + start + group * step
+                target = packed_offset + panel * panel_size + row * PANEL + group * LANES
+                if count - group * less >= LANES:
+                    store(packed, target, load(matrix, source))
+                else:
+                    for j in range(count - group * less):
+                        packed[target + j] = matrix[source + j]
 
 
 @kernel
 def unpack_panel(matrix, offset, packed, packed_offset, rows, size, gated, panel):
     """Copy ``packed[packed_offset:]``, (rows, PANEL), to a panel's place in the matrix."""
     row_length = GROUPS * size if gated else size
+    start, step, count, less = panel_columns(panel, size, gated)
     for row in range(rows):
         for group in range(GROUPS):
-            start, count = group_columns(panel, group, size, gated)
-            target = offset + row * row_length + start
+            target = offset + row * row_length + start + group * step
             source = packed_offset + row * PANEL + group * LANES
-            if count == LANES:
+            if count - group * less >= LANES:
                 store(matrix, target, load(packed, source))
             else:
-                for j in range(count):
+                for j in range(count - group * less):
                     matrix[target + j] = packed[source + j]
 
 
@@ -93,24 +101,25 @@ def unpack_panel(matrix, offset, packed, packed_offset, rows, size, gated, panel
 def pack_panel_transposed(packed, packed_offset, matrix, offset, rows, size, gated, panel):
     """Copy PANEL rows of a matrix, transposed: the panel (columns in panel order, PANEL).
 
-    The packed depth runs over the matrix's columns in the order that `pack_panel` gives
+    The packed depth runs over the matrix's columns in the order that `pack_panels` gives
     them, so that gradients in panel order meet their own weights.
     """
     row_length = GROUPS * size if gated else size
     panels = (size + LANES - 1) // LANES if gated else (size + PANEL - 1) // PANEL
     first, last = panel * PANEL, min(rows, (panel + 1) * PANEL)
     for column_panel in range(panels):
+        start, step, count, less = panel_columns(column_panel, size, gated)
         for group in range(GROUPS):
-            start, count = group_columns(column_panel, group, size, gated)
+            column, columns = start + group * step, min(LANES, count - group * less)
             target = packed_offset + (column_panel * PANEL + group * LANES) * PANEL
             row = first
-            while count == LANES and row + LANES <= last:
-                source = offset + row * row_length + start
+            while columns == LANES and row + LANES <= last:
+                source = offset + row * row_length + column
                 transpose_block(packed, target + row - first, PANEL, matrix, source, row_length)
                 row += LANES
             for rest in range(row, last):
-                source = offset + rest * row_length + start
-                for j in range(count):
+                source = offset + rest * row_length + column
+                for j in range(columns):
                     packed[target + rest - first + j * PANEL] = matrix[source + j]
 
 
