@@ -140,6 +140,7 @@ class LSTM:
             h=self._zeros(count + 1, streams, width),
             c=self._zeros(count + 1, streams, width),
             tanh_c=self._zeros(count, streams, width),
+            sums=self._zeros(streams, PANEL),
         )
         steps.x[..., : self.input_size] = _checked("x", x, shape)
         steps.h[0, :, :hidden] = _checked("h0", h0, (streams, hidden))

@@ -7,6 +7,7 @@ import numpy as np
 from charlstm.kernels.compiler import call_at, entry, kernel
 from charlstm.kernels.dropout import NO_DROPOUT
 from charlstm.kernels.product import plain_place
+from charlstm.kernels.vector import LANES, flat, load, store
 from charlstm.kernels.window import FORWARD, STREAMS
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -115,13 +116,16 @@ def generate(
     (1, B) holds the characters to start from; `position` counts the characters chosen
     before. The state in row 0 of the workspace's h and c moves along.
     """
-    layers, _, streams, _ = work.h.shape
+    layers, _, streams, width = work.h.shape
+    h, c, size = flat(work.h), flat(work.c), streams * width
     for n in range(ids.shape[0]):
         shard = STREAMS, 0, 1, FORWARD, parameters, parameters, offsets, packed, work
         call_at(run_phase_at, (*shard, inputs, inputs, NO_DROPOUT))
         for layer in range(layers):
-            work.h[layer, 0] = work.h[layer, 1]
-            work.c[layer, 0] = work.c[layer, 1]
+            state = 2 * layer * size
+            for i in range(state, state + size, LANES):
+                store(h, i, load(h, i + size))
+                store(c, i, load(c, i + size))
         for b in range(streams):
             draw = uniform(seed, b, position + n)
             chosen = choose(work.logits, b, weights, heap, temperature, top_k, top_p, draw)

@@ -43,6 +43,7 @@ class LayerSteps(NamedTuple):
     h: np.ndarray  # (T + 1, B, W)
     c: np.ndarray  # (T + 1, B, W)
     tanh_c: np.ndarray  # (T, B, W)
+    sums: np.ndarray  # (B, PANEL): one panel of W_hh h_{t-1}
 
 
 @entry
@@ -57,10 +58,9 @@ def layer_forward(steps, weights, packed):
     pack_panels(bias, 0, PANEL, weights.bias, 0, 1, *gated)
     streams = steps.h.shape[1]
     dense_forward(steps.gates, steps.x, 0, packed.weight_ih, 0, streams)
-    sums = np.empty((streams, PANEL), steps.h.dtype)
     no_table, no_ids = packed.weight_ih, np.empty((0, 0), np.int32)
     lstm_forward(
-        steps.gates, steps.c, steps.tanh_c, steps.h, sums,
+        steps.gates, steps.c, steps.tanh_c, steps.h, steps.sums,
         packed.weight_hh, no_table, no_ids, False, packed.bias, 0, streams,
     )  # fmt: skip
 

@@ -14,7 +14,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils, typing
 from numba.core.datamodel import models, register_default
-from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, lower_cast
 
@@ -163,18 +162,23 @@ def transpose_block(typing_context, target, target_offset, target_row, source, o
 
 @intrinsic
 def flat(typing_context, array):
-    """Return a C-contiguous array as a one-dimensional view."""
+    """Return a C-contiguous array as a one-dimensional view, for as long as the array lives.
+
+    The view counts no references: a window of one character would spend its time on that.
+    """
     kind = types.Array(array.dtype, 1, "C")
 
     def emit(context, builder, signature, args):
         source = cgutils.create_struct_proxy(array)(context, builder, args[0])
         view = cgutils.create_struct_proxy(kind)(context, builder)
         size = context.get_constant(types.intp, array.dtype.bitwidth // 8)
-        view.data, view.meminfo, view.parent = source.data, source.meminfo, source.parent
+        view.data = source.data
+        view.meminfo = cgutils.get_null_value(source.meminfo.type)
+        view.parent = cgutils.get_null_value(source.parent.type)
         view.nitems, view.itemsize = source.nitems, source.itemsize
         view.shape = cgutils.pack_array(builder, [source.nitems])
         view.strides = cgutils.pack_array(builder, [size])
-        return impl_ret_borrowed(context, builder, kind, view._getvalue())
+        return view._getvalue()
 
     return kind(array), emit
 

@@ -47,7 +47,7 @@ class Workspace(NamedTuple):
     dy: np.ndarray  # (L, T + 1, B, W): gradients of h from the layer above
     dh: np.ndarray  # (L, B, W)
     dc: np.ndarray  # (L, B, W)
-    sums: np.ndarray  # (B, PANEL): one panel of W_ih x_t + W_hh h_{t-1} + bias
+    sums: np.ndarray  # (B, PANEL): one panel of W_hh h_{t-1}
     scratch: np.ndarray  # (shards, >= max(H, V) + H + 1, PANEL): some panels' gradients
 
 
