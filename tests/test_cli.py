@@ -26,6 +26,7 @@ from charlstm.cli.session import Keeper
 from charlstm.cli.stand import FIXED
 from charlstm.cli.stops import Stops
 from charlstm.errors import CharLSTMError, CheckpointError, UsageError
+from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
 from charlstm.trainer import EVAL_STREAMS, HeldOut, Record, Trainer
 
@@ -416,7 +417,46 @@ def test_divergence_leaves_what_was_saved(capsys: pytest.CaptureFixture[str]) ->
 
 def test_an_exploding_loss_is_reported_not_aborted(capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--learning-rate", "1e4") == 0
-    assert capsys.readouterr().err.count("far worse than guessing") == 1
+    (warning,) = re.findall(r"warning: at step (\d+) the loss, (\S+) nats", capsys.readouterr().err)
+    assert int(warning[0]) < 20 and math.isfinite(float(warning[1]))
+    assert len(metrics("runs/fox")) == 20
+    assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 20
+
+
+@pytest.mark.parametrize(
+    ("cause", "step"), [("loss nan", 13), ("gradient norm inf", 13), ("validation loss inf", 15)]
+)
+def test_what_is_not_finite_stops_before_anything_is_saved(
+    cause: str, step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loss, an entry of the gradient, a validation loss; the run goes on without it."""
+    train_window, evaluate = CharLSTM.train_window, Trainer.evaluate
+
+    def spoiled_window(model: CharLSTM, *ids: Any, mask_step: int) -> tuple[float, Any]:
+        loss, state = train_window(model, *ids, mask_step=mask_step)
+        if mask_step + 1 == step and cause.startswith("gradient"):
+            model.gradient[5] = -math.inf
+        return math.nan if mask_step + 1 == step and cause.startswith("loss") else loss, state
+
+    def spoiled_evaluation(trainer: Trainer) -> HeldOut:
+        is_spoiled = trainer.step == step and cause.startswith("validation")
+        return HeldOut(math.inf, 1, 1) if is_spoiled else evaluate(trainer)
+
+    assert train("--eval-every", "5", "--out", "straight") == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(CharLSTM, "train_window", spoiled_window)
+        patched.setattr(Trainer, "evaluate", spoiled_evaluation)
+        assert train("--eval-every", "5") == 1
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line.startswith(f"charlstm: error: training diverged at step {step}: ")
+    assert cause in last_line and "try a lower --learning-rate" in last_line
+    for name in CHECKPOINTS:
+        assert checkpoint.load(Path("runs/fox", name))[1]["step"] == 10
+    assert len(metrics("runs/fox")) == step - 1
+    assert train("--resume", "--steps", "20") == 0
+    assert tensors("runs/fox") == tensors("straight")
+    assert metrics("runs/fox") == metrics("straight")
 
 
 def test_a_locked_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
