@@ -326,7 +326,7 @@ def test_resume_refuses_by_name_what_cannot_change(capsys: pytest.CaptureFixture
 
 def test_resume_takes_what_may_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
-    again = ["--hidden-size", "12", "--layers", "1", "--encoding", "utf-8"]  # the same
+    again = ["--hidden-size", "12", "--layers", "1", "--encoding", "UTF8"]  # the same
     changed = ["--learning-rate", "0.01", "--eval-every", "3", "--save-every", "2"]
     assert train("--resume", "--steps", "26", *again, *changed) == 0
     assert "note: --learning-rate is 0.01 from here on, was 0.02" in capsys.readouterr().err
@@ -363,6 +363,21 @@ def failing_saves(
 
     monkeypatch.setattr(checkpoint, "save", save_or_fail)
     return saved
+
+
+def test_one_snapshot_serves_last_and_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is of the size of the model, and more."""
+    steps, snapshot = [], Trainer.snapshot
+
+    def counted(trainer: Trainer) -> tuple[checkpoint.Tensors, dict[str, Any]]:
+        steps.append(trainer.step)
+        return snapshot(trainer)
+
+    monkeypatch.setattr(Trainer, "snapshot", counted)
+    assert train() == 0
+    assert steps.count(10) == 1
+    for name in CHECKPOINTS:
+        assert checkpoint.load(Path("runs/fox", name))[1]["step"] == 20
 
 
 def test_a_full_disk_is_a_warning_and_the_next_save_makes_up_for_it(
@@ -526,6 +541,8 @@ BAD = [
     ("eval runs/fox missing.txt", 1, "cannot read missing.txt"),
     ("eval runs/fox one.txt", 1, "at least 2"),
     ("eval runs/fox --part test", 2, "--test-fraction was 0"),
+    ("eval runs/fox --unknown skip", 2, "--unknown is for another text"),
+    ("eval runs/fox fox.txt --part val --encoding ascii", 2, "--encoding is for another text"),
     ("eval runs/fox other.txt --part val", 1, "not the text that the run was trained on"),
     ("gradcheck nowhere", 1, "there is no run at nowhere"),
     ("gradcheck runs/fox --layers 3", 2, "--layers comes with the run"),

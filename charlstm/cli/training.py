@@ -110,7 +110,7 @@ def _train(
     keeper = Keeper(folder, command, stand.seconds)
     if stand.is_new:
         folder.create(options["overwrite"])
-        keeper.keep(folder.last, trainer)  # from now on there is something to go on with
+        keeper.keep(trainer, folder.last)  # from now on there is something to go on with
         keeper.write()
     else:
         keeper.cut_back(stand.step)
