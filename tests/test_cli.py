@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import charlstm
-from charlstm import checkpoint
+from charlstm import checkpoint, workspace
 from charlstm.cli import main
 from charlstm.cli.plan import Goal, Pace, check_memory, total_steps
 from charlstm.cli.session import Keeper
@@ -174,6 +174,51 @@ def test_ten_characters_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
     assert "note: no validation text" in error
     assert train("--resume", "--batch-size", "4", "--steps", "25", corpus="ten.txt") == 0
     assert len(metrics("runs/ten")) == 25
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "symbols"),
+    [
+        (b"a" * 300, [], "a"),
+        (b"\0" * 300, ["--bytes"], "\0"),
+        (b"\xef\xbb\xbfa\r\n\0b" * 60, [], "\0\n\rab\ufeff"),  # only the first mark is one
+        (rb"\ud800a" * 60, ["--encoding", "unicode_escape"], "a\ud800"),
+        (b"\xed\xa0\x80" * 60, ["--bytes"], "\x80\xa0\xed"),
+    ],
+)
+def test_odd_texts_are_trained_on(
+    content: bytes, options: list[str], symbols: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One symbol only, NUL, a mark, carriage returns, lone surrogates; all commands take them."""
+    Path("odd.txt").write_bytes(content)
+    assert train(*options, corpus="odd.txt") == 0
+    assert "".join(charlstm.load("runs/odd").vocabulary.symbols) == symbols
+    for line in ("sample runs/odd --length 40", "info runs/odd", "eval runs/odd"):
+        assert main(line.split()) == 0, line
+    capfd.readouterr()
+    assert main(["eval", "runs/odd", "odd.txt", "--json"]) == 0
+    nats = json.loads(capfd.readouterr().out)["nats"]
+    assert (nats == 0) == (len(symbols) == 1)
+
+
+def test_lone_surrogates_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("odd.txt").write_bytes("ab\ud800".encode("utf-8", "surrogatepass"))
+    assert train(corpus="odd.txt") == 1
+    assert_one_line(capsys.readouterr().err, "odd.txt is not utf-8", "byte offset 2", "--bytes")
+
+
+def test_evaluations_leave_the_memory_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model keeps that of two shapes of windows: no evaluation has two of its own."""
+    made = []
+
+    def noted(config: Any, steps: int, streams: int, shards: int) -> Any:
+        made.append((steps, streams))
+        return workspace.make_workspace(config, steps, streams, shards)
+
+    monkeypatch.setattr("charlstm.trainer.EVAL_LENGTH", 3)  # of 8 steps, all in all
+    monkeypatch.setattr("charlstm.model.make_workspace", noted)
+    assert train("--eval-every", "2") == 0
+    assert made == [(8, 4), (3, EVAL_STREAMS)] * 2  # to tell the pace by, and then
 
 
 def test_compiling_is_announced_once_and_only_when_it_happens(
