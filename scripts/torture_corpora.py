@@ -1,4 +1,7 @@
-"""Torture: odd texts and odd options; each trains a few steps, or is refused with one line."""
+"""Torture: odd texts and odd options; each trains a few steps, or is refused with one line.
+
+python scripts/torture_corpora.py TOKEN         try a set again, by what its loss ended with
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,13 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
-from torture_report import Outcome
+from torture_report import Outcome, details
 from torture_sets import Set, sets
 from tqdm import tqdm
 
@@ -43,7 +45,7 @@ class Result(NamedTuple):
 def run(*arguments: str, stdin: bytes = b"") -> Result:
     """Run ``charlstm`` within this process; a warning is an error."""
     out, err = io.BytesIO(), io.BytesIO()
-    streams = {
+    streams: dict[str, Any] = {
         "stdin": io.TextIOWrapper(io.BytesIO(stdin)),
         "stdout": io.TextIOWrapper(out, "utf-8", write_through=True),
         "stderr": io.TextIOWrapper(err, "utf-8", write_through=True),
@@ -110,7 +112,7 @@ class Judge:
     def _judge(self, result: Result) -> None:
         """Demand an exit code that is promised, and one line where something was refused."""
         if result.code is None:
-            self.outcome.tracebacks.append(f"{result.err} {self._set!r}")
+            self.outcome.tracebacks.append(f"{result.err} {self._set}")
             return
         lines = [line for line in result.err.splitlines() if "compiling kernels" not in line]
         errors = [line for line in lines if line.startswith("charlstm: error: ")]
@@ -167,14 +169,20 @@ class Judge:
             self._check(found == step + 2, f"{found} steps, not {step + 2}")
 
     def _check(self, sound: bool, loss: str) -> bool:
-        return self.outcome.check(sound, f"{loss} {self._set!r}")
+        return self.outcome.check(sound, f"{loss} {self._set}")
 
 
-@contextlib.contextmanager
-def _new_folder() -> Iterator[None]:
-    """Work in a folder that is empty, and gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder, contextlib.chdir(folder):
-        yield
+def try_one(judge: Judge, tried: Set) -> None:
+    """Try a set in a folder that is empty, and gone afterwards, and measure the pace briefly."""
+    with (
+        tempfile.TemporaryDirectory(prefix="torture-") as folder,
+        contextlib.chdir(folder),
+        mock.patch.multiple("charlstm.cli.training", REHEARSAL=0.0, LONG_REHEARSAL=0.0),
+    ):
+        try:
+            judge.try_set(tried)
+        except Exception:
+            judge.outcome.tracebacks.append(f"{traceback.format_exc()} {tried}")
 
 
 def torture(count: int, seed: int, bar: tqdm[Any]) -> Outcome:
@@ -183,23 +191,20 @@ def torture(count: int, seed: int, bar: tqdm[Any]) -> Outcome:
 
     @seeded(seed)
     @settings(
-        max_examples=count,
-        phases=[Phase.generate],
-        database=None,
-        deadline=None,
-        derandomize=False,
-        suppress_health_check=list(HealthCheck),
-    )
+        max_examples=count, phases=[Phase.generate], database=None, deadline=None,
+        derandomize=False, suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
     @given(sets())
     def try_all(tried: Set) -> None:
-        with _new_folder():
-            try:
-                judge.try_set(tried)
-            except Exception:
-                judge.outcome.tracebacks.append(f"{traceback.format_exc()} {tried!r}")
+        try_one(judge, tried)
         bar.update()
 
-    with mock.patch.multiple("charlstm.cli.training", REHEARSAL=0.0, LONG_REHEARSAL=0.0):
-        try_all()
+    try_all()
     judge.outcome.facts.update(judge.counts)
     return judge.outcome
+
+
+if __name__ == "__main__":
+    judge = Judge(Outcome("odd corpora and options"))
+    try_one(judge, Set.of(sys.argv[1]))
+    print(details(judge.outcome) or "nothing is lost")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import base64
+import zlib
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -16,6 +19,20 @@ class Set(NamedTuple):
     stdin: bytes
     first: Arguments
     second: Arguments
+
+    @property
+    def token(self) -> str:
+        """All of it, as printable text without spaces."""
+        return base64.b85encode(zlib.compress(repr(tuple(self)).encode(), 9)).decode()
+
+    @classmethod
+    def of(cls, token: str) -> Set:
+        """Return the set that a token stands for."""
+        return cls(*ast.literal_eval(zlib.decompress(base64.b85decode(token)).decode()))
+
+    def __str__(self) -> str:
+        """Return the arguments, and what to try it again with."""
+        return f"first {self.first}; second {self.second}; again: {self.token}"
 
 
 def _characters(first: int, count: int) -> bytes:

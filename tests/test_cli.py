@@ -410,6 +410,13 @@ def failing_saves(
     return saved
 
 
+def test_a_run_with_a_loss_of_any_size_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: HeldOut(1e300, 1, 1))
+    assert train() == 0
+    assert main(["info", "runs/fox"]) == 0
+    assert train("--resume", "--steps", "25") == 0
+
+
 def test_one_snapshot_serves_last_and_best(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is of the size of the model, and more."""
     steps, snapshot = [], Trainer.snapshot

@@ -15,10 +15,10 @@ from torture_report import details  # noqa: E402
 
 def test_odd_corpora_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """They train, and go on, or are refused with one line."""
-    monkeypatch.setattr(torture_corpora, "IN_A_PROCESS", 40)
-    outcome = torture_corpora.torture(60, 0, tqdm(disable=True))
+    monkeypatch.setattr(torture_corpora, "IN_A_PROCESS", 25)
+    outcome = torture_corpora.torture(40, 0, tqdm(disable=True))
     assert outcome.held, details(outcome)
-    assert outcome.attempts == 60
+    assert outcome.attempts == 40
     for kind in ("trained", "refused", "resumed"):
         assert outcome.facts[kind] > 0
 
@@ -49,3 +49,9 @@ def test_what_is_wrong_is_seen(
     outcome: Any = torture_corpora.torture(3, 0, tqdm(disable=True))
     assert not outcome.held
     assert len(outcome.tracebacks) + len(outcome.losses) >= 3
+
+
+def test_a_set_can_be_tried_again() -> None:
+    """By the token that is printed with what it lost."""
+    tried = torture_corpora.Set({"\udcff": b"\0\xff"}, b"in", ("-", "--steps", "1"), ("\n",))
+    assert torture_corpora.Set.of(str(tried).split()[-1]) == tried
