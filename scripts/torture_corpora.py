@@ -169,7 +169,7 @@ class Judge:
             self._check(found == step + 2, f"{found} steps, not {step + 2}")
 
     def _check(self, sound: bool, loss: str) -> bool:
-        return self.outcome.check(sound, f"{loss} {self._set}")
+        return sound or self.outcome.check(False, f"{loss} {self._set}")  # its text takes a while
 
 
 def try_one(judge: Judge, tried: Set) -> None:

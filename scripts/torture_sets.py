@@ -50,7 +50,7 @@ _texts = st.one_of(
     st.text(st.characters(categories=["Cs", "Ll"]), max_size=40).map(
         lambda text: text.encode("utf-8", "surrogatepass")  # lone surrogates: not UTF-8
     ),
-    st.builds(_characters, st.sampled_from([0, 0x100, 0x10000]), st.integers(1, 500)),
+    st.builds(_characters, st.sampled_from([0, 0x100, 0x10000]), st.integers(1, 1000)),
     st.sampled_from([b"", b"x", b"xy", b"abcdefghij", b"\n", b"\xef\xbb\xbf", b"\xff\xfe",
                      _characters(0x10000, 70_000)]),
 )  # fmt: skip
