@@ -136,12 +136,13 @@ def held_out_windows(
     streams
         Streams wished for.
     seq_length
-        Time steps T of a window; the last may have fewer.
+        Most time steps of a window.
 
     Yields
     ------
-    inputs, targets : ndarray of int32, shape (t, N)
-        C-contiguous, t <= T; what is beyond a stream's end is id 0.
+    inputs, targets : ndarray of int32, shape (T, N)
+        C-contiguous; T is the same in all, for a model keeps memory by the shape of a window.
+        What is beyond a stream's end is id 0.
     valid : ndarray of int64, shape (N,)
         How many leading time steps of this window count in each stream.
 
@@ -164,8 +165,9 @@ def _held_out_windows(
     lengths = shortest + (np.arange(streams) < longer)
     starts = np.cumsum(lengths) - lengths
     steps = int(lengths[0]) - 1
-    for done in range(0, steps, seq_length):
-        rows = np.arange(min(seq_length, steps - done))[:, None]
+    window_length = -(-steps // -(-steps // seq_length))  # of the fewest windows, both rounded up
+    rows = np.arange(window_length)[:, None]
+    for done in range(0, steps, window_length):
         valid = np.clip(lengths - 1 - done, 0, len(rows))
         padding = rows >= valid
         index = np.where(padding, 0, starts + done + rows)

@@ -195,7 +195,7 @@ def _encode_and_number(chunks: Iterable[Array], kind: str) -> tuple[Text, Vocabu
     """
     provisional = np.full(256 if kind == "bytes" else CODE_POINTS, -1, dtype=np.int32)
     count = 0
-    parts = []
+    memory = bytearray()  # one block, which goes back to the system as a whole
     for chunk in chunks:
         ids = provisional[chunk]
         new = np.unique(chunk[ids < 0])
@@ -204,26 +204,27 @@ def _encode_and_number(chunks: Iterable[Array], kind: str) -> tuple[Text, Vocabu
             count += new.size
             check_symbol_count(count)
             ids = provisional[chunk]
-        parts.append(ids.astype(np.uint16))
+        memory += ids.astype(np.uint16).data
     found = np.flatnonzero(provisional >= 0)
     rank = np.empty(count, dtype=_id_type(count))
     rank[provisional[found]] = np.arange(count)
-    data = np.empty(sum(map(len, parts)), dtype=rank.dtype)
-    start = 0
-    for part in parts:
-        data[start : start + len(part)] = rank[part]
-        start += len(part)
+    numbers = np.frombuffer(memory, dtype=np.uint16)
+    data = np.empty(len(numbers), dtype=rank.dtype)
+    for start in range(0, len(numbers), CHUNK_BYTES):
+        piece = slice(start, start + CHUNK_BYTES)
+        data[piece] = rank[numbers[piece]]
     return Text(data), Vocabulary([chr(symbol) for symbol in found], kind)
 
 
 def _encode(chunks: Iterable[Array], vocabulary: Vocabulary, unknown: str) -> Text:
     """Encode by a vocabulary that is given."""
     id_type = _id_type(len(vocabulary))
-    parts = [vocabulary.ids_of(chunk, unknown).astype(id_type) for chunk in chunks]
-    data = np.concatenate(parts)
-    if not data.size:
+    memory = bytearray()
+    for chunk in chunks:
+        memory += vocabulary.ids_of(chunk, unknown).astype(id_type).data
+    if not memory:
         raise CorpusError(f"the text holds none of the {vocabulary.kind} of the vocabulary")
-    return Text(data)
+    return Text(np.frombuffer(memory, dtype=id_type))
 
 
 def _symbols(sources: list[str], encoding: str | None, digest: Any) -> Iterator[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ def is_count(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Tell whether it is a finite number."""
-    return type(value) in (int, float) and abs(value) < 2**63
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def is_number_or_none(value: Any) -> bool:

@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 
 import charlstm
-from charlstm import checkpoint
+from charlstm import checkpoint, workspace
 from charlstm.cli import main
 from charlstm.cli.plan import Goal, Pace, check_memory, total_steps
 from charlstm.cli.session import Keeper
 from charlstm.cli.stand import FIXED
 from charlstm.cli.stops import Stops
 from charlstm.errors import CharLSTMError, CheckpointError, UsageError
+from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
 from charlstm.trainer import EVAL_STREAMS, HeldOut, Record, Trainer
 
@@ -175,6 +176,51 @@ def test_ten_characters_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(metrics("runs/ten")) == 25
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "symbols"),
+    [
+        (b"a" * 300, [], "a"),
+        (b"\0" * 300, ["--bytes"], "\0"),
+        (b"\xef\xbb\xbfa\r\n\0b" * 60, [], "\0\n\rab\ufeff"),  # only the first mark is one
+        (rb"\ud800a" * 60, ["--encoding", "unicode_escape"], "a\ud800"),
+        (b"\xed\xa0\x80" * 60, ["--bytes"], "\x80\xa0\xed"),
+    ],
+)
+def test_odd_texts_are_trained_on(
+    content: bytes, options: list[str], symbols: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One symbol only, NUL, a mark, carriage returns, lone surrogates; all commands take them."""
+    Path("odd.txt").write_bytes(content)
+    assert train(*options, corpus="odd.txt") == 0
+    assert "".join(charlstm.load("runs/odd").vocabulary.symbols) == symbols
+    for line in ("sample runs/odd --length 40", "info runs/odd", "eval runs/odd"):
+        assert main(line.split()) == 0, line
+    capfd.readouterr()
+    assert main(["eval", "runs/odd", "odd.txt", "--json"]) == 0
+    nats = json.loads(capfd.readouterr().out)["nats"]
+    assert (nats == 0) == (len(symbols) == 1)
+
+
+def test_lone_surrogates_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("odd.txt").write_bytes("ab\ud800".encode("utf-8", "surrogatepass"))
+    assert train(corpus="odd.txt") == 1
+    assert_one_line(capsys.readouterr().err, "odd.txt is not utf-8", "byte offset 2", "--bytes")
+
+
+def test_evaluations_leave_the_memory_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model keeps that of two shapes of windows: no evaluation has two of its own."""
+    made = []
+
+    def noted(config: Any, steps: int, streams: int, shards: int) -> Any:
+        made.append((steps, streams))
+        return workspace.make_workspace(config, steps, streams, shards)
+
+    monkeypatch.setattr("charlstm.trainer.EVAL_LENGTH", 3)  # of 8 steps, all in all
+    monkeypatch.setattr("charlstm.model.make_workspace", noted)
+    assert train("--eval-every", "2") == 0
+    assert made == [(8, 4), (3, EVAL_STREAMS)] * 2  # to tell the pace by, and then
+
+
 def test_compiling_is_announced_once_and_only_when_it_happens(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -293,8 +339,9 @@ def test_resume_of_a_finished_run_does_nothing(capsys: pytest.CaptureFixture[str
     before = contents(Path("runs"))
     assert train("--resume") == 0
     assert "nothing to do, all 20 steps are done" in capsys.readouterr().err
-    assert train("--resume", "--steps", "19") == 2
-    assert "20 steps are done already" in capsys.readouterr().err
+    for goal in (["--steps", "19"], ["--epochs", "0.5"]):
+        assert train("--resume", *goal) == 2
+        assert_one_line(capsys.readouterr().err, "20 steps are done already")
     assert contents(Path("runs")) == before
 
 
@@ -324,7 +371,7 @@ def test_resume_refuses_by_name_what_cannot_change(capsys: pytest.CaptureFixture
 
 def test_resume_takes_what_may_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
-    again = ["--hidden-size", "12", "--layers", "1", "--encoding", "utf-8"]  # the same
+    again = ["--hidden-size", "12", "--layers", "1", "--encoding", "UTF8"]  # the same
     changed = ["--learning-rate", "0.01", "--eval-every", "3", "--save-every", "2"]
     assert train("--resume", "--steps", "26", *again, *changed) == 0
     assert "note: --learning-rate is 0.01 from here on, was 0.02" in capsys.readouterr().err
@@ -361,6 +408,28 @@ def failing_saves(
 
     monkeypatch.setattr(checkpoint, "save", save_or_fail)
     return saved
+
+
+def test_a_run_with_a_loss_of_any_size_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: HeldOut(1e300, 1, 1))
+    assert train() == 0
+    assert main(["info", "runs/fox"]) == 0
+    assert train("--resume", "--steps", "25") == 0
+
+
+def test_one_snapshot_serves_last_and_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is of the size of the model, and more."""
+    steps, snapshot = [], Trainer.snapshot
+
+    def counted(trainer: Trainer) -> tuple[checkpoint.Tensors, dict[str, Any]]:
+        steps.append(trainer.step)
+        return snapshot(trainer)
+
+    monkeypatch.setattr(Trainer, "snapshot", counted)
+    assert train() == 0
+    assert steps.count(10) == 1
+    for name in CHECKPOINTS:
+        assert checkpoint.load(Path("runs/fox", name))[1]["step"] == 20
 
 
 def test_a_full_disk_is_a_warning_and_the_next_save_makes_up_for_it(
@@ -415,7 +484,46 @@ def test_divergence_leaves_what_was_saved(capsys: pytest.CaptureFixture[str]) ->
 
 def test_an_exploding_loss_is_reported_not_aborted(capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--learning-rate", "1e4") == 0
-    assert capsys.readouterr().err.count("far worse than guessing") == 1
+    (warning,) = re.findall(r"warning: at step (\d+) the loss, (\S+) nats", capsys.readouterr().err)
+    assert int(warning[0]) < 20 and math.isfinite(float(warning[1]))
+    assert len(metrics("runs/fox")) == 20
+    assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 20
+
+
+@pytest.mark.parametrize(
+    ("cause", "step"), [("loss nan", 13), ("gradient norm inf", 13), ("validation loss inf", 15)]
+)
+def test_what_is_not_finite_stops_before_anything_is_saved(
+    cause: str, step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loss, an entry of the gradient, a validation loss; the run goes on without it."""
+    train_window, evaluate = CharLSTM.train_window, Trainer.evaluate
+
+    def spoiled_window(model: CharLSTM, *ids: Any, mask_step: int) -> tuple[float, Any]:
+        loss, state = train_window(model, *ids, mask_step=mask_step)
+        if mask_step + 1 == step and cause.startswith("gradient"):
+            model.gradient[5] = -math.inf
+        return math.nan if mask_step + 1 == step and cause.startswith("loss") else loss, state
+
+    def spoiled_evaluation(trainer: Trainer) -> HeldOut:
+        is_spoiled = trainer.step == step and cause.startswith("validation")
+        return HeldOut(math.inf, 1, 1) if is_spoiled else evaluate(trainer)
+
+    assert train("--eval-every", "5", "--out", "straight") == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(CharLSTM, "train_window", spoiled_window)
+        patched.setattr(Trainer, "evaluate", spoiled_evaluation)
+        assert train("--eval-every", "5") == 1
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line.startswith(f"charlstm: error: training diverged at step {step}: ")
+    assert cause in last_line and "try a lower --learning-rate" in last_line
+    for name in CHECKPOINTS:
+        assert checkpoint.load(Path("runs/fox", name))[1]["step"] == 10
+    assert len(metrics("runs/fox")) == step - 1
+    assert train("--resume", "--steps", "20") == 0
+    assert tensors("runs/fox") == tensors("straight")
+    assert metrics("runs/fox") == metrics("straight")
 
 
 def test_a_locked_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -485,6 +593,8 @@ BAD = [
     ("eval runs/fox missing.txt", 1, "cannot read missing.txt"),
     ("eval runs/fox one.txt", 1, "at least 2"),
     ("eval runs/fox --part test", 2, "--test-fraction was 0"),
+    ("eval runs/fox --unknown skip", 2, "--unknown is for another text"),
+    ("eval runs/fox fox.txt --part val --encoding ascii", 2, "--encoding is for another text"),
     ("eval runs/fox other.txt --part val", 1, "not the text that the run was trained on"),
     ("gradcheck nowhere", 1, "there is no run at nowhere"),
     ("gradcheck runs/fox --layers 3", 2, "--layers comes with the run"),

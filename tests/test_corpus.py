@@ -18,8 +18,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charlstm import corpus as corpus_module
+from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus, Text, read_corpus
 from charlstm.errors import CharLSTMError, CheckpointError, CorpusError, UsageError
+from charlstm.model import CharLSTM
+from charlstm.trainer import Trainer
 from charlstm.vocabulary import Vocabulary
 
 SETTINGS = settings(deadline=None, derandomize=True)
@@ -634,6 +637,7 @@ def test_memory_of_characters(write: Write, symbols: int) -> None:
     rng = np.random.default_rng(0)
     code_points = rng.integers(0x100, 0x100 + symbols, count, dtype=np.uint32)
     path = write("large.txt", code_points.tobytes().decode("utf-32").encode())
+    read_corpus(write("small.txt", b"a"))  # the first time, NumPy loads modules
     tracemalloc.start()
     try:
         corpus = read_corpus([path])
@@ -646,6 +650,30 @@ def test_memory_of_characters(write: Write, symbols: int) -> None:
     width = 1 if symbols <= 256 else 2
     assert corpus.text.data.nbytes == width * count
     assert after < width * count + 300 * symbols + 100_000
+
+
+@pytest.mark.parametrize(("as_bytes", "width"), [(False, 2), (True, 0)])
+def test_memory_while_training(write: Write, as_bytes: bool, width: int) -> None:
+    """All that grows with the text is its ids: 2 bytes a character, none for mapped bytes."""
+    short, long = 100_000, 2_100_000
+
+    def peak(count: int) -> int:
+        text = "".join(map(chr, range(0x100, 0x100 + 300))) * (count // 300)
+        path = write("large.txt", text.encode())
+        tracemalloc.start()
+        try:
+            corpus = read_corpus([path], as_bytes=as_bytes)
+            model = CharLSTM(corpus.vocabulary, 8, threads=1)
+            config = TrainConfig(batch_size=4, seq_length=8, steps=3, val_fraction=0)
+            tracemalloc.reset_peak()
+            for _ in Trainer(model, corpus, config).train():
+                pass
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(short)  # the first time loads the kernels
+    assert peak(long) - peak(short) < width * (long - short) + 200_000
 
 
 def test_memory_of_mapped_bytes(write: Write) -> None:

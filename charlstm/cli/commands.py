@@ -20,12 +20,8 @@ from charlstm.config import (
 
 _option = partial(click.option, show_default=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_unknown = _option(
-    "--unknown",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    help="What becomes of characters that the model does not know.",
-)
+POLICIES = click.Choice(["error", "skip"])
+UNKNOWN = "What becomes of characters that the model does not know."
 _rates = ", ".join(f"{rate:g} for {name}" for name, rate in DEFAULT_LEARNING_RATES.items())
 
 
@@ -102,7 +98,7 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 @_option("--prime", default="", help="Text to go on from.")
 @_option("--seed", default=0, help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
-@_unknown
+@_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
 def sample(run: str | None, **options: Any) -> int:
     """Write text as the model of RUN would.
 
@@ -144,7 +140,7 @@ def gradcheck(
               help="Score this part of the run's own corpus; TEXT, if any, is where it lies now."
               "  [default, without TEXT: val]")  # fmt: skip
 @click.option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
-@_unknown
+@click.option("--unknown", type=POLICIES, help=f"{UNKNOWN}  [default: error]")
 @_json
 def evaluate(run: str, text: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Measure the loss of RUN on a TEXT."""

@@ -88,19 +88,21 @@ def evaluate(
     *,
     part: str | None,
     encoding: str | None,
-    unknown: str,
+    unknown: str | None,
     as_json: bool,
 ) -> int:
     """Print the loss on a text, or on a part of the run's own corpus; return the exit code."""
-    tensors, metadata = load_run(runs.resolve(run))
-    model = restore_model(tensors, metadata)
     if part or not paths:
         part = part or "val"
+        _refuse_for_part(encoding=encoding, unknown=unknown)
+    tensors, metadata = load_run(runs.resolve(run))
+    model = restore_model(tensors, metadata)
+    if part:
         text = _part(read_own_corpus(metadata, paths), metadata, part)
     else:
         encoding = encoding or source_of(metadata).encoding
         text = read_corpus(
-            paths, encoding=encoding, vocabulary=model.vocabulary, unknown=unknown
+            paths, encoding=encoding, vocabulary=model.vocabulary, unknown=unknown or "error"
         ).text
     with compile_notice():
         result = held_out(model, text)
@@ -118,6 +120,15 @@ def evaluate(
             "text": f"{part} part of the run's corpus" if part else ", ".join(paths),
         }))  # fmt: skip
     return 0
+
+
+def _refuse_for_part(**options: str | None) -> None:
+    """Refuse options of reading another text."""
+    if given := [f"--{name}" for name, value in options.items() if value is not None]:
+        raise UsageError(
+            f"{', '.join(given)} is for another text: a part of the run's own corpus is read as "
+            "it was when the run was trained; leave it out"
+        )
 
 
 def _part(corpus: Corpus, metadata: Mapping[str, Any], part: str) -> Text:

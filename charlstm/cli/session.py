@@ -59,11 +59,11 @@ class Keeper:
         row = {name: value for name, value in vars(record).items() if name != "improved"}
         self._metrics.append({**row, "seconds": self.seconds})
 
-    def keep(self, path: Path, trainer: Trainer) -> None:
-        """Take a snapshot for `path`; `write` puts it there."""
+    def keep(self, trainer: Trainer, *paths: Path) -> None:
+        """Take one snapshot for all `paths`; `write` puts it there."""
         tensors, metadata = trainer.snapshot()
         metadata["command"] = {**self._command, "seconds": self.seconds}
-        self._unwritten[path] = tensors, metadata
+        self._unwritten.update(dict.fromkeys(paths, (tensors, metadata)))
 
     def write(self) -> None:
         """Write metrics and snapshots.
@@ -116,7 +116,7 @@ def run(trainer: Trainer, keeper: Keeper) -> int:
         if stops.number:
             name = signal.Signals(stops.number).name
             progress.say(f"{name}: saving; a second one ends at once, unsaved")
-        keeper.keep(keeper.folder.last, trainer)
+        keeper.keep(trainer, keeper.folder.last)
         keeper.write()
     return stops.number
 
@@ -126,12 +126,11 @@ def _keep(record: Record, trainer: Trainer, keeper: Keeper, progress: Progress) 
     config, step = trainer.config, record.step
     if step % config.eval_every == 0 or step == config.steps:
         progress.say(_evaluation(record, trainer))
-    is_due = step % config.save_every == 0 and step < config.steps  # the last is saved anyway
-    if is_due:
-        keeper.keep(keeper.folder.last, trainer)
-    if record.improved:
-        keeper.keep(keeper.folder.best, trainer)
-    if is_due or record.improved:
+    due = [keeper.folder.best] if record.improved else []
+    if step % config.save_every == 0 and step < config.steps:  # the last is saved anyway
+        due.append(keeper.folder.last)
+    if due:
+        keeper.keep(trainer, *due)
         try:
             keeper.write()
         except (CheckpointError, RunError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,13 +153,21 @@ def _refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None
     changed = [
         f"{_flag(name)} is {_shown(stored[name])}, not {_shown(given[name])}"
         for name in FIXED
-        if name in given and given[name] != stored[name]
+        if name in given and not _is_same(name, given[name], stored[name])
     ]
     if changed:
         raise UsageError(
             f"{'; '.join(changed)}: this cannot change on --resume; leave it out, or begin a new "
             "run (--out, --overwrite)"
         )
+
+
+def _is_same(name: str, given: Any, stored: Any) -> bool:
+    """Compare two values of an option; an encoding may go by several names."""
+    if name == "encoding":
+        with suppress(LookupError, ValueError):
+            return codecs.lookup(given).name == codecs.lookup(stored).name
+    return bool(given == stored)
 
 
 def _compare_versions(before: Mapping[str, str]) -> list[str]:

@@ -31,6 +31,7 @@ REHEARSAL = 0.2  # seconds of steps to tell the pace by
 LONG_REHEARSAL, REHEARSED_SHARE = 2.0, 0.02  # where the pace decides the number of steps
 LONGEST_REHEARSAL = 20.0
 NEVER = 2**62  # steps
+MORE = "a larger --steps, --epochs or --minutes, which count from the run's start, goes on"
 
 
 def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> int:
@@ -86,6 +87,7 @@ def _train(
     """Go on from a stand to a goal, in a folder that is locked."""
     threads = _threads(options)
     rehearsal = stand.trainer(threads, steps=NEVER, eval_every=NEVER)
+    _refuse_less(stand, goal, rehearsal.steps_per_epoch)
     say(_overview(rehearsal, folder, threads))
     for notice in stand.notices:
         say(f"note: {notice}")
@@ -94,7 +96,8 @@ def _train(
     steps = _total(stand, goal, pace, rehearsal.steps_per_epoch)
     del rehearsal  # its memory, too
     if steps <= stand.step:
-        return _nothing_left(stand.step, steps)
+        say(f"nothing to do, all {stand.step} steps are done: {MORE}")
+        return 0
 
     trainer = stand.trainer(threads, steps=steps)
     say(_forecast(trainer, pace))
@@ -107,7 +110,7 @@ def _train(
     keeper = Keeper(folder, command, stand.seconds)
     if stand.is_new:
         folder.create(options["overwrite"])
-        keeper.keep(folder.last, trainer)  # from now on there is something to go on with
+        keeper.keep(trainer, folder.last)  # from now on there is something to go on with
         keeper.write()
     else:
         keeper.cut_back(stand.step)
@@ -132,14 +135,15 @@ def _total(stand: Stand, goal: Goal, pace: Pace, steps_per_epoch: int) -> int:
     return total_steps(goal, pace, steps_per_epoch, eval_every, stand.step, stand.seconds)
 
 
-def _nothing_left(done: int, steps: int) -> int:
-    advice = "a larger --steps, --epochs or --minutes, which count from the run's start, goes on"
-    if steps < done:
+def _refuse_less(stand: Stand, goal: Goal, steps_per_epoch: int) -> None:
+    """Refuse fewer steps than are done, before anything is said."""
+    if goal.minutes is not None:  # what is done is part of what they become
+        return
+    steps = _total(stand, goal, Pace(0, 0), steps_per_epoch)
+    if steps < stand.step:
         raise UsageError(
-            f"{done} steps are done already, more than the {steps} asked for: {advice}"
+            f"{stand.step} steps are done already, more than the {steps} asked for: {MORE}"
         )
-    say(f"nothing to do, all {done} steps are done: {advice}")
-    return 0
 
 
 def _overview(trainer: Trainer, folder: RunFolder, threads: int) -> str:

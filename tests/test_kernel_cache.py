@@ -1,0 +1,112 @@
+"""Where compiled kernels are kept: private, writable, and never those of other sources."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import numba
+import pytest
+
+from charlstm.kernels import cache
+from charlstm.kernels.generate import generate
+from charlstm.kernels.layer import layer_forward
+from charlstm.kernels.update import adagrad
+from charlstm.kernels.window import run_phase_parallel, run_window
+
+CHOSEN = Path(numba.config.CACHE_DIR)  # when the kernels were imported
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have a cache folder of one's own, and give Numba's back afterwards."""
+    monkeypatch.setenv("CHARLSTM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", numba.config.CACHE_DIR)
+    return tmp_path / "cache"
+
+
+def assert_stand_in(folder: Path, own_cache: Path) -> None:
+    """Demand a fresh private folder elsewhere, which Numba was told of."""
+    assert own_cache not in [folder, *folder.parents]
+    assert cache.is_private(folder)
+    assert not list(folder.iterdir())
+    assert Path(numba.config.CACHE_DIR) == folder
+    folder.rmdir()
+
+
+def test_the_folder_is_private_and_found_again(own_cache: Path) -> None:
+    folder = cache.choose_cache_folder()
+    assert folder == own_cache / cache.kernels_hash() == Path(numba.config.CACHE_DIR)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    (folder / "kernel").touch()
+    assert cache.choose_cache_folder() == folder
+    assert (folder / "kernel").exists()
+
+
+def test_nothing_is_written_beside_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the package may be installed read-only."""
+    package = Path(cache.__file__).parents[1]
+    for kernel in (run_window, run_phase_parallel, generate, layer_forward, adagrad):
+        folder = Path(kernel.stats.cache_path)
+        assert CHOSEN in folder.parents
+        assert package not in folder.parents
+    monkeypatch.delenv("CHARLSTM_CACHE_DIR")
+    assert package not in cache.user_cache().parents
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_folder_that_others_may_write_is_not_used(own_cache: Path, mode: int) -> None:
+    """Whoever can write there could have us run code of theirs."""
+    folder = cache.choose_cache_folder()
+    folder.chmod(mode)
+    assert_stand_in(cache.choose_cache_folder(), own_cache)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners to tell apart")
+def test_a_folder_of_another_user_is_not_used(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.choose_cache_folder()
+    own = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    folder = cache.choose_cache_folder()
+    monkeypatch.setattr(os, "getuid", lambda: own)
+    assert_stand_in(folder, own_cache)
+
+
+def test_a_folder_that_cannot_be_written_is_not_used(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cache.choose_cache_folder()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder and access(path, mode))
+    assert_stand_in(cache.choose_cache_folder(), own_cache)
+
+
+def test_a_folder_that_cannot_be_made_is_not_used(own_cache: Path) -> None:
+    """Here a file stands in its place; a read-only home is refused alike."""
+    own_cache.touch()
+    assert_stand_in(cache.choose_cache_folder(), own_cache)
+
+
+def test_other_sources_and_versions_have_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels of before an upgrade are not found, those of before an edit neither."""
+    sources = tmp_path / "kernels"
+    shutil.copytree(Path(cache.__file__).parent, sources)
+    before = cache.kernels_hash()
+    monkeypatch.setattr(cache, "__file__", str(sources / "cache.py"))
+    found = {before, cache.kernels_hash()}
+    assert found == {before}
+    for edited in ("tile.py", "vector.py"):
+        with (sources / edited).open("a") as file:
+            file.write("#\n")
+        found.add(cache.kernels_hash())
+    for module, name in (
+        (numba, "__version__"), (numba.config, "CPU_NAME"), (numba.config, "CPU_FEATURES"),
+        (numba.config, "BOUNDSCHECK"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, "another")
+        found.add(cache.kernels_hash())
+    assert len(found) == 1 + 2 + 4
