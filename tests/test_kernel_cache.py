@@ -3,12 +3,15 @@
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
 import pytest
 
 from charlstm.kernels import cache
+from charlstm.kernels.compiler import entry
 from charlstm.kernels.generate import generate
 from charlstm.kernels.layer import layer_forward
 from charlstm.kernels.update import adagrad
@@ -110,3 +113,80 @@ def test_other_sources_and_versions_have_another_folder(
         monkeypatch.setattr(module, name, "another")
         found.add(cache.kernels_hash())
     assert len(found) == 1 + 2 + 4
+
+
+# What is in the folder
+
+
+def add() -> Any:
+    """Return a kernel that knows nothing but what is on the disk."""
+
+    def add(a: float, b: float) -> float:
+        return a + b
+
+    return entry(add)
+
+
+def loads(*arguments: float) -> bool:
+    """Run the kernel and tell whether it was loaded; the other way is to compile it."""
+    kernel = add()
+    assert kernel(*arguments) == sum(arguments)
+    return bool(kernel.stats.cache_hits)
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the files that hold kernels."""
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def test_a_kernel_is_loaded_for_each_type_of_argument() -> None:
+    folder = cache.choose_cache_folder()
+    assert not loads(1, 2) and not loads(0.5, 2.0)
+    assert loads(1, 2) and loads(0.5, 2.0)
+    assert len(files(folder)) == 2
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:31],
+        lambda content: content + b"x",
+        lambda content: bytes(len(content)),
+        *(lambda content, at=at: content[: at * len(content) // 7]
+          + bytes([content[at * len(content) // 7] ^ 1])
+          + content[at * len(content) // 7 + 1 :] for at in range(7)),
+    ],
+)  # fmt: skip
+def test_a_damaged_kernel_is_compiled_anew(damaged: Callable[[bytes], bytes]) -> None:
+    """As a power cut leaves it, or with one bit changed; then it is sound again."""
+    folder = cache.choose_cache_folder()
+    assert not loads(1, 2)
+    (file,) = files(folder)
+    file.write_bytes(damaged(file.read_bytes()))
+    assert not loads(1, 2)
+    assert loads(1, 2)
+
+
+def test_kernels_that_were_mixed_up_are_compiled_anew() -> None:
+    folder = cache.choose_cache_folder()
+    loads(1, 2), loads(0.5, 2.0)
+    first, second = files(folder)
+    shutil.copyfile(first, second)
+    assert [loads(1, 2), loads(0.5, 2.0)].count(True) == 1
+    assert loads(1, 2) and loads(0.5, 2.0)
+
+
+def test_a_full_disk_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel compiles again next time, and nothing is left behind."""
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = cache.choose_cache_folder()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        assert not loads(1, 2)
+    assert not files(folder)
+    assert not loads(1, 2) and loads(1, 2)

@@ -8,12 +8,20 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
+from charlstm.kernels.stored import CheckedCache
+
 # Chosen flag by flag: a * b + c may become one fused operation. Never `nnan` or `ninf`:
 # a loss that is not a number must stay visible.
 _FLAGS = {"error_model": "numpy", "fastmath": {"contract"}}
 
-# Functions that Python calls: compiled on first use, kept in the cache.
-entry = functools.partial(numba.njit, cache=True, nogil=True, **_FLAGS)
+
+def entry(function, **options):
+    """Decorate a function that Python calls: compiled on first use, kept in the cache."""
+    dispatcher = numba.njit(nogil=True, **_FLAGS, **options)(function)
+    dispatcher._cache = CheckedCache(function)  # as cache=True does with Numba's own
+    return dispatcher
+
+
 parallel_entry = functools.partial(entry, parallel=True)
 
 # Functions that only kernels call: compiled into the entries that use them.
