@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from typing import Any
 
@@ -40,6 +41,7 @@ PARALLEL_FROM = 100_000_000
 
 # Numba's thread pools serve one caller at a time; some abort the process otherwise.
 _POOL = threading.Lock()
+_pool_owner: int | None = None  # the process that has used them first
 
 
 class CharLSTM:
@@ -231,7 +233,7 @@ class CharLSTM:
             dropout,
         )  # fmt: skip
         is_small = 6 * self.layout.count * ids.size < PARALLEL_FROM
-        if self.threads == 1 or is_small:
+        if self.threads == 1 or is_small or not _pool_is_ours():
             run_phase(ALL, 0, 1, *arguments)
         else:
             self._run_parallel(arguments)
@@ -292,3 +294,14 @@ class CharLSTM:
             self._workspaces.pop(next(iter(self._workspaces)))
         self._workspaces[key] = work
         return work
+
+
+def _pool_is_ours() -> bool:
+    """Tell whether this process may use the pool: after a fork, GNU OpenMP's would end it.
+
+    Such a child works alone; no result depends on it.
+    """
+    global _pool_owner
+    if _pool_owner is None:  # set before the lock is taken: a child never waits for a lost one
+        _pool_owner = os.getpid()
+    return _pool_owner == os.getpid()

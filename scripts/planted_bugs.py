@@ -120,7 +120,7 @@ BACKWARD_MUTANTS = (
             "= matrix[offset + (column_panel * LANES + j) * row_length + group * size + rest"
             " if gated else source + j]"}, LSTM),
     Mutant("dh_next not carried", TIME,
-           {"weight_hh.shape[0]": "0"}, LSTM),
+           {"range(columns)": "range(0)"}, LSTM),
     Mutant("dc_next not carried", CELL,
            {"load(dc, carried) + ": ""}, LSTM),
     Mutant("forget path dropped", CELL,

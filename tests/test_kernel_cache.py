@@ -15,7 +15,7 @@ from charlstm.kernels.compiler import entry
 from charlstm.kernels.generate import generate
 from charlstm.kernels.layer import layer_forward
 from charlstm.kernels.update import adagrad
-from charlstm.kernels.window import run_phase_parallel, run_window
+from charlstm.kernels.window import run_phase, run_phase_parallel
 
 CHOSEN = Path(numba.config.CACHE_DIR)  # when the kernels were imported
 
@@ -49,7 +49,7 @@ def test_the_folder_is_private_and_found_again(own_cache: Path) -> None:
 def test_nothing_is_written_beside_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the package may be installed read-only."""
     package = Path(cache.__file__).parents[1]
-    for kernel in (run_window, run_phase_parallel, generate, layer_forward, adagrad):
+    for kernel in (run_phase, run_phase_parallel, generate, layer_forward, adagrad):
         folder = Path(kernel.stats.cache_path)
         assert CHOSEN in folder.parents
         assert package not in folder.parents

@@ -20,7 +20,7 @@ import charlstm
 from charlstm import CharLSTM, Vocabulary
 
 STEPS = 20
-LAYERS = ["workqueue"]
+LAYERS = ["workqueue", "default"]  # the latter as a rule GNU OpenMP, which ends a forked child
 
 
 def trained(threads: int, seed: int) -> str:
