@@ -17,6 +17,7 @@ from charlstm.kernels.vector import LANES, load, splat, store, transpose_block
 
 GROUPS = PANEL // LANES
 CHUNK = 2 * PANEL  # depth whose panel, 32 KiB of float32, stays in the first cache
+RUNS = 4  # of PANEL, that a product takes at a time where its depth lies in such runs
 ROW_BLOCK = 48  # rows of a product that are finished before the next ones
 
 
@@ -147,14 +148,15 @@ def multiply_panel(
     parts, size, more = evenly(rows, ROW_BLOCK)
     for part in range(parts):
         count = size + 1 if part < more else size
-        for chunk in range((depth * blocks + CHUNK - 1) // CHUNK):
-            done = chunk * CHUNK
+        most = CHUNK if blocks == 1 else RUNS * PANEL
+        for chunk in range((depth * blocks + most - 1) // most):
+            done = chunk * most
             if blocks == 1:
                 a_start = a_offset + first * a_row + done * a_step
                 chunk_depth, chunk_blocks = min(CHUNK, depth - done), 1
             else:
                 a_start = a_offset + first * a_row + done // PANEL * a_block
-                chunk_depth, chunk_blocks = depth, min(CHUNK // PANEL, blocks - done // PANEL)
+                chunk_depth, chunk_blocks = depth, min(RUNS, blocks - done // PANEL)
             multiply_chunk(
                 c, c_offset + first * c_row, c_row, a, a_start, a_row, a_step, a_block,
                 b, b_offset + done * PANEL, chunk_depth, chunk_blocks, count, width,
