@@ -142,6 +142,8 @@ def main(
     record: Path | None,
 ) -> None:
     """Run one of the three measurements."""
+    if plot and not importlib.util.find_spec("matplotlib"):
+        raise click.ClickException("--plot needs matplotlib: pip install matplotlib")
     told = bench_report.environment()
     click.echo(bench_report.environment_line(told, threads))
     try:

@@ -20,7 +20,7 @@ class _Notice(event.Listener):  # type: ignore[misc]  # numba has no types
     def on_start(self, event: Any) -> None:
         """Say it once."""
         if not self._is_said:
-            say("compiling kernels for this machine, once; about 30 s")
+            say("compiling kernels for this machine, once; about 15 s")
             self._is_said = True
 
     def on_end(self, event: Any) -> None:
