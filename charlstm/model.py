@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import threading
 from typing import Any
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
+from charlstm.kernels.packing import Rows
 from charlstm.kernels.product import plain_panel
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import (
@@ -30,7 +32,7 @@ from charlstm.kernels.window import (
     run_phase_parallel,
 )
 from charlstm.machine import available_processors
-from charlstm.parameters import ParameterLayout, Rows, aligned_zeros, initialise
+from charlstm.parameters import ParameterLayout, aligned_zeros, initialise
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
 
@@ -42,6 +44,10 @@ PARALLEL_FROM = 100_000_000
 # Numba's thread pools serve one caller at a time; some abort the process otherwise.
 _POOL = threading.Lock()
 _pool_owner: int | None = None  # the process that has used them first
+
+# By dtype, on which alone the types of a window depend. Of this process: never in a model,
+# which may be pickled.
+_run_phase_at: dict[str, int] = {}
 
 
 class CharLSTM:
@@ -65,7 +71,8 @@ class CharLSTM:
         PyTorch's names to writable views in PyTorch's shapes; write them at any time.
     buffer, gradient : ndarray
         All parameters, and the gradient of the last `train_window`, flat; see
-        `ParameterLayout`.
+        `ParameterLayout`. Only read the latter: the rows of symbols that a window lacks
+        are taken to be zero already.
 
     Raises
     ------
@@ -86,7 +93,9 @@ class CharLSTM:
     ) -> None:
         self.vocabulary = vocabulary
         self.config = ModelConfig(len(vocabulary), hidden_size, layers, dropout, dtype)
-        self.seed = seed
+        self.seed = operator.index(seed)
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed must be from 0 to 2**63 - 1, got {seed}")
         self.threads = available_processors() if threads is None else threads
         if self.threads < 1:
             raise UsageError(f"--threads must be at least 1, got {threads}")
@@ -97,13 +106,17 @@ class CharLSTM:
         initialise(self.buffer, self.layout, seed)
         self._packed = make_packed(self.config)
         self._written = np.zeros(len(vocabulary), np.bool_)  # symbols of the last gradient
-        self._run_phase_at: int | None = None
         self._workspaces: dict[tuple[int, int], Workspace] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the parameters views again, in a copy or where a model is unpickled."""
+        self.__dict__.update(state)
+        self.parameters = self.layout.views(self.buffer)
 
     @property
     def rows(self) -> Rows:
-        """The rows of `buffer` and `gradient` that belong to symbols; see `Optimizer.step`."""
-        return Rows(self._packed.used, 4 * self.config.hidden_size)
+        """The rows of `gradient` that belong to symbols, and which the last window set."""
+        return Rows(self._written, 4 * self.config.hidden_size)
 
     def zero_state(self, streams: int) -> State:
         """Return the state before any character: h and c, zeros, each (L, B, H)."""
@@ -238,24 +251,26 @@ class CharLSTM:
         else:
             self._run_parallel(arguments)
         if mode == TRAIN:
-            self._written[:] = False
-            self._written[ids] = True
+            written = np.zeros_like(self._written)
+            written[ids] = True
+            self._written[:] = written  # at once: an interrupt leaves the old or the new
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
 
     def _run_parallel(self, arguments: tuple[Any, ...]) -> None:
         """Run the phases of a window one after another, each with its shards in parallel."""
-        if self._run_phase_at is None:
-            self._run_phase_at = run_phase_address(*arguments)
+        if self.config.dtype not in _run_phase_at:
+            _run_phase_at[self.config.dtype] = run_phase_address(*arguments)
+        address = _run_phase_at[self.config.dtype]
         with _POOL:
             numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
             for phase in (PACK, STREAMS, GRADIENTS) if arguments[0] == TRAIN else (PACK, STREAMS):
-                run_phase_parallel(self._run_phase_at, phase, self.threads, *arguments)
+                run_phase_parallel(address, phase, self.threads, *arguments)
 
     def _use_symbols(self, ids: Array, mode: int) -> None:
         """Mark the symbols whose rows are packed, and get gradients or zeros, in a window."""
         used = self._packed.used
-        used[:] = self._written  # their gradients are zeroed, if not overwritten
+        used[:] = self._written if mode == TRAIN else False  # their gradients become zero
         used[ids] = True
         if mode == TRAIN:
             self._written[:] = used  # until it is done

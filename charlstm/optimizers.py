@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.errors import UsageError
+from charlstm.kernels.packing import Rows
 from charlstm.kernels.update import adagrad, adam, rmsprop, squared_norm
-from charlstm.parameters import Rows, aligned_zeros
+from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]
 NO_ROWS = Rows(np.empty(0, np.bool_), 0)
@@ -63,7 +64,7 @@ class Optimizer:
             Bound on the norm of the whole gradient; 0 is off.
         rows
             Rows at the start of the buffer, and which of them may have a gradient: Adagrad
-            leaves out the others, to the same bits.
+            leaves out the others, to the same bits. RMSprop and Adam move them too.
 
         Returns
         -------

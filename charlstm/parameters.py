@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,6 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     memory = np.zeros(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
-
-
-class Rows(NamedTuple):
-    """The rows that a flat buffer begins with, one a symbol, and which of them matter."""
-
-    used: npt.NDArray[np.bool_]  # (V,): the gradient of all others is zero
-    length: int  # elements of a row
 
 
 class ParameterLayout:

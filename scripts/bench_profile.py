@@ -31,6 +31,7 @@ from charlstm.kernels.product import fill
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import flat
 from charlstm.kernels.window import (
+    TRAIN,
     gradient_shard,
     head_backward,
     head_forward,
@@ -216,6 +217,7 @@ class Profile:
         """Run a timed kernel and return the seconds between its stamps."""
         stamps = np.zeros((count + 1, 2), np.int64)
         model, (inputs, targets) = self.model, self.training.windows[0]
+        model._use_symbols(inputs, TRAIN)
         entry(
             stamps, model.buffer, model.gradient, model.layout.table, model._packed, work,
             inputs, targets,

@@ -76,7 +76,7 @@ BACKWARD_MUTANTS = (
     Mutant("mean over T in place of T * B", LOSS,
            {"1.0 / rows": "1.0 / steps"}, ALL),
     Mutant("head.bias missing", HEAD_DW,
-           {"add_row_sum(scratch, count * PANEL, dlogits, at, rows)": "pass"}, ["head.bias"]),
+           {"add_row_sum(scratch, owned * PANEL, dlogits, at, rows)": "pass"}, ["head.bias"]),
     Mutant("head.weight from the wrong layer's h", HEAD_DW,
            {"work.x[layers - 1]": "work.x[0]"}, ["head.weight"]),
     Mutant("last symbol sends nothing down", HEAD_DX,

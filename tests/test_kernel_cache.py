@@ -57,7 +57,7 @@ def test_nothing_is_written_beside_the_sources(monkeypatch: pytest.MonkeyPatch) 
     assert package not in cache.user_cache().parents
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o755])
 def test_a_folder_that_others_may_write_is_not_used(own_cache: Path, mode: int) -> None:
     """Whoever can write there could have us run code of theirs."""
     folder = cache.choose_cache_folder()
@@ -178,7 +178,21 @@ def test_kernels_that_were_mixed_up_are_compiled_anew() -> None:
     assert loads(1, 2) and loads(0.5, 2.0)
 
 
-def test_a_full_disk_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_sources_make_another_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba's stamp of the source file is part of what is saved."""
+    cache.choose_cache_folder()
+    assert not loads(1, 2)
+    with monkeypatch.context() as patched:
+        locator = type(add()._cache._impl.locator)
+        patched.setattr(locator, "get_source_stamp", lambda _: "another")
+        assert not loads(1, 2)
+    assert not loads(1, 2) and loads(1, 2)
+
+
+@pytest.mark.parametrize(("holder", "name"), [(os, "replace"), (Path, "write_bytes")])
+def test_a_full_disk_is_no_matter(
+    holder: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The kernel compiles again next time, and nothing is left behind."""
 
     def full(*arguments: object) -> None:
@@ -186,7 +200,7 @@ def test_a_full_disk_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
     folder = cache.choose_cache_folder()
     with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", full)
+        patched.setattr(holder, name, full)
         assert not loads(1, 2)
     assert not files(folder)
     assert not loads(1, 2) and loads(1, 2)

@@ -210,10 +210,17 @@ def test_dropout_masks() -> None:
 
 
 @pytest.mark.parametrize(
-    "sizes",
-    [PRIMES, Sizes(3, 1, 1, 2, 1), Sizes(steps=20, streams=14, hidden=64, symbols=5, layers=3)],
+    ("sizes", "dtype"),
+    [
+        (PRIMES, "float32"),
+        (PRIMES._replace(symbols=129), "float64"),
+        (Sizes(3, 1, 1, 2, 1), "float32"),
+        (Sizes(steps=20, streams=14, hidden=64, symbols=5, layers=3), "float32"),
+    ],
 )
-def test_threads_do_not_change_bits(sizes: Sizes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_do_not_change_bits(
+    sizes: Sizes, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Loss, every gradient, state and logits, more threads than streams included."""
     monkeypatch.setattr("charlstm.model.PARALLEL_FROM", 0)  # small work is not split
     shards = []
@@ -223,11 +230,11 @@ def test_threads_do_not_change_bits(sizes: Sizes, monkeypatch: pytest.MonkeyPatc
         run_phase_parallel(*arguments)
 
     monkeypatch.setattr("charlstm.model.run_phase_parallel", counted)
-    problem = random_problem(sizes, "float32")
-    alone = make_model(problem.parameters, "float32", dropout=0.2)
+    problem = random_problem(sizes, dtype)
+    alone = make_model(problem.parameters, dtype, dropout=0.2)
     wanted, wanted_logits = solve(alone, problem, 3), alone.forward(problem.inputs)[0]
     for threads in (2, 3, 4):
-        model = make_model(problem.parameters, "float32", dropout=0.2, threads=threads)
+        model = make_model(problem.parameters, dtype, dropout=0.2, threads=threads)
         assert_same_bits(solve(model, problem, 3), wanted)
         np.testing.assert_array_equal(model.forward(problem.inputs)[0], wanted_logits)
     assert set(shards) == {2, 3, 4}

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from problems import Sizes, make_model, random_problem
 from reference import Array
 
+from charlstm.kernels.packing import Rows
+from charlstm.kernels.window import run_phase
 from charlstm.optimizers import make_optimizer
-from charlstm.parameters import BLOCK, Rows, aligned_zeros
+from charlstm.parameters import BLOCK, aligned_zeros
 
 SIZES = Sizes(steps=3, streams=2, hidden=5, symbols=11, layers=1)
 
@@ -68,4 +70,22 @@ def test_a_gradient_is_of_its_own_window(threads: int, monkeypatch: pytest.Monke
         rows = worn.gradient[: worn.rows.used.size * worn.rows.length]
         seen = rows.reshape(-1, worn.rows.length).any(axis=1)
         assert set(np.flatnonzero(seen)) == set(symbols)
-        assert worn.rows.used[seen].all()
+        np.testing.assert_array_equal(worn.rows.used, seen)
+
+
+def test_an_interrupted_window_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ctrl-C when the gradients are there, but not yet known to be."""
+    problem = random_problem(SIZES, "float32")
+    fresh, worn = (make_model(problem.parameters, "float32") for _ in range(2))
+
+    def interrupted(*arguments: Any) -> None:
+        run_phase(*arguments)
+        raise KeyboardInterrupt
+
+    ids = np.resize([1, 2, 3], (SIZES.steps, SIZES.streams))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("charlstm.model.run_phase", interrupted)
+        worn.train_window(ids, ids)
+    for model in (fresh, worn):
+        model.train_window(ids + 2, ids)
+    np.testing.assert_array_equal(worn.gradient, fresh.gradient)

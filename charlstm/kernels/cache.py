@@ -4,7 +4,6 @@ import atexit
 import hashlib
 import os
 import shutil
-import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -47,7 +46,7 @@ def is_private(folder: Path) -> bool:
     if not hasattr(os, "getuid"):
         return True
     status = folder.stat()
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
 def choose_cache_folder() -> Path:

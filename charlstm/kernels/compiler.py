@@ -36,7 +36,8 @@ stage = functools.partial(numba.njit, inline="always", **_FLAGS)
 def code_address(function, *arguments):
     """Return where an entry's machine code for arguments of these types lies, for `call_at`.
 
-    It stays there for the life of the process.
+    It stays there for the life of the process. Types that differ from these are not noticed:
+    memory is then misread.
     """
     signature = tuple(map(numba.typeof, arguments))
     function.compile(signature)
@@ -52,20 +53,20 @@ def call_at(typing_context, address, arguments):
     code serves every caller, to the same bits.
     """
     given = list(arguments)
-    taken = [
+    taken = [  # integers as `code_address` sees Python's
         types.int64 if isinstance(kind, types.Integer) else types.unliteral(kind) for kind in given
     ]
 
     def emit(context, builder, signature, values):
         address, arguments = values
         pieces = [
-            context.cast(builder, piece, kind, other)
-            for piece, kind, other in zip(
+            context.cast(builder, piece, from_type, to_type)
+            for piece, from_type, to_type in zip(
                 cgutils.unpack_tuple(builder, arguments), given, taken, strict=True
             )
         ]
-        kind = context.call_conv.get_function_type(types.none, taken)
-        function = builder.inttoptr(address, ir.PointerType(kind))
+        function_type = context.call_conv.get_function_type(types.none, taken)
+        function = builder.inttoptr(address, ir.PointerType(function_type))
         status, _ = context.call_conv.call_function(builder, function, types.none, taken, pieces)
         with cgutils.if_unlikely(builder, status.is_error):
             context.call_conv.return_status_propagate(builder, status)

@@ -11,7 +11,7 @@ from charlstm.kernels.vector import LANES, load, store
 
 
 @inline_kernel
-def embedding_forward(table, inputs, panel, t, b):
+def embedding_place(table, inputs, panel, t, b):
     """Return the place of table[panel, inputs[t, b]], W_ih x_t, to be read there."""
     return (panel * table.shape[1] + inputs[t, b]) * PANEL
 

@@ -119,6 +119,7 @@ def generate(
     layers, _, streams, width = work.h.shape
     h, c, size = flat(work.h), flat(work.c), streams * width
     for n in range(ids.shape[0]):
+        # no gradients, no targets: FORWARD reads neither
         shard = STREAMS, 0, 1, FORWARD, parameters, parameters, offsets, packed, work
         call_at(run_phase_at, (*shard, inputs, inputs, NO_DROPOUT))
         for layer in range(layers):

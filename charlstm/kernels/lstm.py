@@ -16,7 +16,7 @@ first..last only: streams never meet, so threads own them.
 
 from charlstm.kernels.compiler import inline_kernel, stage
 from charlstm.kernels.elementary import sigmoids, tanh, tanh_and_sigmoid
-from charlstm.kernels.embedding import embedding_forward
+from charlstm.kernels.embedding import embedding_place
 from charlstm.kernels.product import evenly, multiply_panel, multiply_rows
 from charlstm.kernels.tile import PANEL, tile_shape
 from charlstm.kernels.vector import LANES, flat, load, store
@@ -41,7 +41,7 @@ def cell_forward(
         z = ((panel * steps + t) * streams + b) * PANEL
         now = (t * streams + b) * width + panel * LANES
         after = now + streams * width
-        at = embedding_forward(table, inputs, panel, t, b) if one_hot else z
+        at = embedding_place(table, inputs, panel, t, b) if one_hot else z
         row = b * PANEL
         z_i = load(below, at) + load(sums, row) + bias_i
         z_f = load(below, at + LANES) + load(sums, row + LANES) + bias_f

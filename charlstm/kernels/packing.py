@@ -13,8 +13,8 @@ from charlstm.kernels.vector import flat
 class Packed(NamedTuple):
     """The weights in panels, made anew in every call; P panels of units, Q of H, R of V."""
 
-    used: np.ndarray  # (V,) bool: the symbols whose rows of the table this window needs
-    table: np.ndarray  # (P, V, PANEL): layer 0's input weights
+    used: np.ndarray  # (V,) bool, an input: the symbols whose rows this window needs
+    table: np.ndarray  # (P, V, PANEL): layer 0's input weights, of the symbols in use
     bias: np.ndarray  # (L, P, PANEL)
     weight_ih: np.ndarray  # (L - 1, P, H, PANEL): the layers above the first
     weight_hh: np.ndarray  # (L, P, H, PANEL)
@@ -25,9 +25,19 @@ class Packed(NamedTuple):
     head_t: np.ndarray  # (Q, R * PANEL, PANEL)
 
 
+class Rows(NamedTuple):
+    """The rows that a flat buffer begins with, one a symbol, and which of them matter."""
+
+    used: np.ndarray  # (V,) bool: the gradient of all others is zero
+    length: int  # elements of a row
+
+
 @kernel
 def pack_shard(shard, shards, parameters, offsets, packed, train):
-    """Pack every panel that the shard owns; the transposed ones only to train."""
+    """Pack every panel that the shard owns; the transposed ones only to train.
+
+    Of the table only the rows in use are packed.
+    """
     layers, panels, hidden, _ = packed.weight_hh.shape
     symbols = packed.table.shape[1]
     first, last = panels * shard // shards, panels * (shard + 1) // shards

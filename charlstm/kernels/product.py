@@ -4,9 +4,9 @@ The right-hand matrix of a product is packed into panels of PANEL columns, each
 (depth, PANEL) and contiguous. Matrices whose columns are gates are packed by units: a
 panel holds the gates i, f, g, o of LANES units, in that order, so that a tile of the
 product holds all that a cell needs. `gated` tells the two kinds apart, and `size` is H
-for a gated matrix of 4H columns, the number of columns for a plain one, whose panels hold
-up to PANEL columns each. What lies
-beyond `size` is never written: workspaces are made of zeros.
+for a gated matrix of 4H columns, the number of columns for a plain one, which
+`plain_panel` spreads over its panels. What lies beyond `size` is never written: workspaces
+are made of zeros.
 
 Arrays are flat here, with offsets, so that each function compiles once per dtype.
 """
@@ -28,14 +28,20 @@ def whole_vectors(count):
 
 
 @inline_kernel
+def plain_panels(size):
+    """Return the vectors that a plain matrix's columns fill, and its panels."""
+    vectors = (size + LANES - 1) // LANES
+    return vectors, (vectors + GROUPS - 1) // GROUPS
+
+
+@inline_kernel
 def plain_panel(panel, size):
     """Return the first column of a panel of a plain matrix, and how many it holds.
 
     The columns are spread over as few panels as can be, in whole vectors: 65 columns, five
     vectors, are 32 and 33, for a product with one vector alone is slow.
     """
-    vectors = (size + LANES - 1) // LANES
-    panels = (vectors + GROUPS - 1) // GROUPS
+    vectors, panels = plain_panels(size)
     first, last = vectors * panel // panels, vectors * (panel + 1) // panels
     return first * LANES, min(size, last * LANES) - first * LANES
 
@@ -43,8 +49,7 @@ def plain_panel(panel, size):
 @inline_kernel
 def plain_place(column, size):
     """Return the panel that holds a column of a plain matrix, and where in it."""
-    vectors = (size + LANES - 1) // LANES
-    panels = (vectors + GROUPS - 1) // GROUPS
+    vectors, panels = plain_panels(size)
     panel = ((column // LANES + 1) * panels - 1) // vectors
     return panel, column - vectors * panel // panels * LANES
 
@@ -128,7 +133,7 @@ def pack_panel_transposed(packed, packed_offset, matrix, offset, rows, size, gat
 def evenly(rows, most):
     """Return the parts of at most `most` rows, their size, and how many first ones hold 1 more."""
     parts = (rows + most - 1) // most
-    size = rows // parts
+    size = rows // max(1, parts)
     return parts, size, rows - size * parts
 
 

@@ -9,7 +9,7 @@ character with target y:
 
 import numpy as np
 
-from charlstm.kernels.compiler import kernel
+from charlstm.kernels.compiler import inline_kernel, kernel
 from charlstm.kernels.elementary import exp
 from charlstm.kernels.product import plain_panel, plain_place
 from charlstm.kernels.tile import PANEL
@@ -27,6 +27,13 @@ from charlstm.kernels.vector import (
 PAD = -1e30  # a logit beyond the vocabulary: its exponential is exactly 0
 
 
+@inline_kernel
+def panel_span(panel, row, rows, symbols):
+    """Return where a row's logits in a panel start and end."""
+    start = (panel * rows + row) * PANEL
+    return start, start + plain_panel(panel, symbols)[1]
+
+
 @kernel
 def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
     """Return the loss in nats of one row (t, b); with `train`, logits become dlogits.
@@ -35,8 +42,8 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
     """
     highest = splat(logits, PAD)
     for panel in range(logits.shape[0]):
-        start, (_, count) = (panel * rows + row) * PANEL, plain_panel(panel, symbols)
-        for offset in range(start, start + count, LANES):
+        start, end = panel_span(panel, row, rows, symbols)
+        for offset in range(start, end, LANES):
             highest = maximum(highest, load(logits, offset))
     shift = max_lanes(highest)
     scores = flat(logits)
@@ -45,8 +52,8 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
     wanted = scores[chosen]
     total = splat(logits, 0)
     for panel in range(logits.shape[0]):
-        start, (_, count) = (panel * rows + row) * PANEL, plain_panel(panel, symbols)
-        for offset in range(start, start + count, LANES):
+        start, end = panel_span(panel, row, rows, symbols)
+        for offset in range(start, end, LANES):
             power = exp(load(logits, offset) - shift)
             total = total + power
             if train:
@@ -56,8 +63,8 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
     if train:
         factor = splat(logits, scale) / splat(logits, normaliser)
         for panel in range(logits.shape[0]):
-            start, (_, count) = (panel * rows + row) * PANEL, plain_panel(panel, symbols)
-            for offset in range(start, start + count, LANES):
+            start, end = panel_span(panel, row, rows, symbols)
+            for offset in range(start, end, LANES):
                 store(logits, offset, load(logits, offset) * factor)
         scores[chosen] -= scale
     return loss

@@ -1,5 +1,6 @@
 """Compiled kernels on disk, each with a checksum: what is damaged is compiled anew."""
 
+import glob
 import hashlib
 import os
 import pickle
@@ -31,7 +32,10 @@ class _Files:
             return None
         if hashlib.sha256(content[32:]).digest() != content[:32]:
             return None
-        found, data = pickle.loads(content[32:])
+        try:
+            found, data = pickle.loads(content[32:])
+        except Exception:  # it names what is no longer there
+            return None
         return data if found == (self._stamp, key) else None
 
     def save(self, key, data):
@@ -44,6 +48,12 @@ class _Files:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def flush(self):
+        """Remove all that was saved, of other stamps too; for `Dispatcher.recompile`."""
+        folder, name = os.path.split(self._base)
+        for path in Path(folder).glob(f"{glob.escape(name)}.*.nbc"):
+            path.unlink(missing_ok=True)
 
     def _path(self, key) -> Path:
         return Path(f"{self._base}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc")

@@ -162,9 +162,11 @@ def transpose_block(typing_context, target, target_offset, target_row, source, o
 
 @intrinsic
 def flat(typing_context, array):
-    """Return a C-contiguous array as a one-dimensional view, for as long as the array lives.
+    """Return a C-contiguous array as a one-dimensional view.
 
-    The view counts no references: a window of one character would spend its time on that.
+    Only of arrays that a caller holds: the view counts no references, on which a window of
+    one character would spend its time, and an array made in a kernel dies after its last
+    mention, whatever views there are.
     """
     kind = types.Array(array.dtype, 1, "C")
 

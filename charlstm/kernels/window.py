@@ -81,13 +81,12 @@ def head_forward(logits, x, packed, first, last):
     head, head_bias = flat(packed.head), flat(packed.head_bias)
     for r in range(columns):
         _, count = plain_panel(r, symbols)
-        used = whole_vectors(count)
         for t in range(steps):
             start = ((r * steps + t) * streams + first) * PANEL
             set_rows(out, start, last - first, head_bias, r * PANEL)
             multiply_panel(
                 out, start, PANEL, features, ((t + 1) * streams + first) * width, width, 1, 0,
-                head, r * hidden * PANEL, hidden, 1, last - first, used, True,
+                head, r * hidden * PANEL, hidden, 1, last - first, whole_vectors(count), True,
             )  # fmt: skip
 
 
@@ -202,19 +201,20 @@ def head_gradient(shard, shards, gradients, offsets, packed, work):
     scratch, dlogits = flat(work.scratch[shard]), flat(work.logits)
     x, start = flat(work.x[layers - 1]), streams * width
     first, last = hidden * shard // shards, hidden * (shard + 1) // shards
-    count = last - first
+    owned = last - first
     target, target_bias = offsets[layers, 0] + first * symbols, offsets[layers, 1]
     for r in range(columns):
-        _, symbols_here = plain_panel(r, symbols)
-        used, at = whole_vectors(symbols_here), r * rows * PANEL
+        _, count = plain_panel(r, symbols)
+        at = r * rows * PANEL
         multiply_transposed(
-            scratch, 0, x, start + first, width, dlogits, at, rows, count, used, False
+            scratch, 0, x, start + first, width, dlogits, at, rows, owned,
+            whole_vectors(count), False,
         )  # fmt: skip
-        unpack_panel(gradients, target, scratch, 0, count, symbols, False, r)
+        unpack_panel(gradients, target, scratch, 0, owned, symbols, False, r)
         if r % shards == shard:
-            fill(scratch, count * PANEL, PANEL, 0)
-            add_row_sum(scratch, count * PANEL, dlogits, at, rows)
-            unpack_panel(gradients, target_bias, scratch, count * PANEL, 1, symbols, False, r)
+            fill(scratch, owned * PANEL, PANEL, 0)
+            add_row_sum(scratch, owned * PANEL, dlogits, at, rows)
+            unpack_panel(gradients, target_bias, scratch, owned * PANEL, 1, symbols, False, r)
 
 
 @kernel
@@ -238,14 +238,14 @@ def run_phase(
     hold the carried-in state; h[:, T] and c[:, T] are then the state to carry on. All shards
     must be done with a phase before the next one; one shard may run them ALL in one call.
     """
-    if phase == PACK or phase == ALL:
+    if phase in (PACK, ALL):
         pack_shard(shard, shards, parameters, offsets, packed, mode == TRAIN)
-    if phase == STREAMS or phase == ALL:
+    if phase in (STREAMS, ALL):
         streams = inputs.shape[1]
         first, last = streams * shard // shards, streams * (shard + 1) // shards
         if first < last:
             window_shard(mode, packed, work, inputs, targets, dropout, first, last)
-    if mode == TRAIN and (phase == GRADIENTS or phase == ALL):
+    if mode == TRAIN and phase in (GRADIENTS, ALL):
         gradient_shard(shard, shards, gradients, offsets, packed, work, inputs)
 
 
