@@ -28,7 +28,7 @@ EVAL_STREAMS = 10  # contiguous streams that a held-out text is cut into; few, f
 EVAL_LENGTH = 256  # time steps that are evaluated at once; no result depends on it
 
 _MODEL_FORM: Form = {"vocabulary": is_table, "model": is_table, "seed": is_count}
-_RUN_FORM: Form = {
+RUN_FORM: Form = {
     "training": is_table,
     "corpus": {"sha256": is_text, "name": is_text},
     "step": is_count,
@@ -265,7 +265,7 @@ class Trainer:
             If the corpus is not the one trained on.
         """
         model = restore_model(tensors, metadata, threads=threads)
-        check_form(metadata, _RUN_FORM, "a run that can go on")
+        check_form(metadata, RUN_FORM, "a run that can go on")
         config = TrainConfig.from_dict(metadata["training"])
         if corpus.sha256 != metadata["corpus"]["sha256"]:
             raise CorpusError("the corpus is not the one this run was trained on")

@@ -7,45 +7,33 @@ import numpy as np
 import pytest
 
 import charlstm
-from charlstm import checkpoint
+from charlstm import checkpoint, forms
 from charlstm.cli import main
 from charlstm.config import TrainConfig
 from charlstm.corpus import read_corpus
 from charlstm.errors import CheckpointError
-from charlstm.forms import (
-    Form,
-    check_form,
-    is_count,
-    is_flag,
-    is_list_of_texts,
-    is_number,
-    is_number_or_none,
-    is_table,
-    is_table_of_texts,
-    is_text,
-)
 from charlstm.model import CharLSTM
 from charlstm.trainer import Trainer, restore_model
 
 GOOD: list[tuple[Any, list[Any]]] = [
-    (is_table, [{}, {"a": 1}]),
-    (is_text, ["", "a", "a" * 4096]),
-    (is_list_of_texts, [[], ["a", ""]]),
-    (is_table_of_texts, [{}, {"a": "b"}]),
-    (is_flag, [True, False]),
-    (is_count, [0, 7, 2**63 - 1]),
-    (is_number, [0, -1, 0.5, 1e-320]),
-    (is_number_or_none, [None, 0.5]),
+    (forms.is_table, [{}, {"a": 1}]),
+    (forms.is_text, ["", "a", "a" * 2**16]),
+    (forms.is_list_of_texts, [[], ["a", ""]]),
+    (forms.is_table_of_texts, [{}, {"a": "b"}]),
+    (forms.is_flag, [True, False]),
+    (forms.is_count, [0, 7, 2**63 - 1]),
+    (forms.is_number, [0, -1, 0.5, 1e-320]),
+    (forms.is_number_or_none, [None, 0.5]),
 ]
 BAD: list[tuple[Any, list[Any]]] = [
-    (is_table, [[], None, "a"]),
-    (is_text, [None, 1, ["a"], "a" * 5000]),
-    (is_list_of_texts, ["a", [1], [None], {"a": "b"}]),
-    (is_table_of_texts, [{"a": 1}, ["a"]]),
-    (is_flag, [0, 1, None]),
-    (is_count, [-1, 2**63, 1.0, True, "1", None]),
-    (is_number, [float("nan"), float("inf"), 10**400, True, "1", None]),
-    (is_number_or_none, [float("nan"), "1", False]),
+    (forms.is_table, [[], None, "a"]),
+    (forms.is_text, [None, 1, ["a"], "a" * (2**16 + 1)]),
+    (forms.is_list_of_texts, ["a", [1], [None], {"a": "b"}]),
+    (forms.is_table_of_texts, [{"a": 1}, ["a"]]),
+    (forms.is_flag, [0, 1, None]),
+    (forms.is_count, [-1, 2**63, 1.0, True, "1", None]),
+    (forms.is_number, [float("nan"), float("inf"), 10**400, True, "1", None]),
+    (forms.is_number_or_none, [float("nan"), "1", False]),
 ]
 
 
@@ -59,12 +47,12 @@ def test_other_kinds(kind: Any, values: list[Any]) -> None:
     assert not any(map(kind, values))
 
 
-FORM: Form = {"step": is_count, "below": {"name?": is_text}}
+FORM: forms.Form = {"step": forms.is_count, "below": {"name?": forms.is_text}}
 
 
 @pytest.mark.parametrize("value", [{"step": 1, "below": {}}, {"step": 0, "below": {"name": ""}}])
 def test_what_fits_passes(value: dict[str, Any]) -> None:
-    check_form(value | {"more": None}, FORM, "a thing")
+    forms.check_form(value | {"more": None}, FORM, "a thing")
 
 
 @pytest.mark.parametrize(
@@ -73,14 +61,14 @@ def test_what_fits_passes(value: dict[str, Any]) -> None:
         ([], "its metadata is not a table"),
         ({"below": {}}, "not a thing: it lacks step"),
         ({"step": 1}, "not a thing: it lacks below"),
-        ({"step": "1", "below": {}}, "its step is not a count"),
+        ({"step": "1", "below": {}}, "its step is not a whole number from 0"),
         ({"step": 1, "below": None}, "its below is not a table"),
-        ({"step": 1, "below": {"name": 1}}, "its name is not a text"),
+        ({"step": 1, "below": {"name": 1}}, "its name is not a text of at most"),
     ],
 )
 def test_the_first_misfit_is_named(value: Any, reason: str) -> None:
     with pytest.raises(CheckpointError, match=reason):
-        check_form(value, FORM, "a thing")
+        forms.check_form(value, FORM, "a thing")
 
 
 # Snapshots
@@ -119,19 +107,20 @@ def test_a_tensor_that_lacks_or_has_another_shape_is_refused(trainer: Trainer, n
 @pytest.mark.parametrize("seed", [-1, 2**70, float("inf"), "1", None, True])
 def test_a_seed_that_is_none_is_refused(trainer: Trainer, seed: Any) -> None:
     tensors, metadata = trainer.snapshot()
-    with pytest.raises(CheckpointError, match="its seed is not a count"):
+    with pytest.raises(CheckpointError, match="its seed is not a whole number from 0"):
         restore_model(tensors, metadata | {"seed": seed})
 
 
 @pytest.mark.parametrize(
     ("entry", "value", "reason"),
     [
-        ("step", "four", "its step is not a count"),
-        ("step", -1, "its step is not a count"),
-        ("best_loss", "low", "its best_loss is not a number or none"),
+        ("step", "four", "its step is not a whole number from 0"),
+        ("step", -1, "its step is not a whole number from 0"),
+        ("best_loss", "low", "its best_loss is not a finite number or none"),
         ("corpus", [], "its corpus is not a table"),
         ("command", 1, "its command is not a table"),
         ("command", {"source": {"paths": [1]}}, "its paths is not a list of texts"),
+        ("command", {"asked": {"seq_length": -1}}, "its seq_length is not a whole number from 0"),
         ("command", {"versions": ["1"]}, "its versions is not a table of texts"),
         ("training", {"a\nb": 1}, "TrainConfig lacks"),
         ("model", {"hidden_size": "é" * 5000}, "ModelConfig lacks"),
@@ -152,6 +141,22 @@ def test_signed_nonsense_is_one_line(
     assert reason in error
     assert error.startswith("charlstm: error: ") and len(error.splitlines()) == 1
     assert len(error) < 500
+
+
+@pytest.mark.parametrize(
+    ("size", "code", "reason"), [(5, 0, "done: 4 steps"), (9, 2, "--hidden-size is 5, not 9")]
+)
+def test_signed_options_asked_for_override_no_others(
+    trainer: Trainer, capsys: pytest.CaptureFixture[str], size: int, code: int, reason: str
+) -> None:
+    """Only batch and window were asked for otherwise than they are stored."""
+    tensors, metadata = trainer.snapshot()
+    Path("run").mkdir()
+    metadata["command"] = {"asked": {"batch_size": 2, "hidden_size": 9}}
+    checkpoint.save("run/last.safetensors", tensors, metadata)
+    resume = f"train fox.txt --out run --resume --threads 1 --hidden-size {size}"
+    assert main(resume.split()) == code
+    assert reason in capsys.readouterr().err
 
 
 def test_what_python_saved_needs_no_command(trainer: Trainer) -> None:

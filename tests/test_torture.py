@@ -251,14 +251,28 @@ def test_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("growth", "files", "losses"),
-    [(0, 0, []), (15 * MIB, 0, []), (60 * MIB, 0, ["memory grew"]), (0, 1, ["open files varied"])],
+    ("seconds", "growth", "files", "losses"),
+    [
+        (10, 0, 0, []),
+        (10, 15 * MIB, 0, []),
+        (10, 60 * MIB, 0, ["memory grew"]),
+        (900, 3 * MIB, 0, []),
+        (900, 15 * MIB, 0, ["memory grew"]),
+        (10, 0, 1, ["open files varied"]),
+    ],
 )
-def test_leaks_are_seen(growth: int, files: int, losses: list[str]) -> None:
+def test_leaks_are_seen(seconds: float, growth: int, files: int, losses: list[str]) -> None:
     """Growth is over the whole time; half of it lies between the middles of the two quarters."""
-    looks = [Look(t / 10, 100 * MIB + growth * t // 100, 5 + files * (t > 50)) for t in range(101)]
+    looks = [
+        Look(t * seconds / 100, 100 * MIB + growth * t // 100, 5 + files * (t > 50))
+        for t in range(101)
+    ]
     found = torture_load.judge(looks).losses
     assert [loss[: len(start)] for loss, start in zip(found, losses, strict=True)] == losses
+
+
+def test_too_few_looks_are_no_proof() -> None:
+    assert torture_load.judge([Look(1.0, MIB, 5)]).losses == ["too short to judge"]
 
 
 # The script

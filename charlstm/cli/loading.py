@@ -20,17 +20,15 @@ from charlstm.forms import (
     is_table_of_texts,
     is_text,
 )
+from charlstm.trainer import RUN_FORM
 
 _FORM: Form = {
     "vocabulary": {"kind": is_text},
     "model": is_table,
-    "training": is_table,
-    "corpus": {"sha256": is_text, "name": is_text},
-    "step": is_count,
-    "best_loss": is_number_or_none,
+    **RUN_FORM,
     "command?": {
         "source?": {"paths?": is_list_of_texts, "encoding?": is_text, "as_bytes?": is_flag},
-        "asked?": is_table,
+        "asked?": {"batch_size?": is_count, "seq_length?": is_count},
         "minutes?": is_number_or_none,
         "versions?": is_table_of_texts,
         "seconds?": is_number,

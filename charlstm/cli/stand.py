@@ -139,7 +139,10 @@ def resumed_stand(
 def _stored_options(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a run by name; batch and window as asked for, not as fitted."""
     asked = metadata.get("command", {}).get("asked", {})
-    return {**metadata["model"], **metadata["training"], **asked}
+    model = ModelConfig.from_dict(metadata["model"])
+    training = TrainConfig.from_dict(metadata["training"])
+    wanted = {name: asked[name] for name in ("batch_size", "seq_length") if name in asked}
+    return {**model.to_dict(), **training.to_dict(), **wanted}
 
 
 def _refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
