@@ -26,12 +26,14 @@ from torture_load import MIB, Load, Look
 from torture_mutants import Judge
 from torture_mutations import Mutant, layout, library_negatives, signed
 from torture_report import Outcome, details, outcome_table
-from torture_runs import differences, metrics
+from torture_runs import SIZES, differences, metrics, weights_sha256, write_corpus
 from tqdm import tqdm
 
 from charlstm import checkpoint
 from charlstm.cli import main
+from charlstm.corpus import read_corpus
 from charlstm.errors import CheckpointError
+from charlstm.model import PARALLEL_FROM, CharLSTM
 from charlstm.runs import MetricsFile, RunFolder
 from charlstm.trainer import Trainer
 
@@ -58,9 +60,10 @@ def test_kills(bar: tqdm) -> None:
 
 
 def test_stops(bar: tqdm) -> None:
-    outcome = torture_kills.torture_stops(3, 1, bar)
+    outcome = torture_kills.torture_stops(4, 1, bar)
     assert_held(outcome)
-    assert outcome.attempts == 3
+    assert outcome.attempts == 4
+    assert outcome.facts["signals sent twice"] >= 1
     assert re.fullmatch("[0-9a-f]{64}", outcome.facts["sha256 of the weights"])
 
 
@@ -125,6 +128,30 @@ def test_rows_that_are_none_have_no_step(tmp_path: Path) -> None:
     row = "1,0.1,32,0.5,0.02,3.25,,1.0\n"
     (tmp_path / "metrics.csv").write_text(f"header\n{row}2,x\n{row}3,0.")
     assert [found["step"] for found in metrics(tmp_path)] == ["1", "", "1"]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "layers", "streams", "length"),
+    [
+        [int(SIZES[SIZES.index(f"--{name}") + 1])
+         for name in ("hidden-size", "layers", "batch-size", "seq-length")],
+        max(torture_load.SHAPES, key=lambda shape: shape[0])[:4],
+    ],
+)  # fmt: skip
+def test_windows_are_large_enough_for_two_threads(
+    tmp_path: Path, hidden: int, layers: int, streams: int, length: int
+) -> None:
+    """Else a torture that alternates threads would prove nothing."""
+    vocabulary = read_corpus(write_corpus(str(tmp_path)) / "corpus.txt").vocabulary
+    model = CharLSTM(vocabulary, hidden, layers, threads=1)
+    assert 6 * model.layout.count * length * streams >= PARALLEL_FROM
+
+
+def test_an_unreadable_file_has_no_hash(tmp_path: Path) -> None:
+    """Two of them would be alike."""
+    (tmp_path / "last").write_bytes(b"torn")
+    with pytest.raises(CheckpointError):
+        weights_sha256(tmp_path / "last")
 
 
 # Mutants
