@@ -164,12 +164,15 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 
 def test_mutants(judge: Judge) -> None:
-    outcome, counts, growth = judge.batch(0, 300, shown_every=300)
+    outcome, counts, growth, following = judge.batch(0, 300, shown_every=300)
     assert_held(outcome)
     assert outcome.attempts == counts["refused"] + counts["loaded"] == 300
     assert min(counts["resumed"], counts["signed"]) > 10
     assert counts["shown to the command line"] == 1
     assert growth < torture_mutants.MOST_GROWTH
+    assert following >= 300
+    again = judge.batch(0, 1, shown_every=1000)  # all that was judged is passed over
+    assert again.outcome.attempts == 1 and again.following > following
 
 
 def test_mutants_are_a_function_of_seed_and_index(judge: Judge) -> None:
