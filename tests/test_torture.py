@@ -236,9 +236,12 @@ def verdict(judge: Judge, mutant: Mutant) -> Outcome:
 
 
 def test_disks(tmp_path: Path) -> None:
-    outcome = torture_disk.saves(str(tmp_path), 60)
+    outcome = torture_disk.refuse(str(tmp_path), 1000)
+    offsets = torture_disk.plan(str(tmp_path), 1000, 50)
+    assert len(set(offsets)) == 50
+    outcome.add(torture_disk.fill(str(tmp_path), 1000, offsets))
     assert_held(outcome)
-    assert outcome.attempts == 2 * (30 + 16)
+    assert outcome.attempts == 16 + 50
 
 
 def test_every_offset_of_a_small_file_and_pages_of_a_large_one(tmp_path: Path) -> None:
@@ -324,6 +327,42 @@ def test_the_script_prints_a_table_and_fails_when_something_is_lost(
     assert result.exit_code == 1
     assert "disk: LOST a file" in result.stdout
     assert CliRunner().invoke(torture.main, ["disc"]).exit_code == 2
+    assert CliRunner().invoke(torture.main, ["disk", "--minutes", "2"]).exit_code == 2
+
+
+def test_a_torture_that_fails_leaves_the_table_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(count: int, seed: int, bar: tqdm) -> Outcome:
+        raise OSError("no room")
+
+    def interrupt(count: int, seed: int, bar: tqdm) -> Outcome:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torture_disk, "torture", fail)
+    monkeypatch.setattr(torture_mutants, "torture", lambda count, *_: Outcome("mutants", count))
+    result = CliRunner().invoke(torture.main, ["disk", "mutants"])
+    assert result.exit_code == 1
+    assert "disk: TRACEBACK the torture itself failed: OSError('no room')" in result.stdout
+    assert "| mutants |   20,000 |      0 |          0 |" in result.stdout
+    monkeypatch.setattr(torture_load, "torture", interrupt)
+    result = CliRunner().invoke(torture.main, ["mutants", "load", "kills"])
+    assert result.exit_code == 130
+    assert "| mutants |   20,000 |      0 |          0 |" in result.stdout
+
+
+def test_help_names_the_tortures_and_shows_examples() -> None:
+    told = CliRunner().invoke(torture.main, ["--help"]).stdout
+    assert all(name in told for name in torture.TORTURES)
+    assert "  python scripts/torture.py kills mutants   " in told
+
+
+def test_less_than_was_asked_for_is_a_loss() -> None:
+    outcome = Outcome("few", attempts=5)
+    outcome.demand(5)
+    assert outcome.held
+    outcome.demand(6)
+    assert outcome.losses == ["only 5 of 6"]
 
 
 def test_nothing_tried_is_nothing_held() -> None:
