@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +22,7 @@ from unittest import mock
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from torture_report import Outcome, details
+from torture_runs import PATIENCE, start_of
 from torture_sets import Set, sets
 from tqdm import tqdm
 
@@ -30,6 +31,7 @@ from charlstm.cli import main
 from charlstm.cli.loading import load_run
 
 IN_A_PROCESS = 100  # one set in so many is also tried through a process of its own
+ROUNDS = 20  # of drawing, each of as many sets as still are to be tried
 DIVERGED = "training diverged at step"
 GOOD = "a corpus that there is nothing to say against\n" * 5
 
@@ -62,11 +64,8 @@ def run(*arguments: str, stdin: bytes = b"") -> Result:
 
 def run_process(*arguments: str, stdin: bytes = b"") -> Result:
     """Run ``charlstm`` as a user does."""
-    path = os.pathsep.join([str(Path(charlstm.__file__).parents[1]), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "charlstm", *arguments],
-        input=stdin, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
+    start = start_of(arguments, "-W", "error")
+    done = subprocess.run(**start, input=stdin, capture_output=True, timeout=PATIENCE)
     has_trace = b"Traceback" in done.stderr
     return Result(None if has_trace else done.returncode, done.stdout, done.stderr.decode())
 
@@ -127,7 +126,11 @@ class Judge:
     def _try_process(self, tried: Set, within: Result) -> None:
         """Demand of a process what was found in this one."""
         shutil.rmtree("run", ignore_errors=True)
-        result = run_process("train", *tried.first, stdin=tried.stdin)
+        try:
+            result = run_process("train", *tried.first, stdin=tried.stdin)
+        except subprocess.TimeoutExpired:
+            self._check(False, "a process hangs")
+            return
         self._judge(result)
         self._check(result.code == within.code, f"{result.code} in a process, not {within.code}")
         self.counts["in processes"] += 1
@@ -186,25 +189,35 @@ def try_one(judge: Judge, tried: Set) -> None:
 
 
 def torture(count: int, seed: int, bar: tqdm[Any]) -> Outcome:
-    """Try `count` corpora and option sets, drawn by Hypothesis from `seed`."""
-    judge = Judge(Outcome("odd corpora and options"))
+    """Try `count` corpora and option sets, no two alike, drawn by Hypothesis from `seed`."""
+    judge, seen, drawn = Judge(Outcome("corpora")), set[bytes](), 0
+    for turn in range(ROUNDS):
+        missing = count - len(seen)
+        if missing <= 0:
+            break
 
-    @seeded(seed)
-    @settings(
-        max_examples=count, phases=[Phase.generate], database=None, deadline=None,
-        derandomize=False, suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    @given(sets())
-    def try_all(tried: Set) -> None:
-        try_one(judge, tried)
-        bar.update()
+        @seeded(seed + turn * 2**32)
+        @settings(
+            max_examples=missing, phases=[Phase.generate], database=None, deadline=None,
+            derandomize=False, suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(sets())
+        def try_new(tried: Set) -> None:
+            nonlocal drawn
+            drawn += 1
+            digest = hashlib.sha256(repr(tried).encode("utf-8", "surrogatepass")).digest()
+            if digest not in seen and len(seen) < count:
+                seen.add(digest)
+                try_one(judge, tried)
+                bar.update()
 
-    try_all()
-    judge.outcome.facts.update(judge.counts)
+        try_new()
+    judge.outcome.demand(count)
+    judge.outcome.facts |= {"distinct": len(seen), "drawn": drawn, **judge.counts}
     return judge.outcome
 
 
 if __name__ == "__main__":
-    judge = Judge(Outcome("odd corpora and options"))
+    judge = Judge(Outcome("corpora"))
     try_one(judge, Set.of(sys.argv[1]))
     print(details(judge.outcome) or "nothing is lost")

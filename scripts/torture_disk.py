@@ -1,4 +1,8 @@
-"""Disks that fill up, fail or turn read-only at every point of a save: the old file survives."""
+"""Disks that fill up, fail or turn read-only in the middle of a save: the old file survives.
+
+They are full at every offset of a small file, and of a large one's header, and at the borders of
+its pages.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,23 @@ import errno
 import os
 import resource
 import tempfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
 from torture_report import Outcome
-from torture_runs import SIZES, Leg, Undisturbed, differences, train_command, write_corpus
+from torture_runs import (
+    SIZES,
+    Leg,
+    Undisturbed,
+    differences,
+    train_command,
+    worker,
+    write_corpus,
+)
 
 from charlstm import checkpoint
 from charlstm.checkpoint import Tensors
@@ -27,6 +37,10 @@ PAGE = 4096
 SMALL, LARGE = 500, 500_000  # numbers in a checkpoint
 STEPS = 1500  # of a run whose disk fills up: it is to happen on the way
 FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+PART = 100  # saves between two looks at the process
+WARNING = "tries again later"
+# Bytes of metrics.csv: what a run says goes into a file, too, and is to stay shorter.
+TABLE = 30_000
 CALLS = ("builtins.open", "os.fsync", "os.replace")
 NOBODY = 65534  # a user that owns nothing
 
@@ -122,67 +136,124 @@ def read_only(folder: Path) -> Iterator[None]:
         folder.chmod(mode)
 
 
+class Full(NamedTuple):
+    """When the disk of a whole run is full, and whether it has room later, or only resumed."""
+
+    name: str
+    table: int  # bytes of metrics.csv from which on
+    room: Callable[[Path], int]  # bytes that a file may have, told the run's folder
+    warning: str
+    lifted: bool
+
+
+def half_a_checkpoint(folder: Path) -> int:
+    """Leave room for half a checkpoint."""
+    return (folder / "last.safetensors").stat().st_size // 2
+
+
+def this_table(folder: Path) -> int:
+    """Leave room for what is in metrics.csv, and less than a row."""
+    return (folder / "metrics.csv").stat().st_size + 20
+
+
+FULL = (
+    Full("full for checkpoints, then not", 1, half_a_checkpoint, "cannot save", True),
+    Full("full for checkpoints, resumed", 1, half_a_checkpoint, "cannot save", False),
+    Full("full for metrics.csv, then not", TABLE, this_table, "metrics.csv", True),
+)
+
+
 def torture(count: int, seed: int, bar: Any) -> Outcome:
-    """Save on `count` full disks (fewer if there are no more offsets); see `Outcome`."""
+    """Save on `count` full disks or more, and let those of whole runs fill up; see `Outcome`.
+
+    Of a small file every offset is tried, of a large one the header and the borders of pages;
+    more than all of them is a loss.
+    """
     outcome = Outcome("disk")
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, worker() as call:
         # The limits and the user that it takes are best not this process's.
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            outcome = pool.submit(saves, scratch, count).result()
-        bar.update(outcome.attempts)
+        plans = [plan(scratch, size, count // 2) for size in (SMALL, LARGE)]
+        calls = len(CALLS) * len(FAILURES) + 1
+        bar.total = sum(len(chosen) + calls for chosen in plans) + len(FULL)
+        bar.refresh()
+        for size, chosen in zip((SMALL, LARGE), plans, strict=True):
+            outcome.facts[f"offsets of a file of {size:,} numbers"] = len(chosen)
+            for part in range(0, len(chosen), PART):
+                outcome.add(call(fill, scratch, size, chosen[part : part + PART]))
+                bar.update(outcome.attempts - bar.n)
+            outcome.add(call(refuse, scratch, size))
+            bar.update(outcome.attempts - bar.n)
+        outcome.demand(count)
         folder = write_corpus(scratch)
         twin = Undisturbed(folder / "twin", [*SIZES, "--steps", str(STEPS)])
-        for lifted in (True, False):
-            command(folder / f"run-{lifted}", twin, lifted, outcome)
+        warned = 0
+        for number, full in enumerate(FULL):
+            warned += command(folder / f"run-{number}", twin, full, outcome)
             bar.update()
-        outcome.facts["runs whose disk filled up on the way"] = 2
+        outcome.facts["runs whose disk filled up on the way"] = warned
     return outcome
 
 
-def saves(scratch: str, count: int) -> Outcome:
-    """Torture a small and a large checkpoint, in at most `count` saves."""
-    outcome = Outcome("disk")
-    for size in (SMALL, LARGE):
-        folder = Path(scratch, str(size))
-        folder.mkdir()
-        folder.parent.chmod(0o755)  # a temporary folder is closed to the user nobody
-        checkpoints = Saves(folder, size)
-        offsets = checkpoints.offsets()
-        chosen = np.linspace(0, len(offsets) - 1, min(count // 2, len(offsets))).astype(int)
-        checkpoints.fill(offsets[n] for n in chosen)
-        outcome.facts[f"offsets of a file of {checkpoints.size:,} bytes"] = len(chosen)
-        checkpoints.refuse()
-        outcome.attempts += checkpoints.outcome.attempts
-        outcome.losses += checkpoints.outcome.losses
-        outcome.tracebacks += checkpoints.outcome.tracebacks
-    return outcome
+def plan(scratch: str, size: int, count: int) -> list[int]:
+    """Return `count` offsets, spread over those of a checkpoint, or all if there are no more."""
+    offsets = saves_in(scratch, size).offsets()
+    return (
+        [offsets[n * len(offsets) // count] for n in range(count)]
+        if count < len(offsets)
+        else (offsets)
+    )
 
 
-def command(folder: Path, twin: Undisturbed, lifted: bool, outcome: Outcome) -> None:
-    """Let the disk of a whole run fill up while it trains; it has room later, or only resumed."""
+def fill(scratch: str, size: int, offsets: Sequence[int]) -> Outcome:
+    """Save a checkpoint of a size where the disk is full at each of the offsets."""
+    saves = saves_in(scratch, size)
+    saves.fill(offsets)
+    return saves.outcome
+
+
+def refuse(scratch: str, size: int) -> Outcome:
+    """Save a checkpoint of a size where the system refuses its calls."""
+    saves = saves_in(scratch, size)
+    saves.refuse()
+    return saves.outcome
+
+
+def saves_in(scratch: str, size: int) -> Saves:
+    """Return saves of a size into a folder of their own."""
+    folder = Path(scratch, str(size))
+    folder.mkdir(exist_ok=True)
+    folder.parent.chmod(0o755)  # a temporary folder is closed to the user nobody
+    return Saves(folder, size)
+
+
+def command(folder: Path, twin: Undisturbed, full: Full, outcome: Outcome) -> bool:
+    """Let the disk of a whole run fill up while it trains; return whether it said so."""
     outcome.attempts += 1
 
-    def check(sound: bool, loss: str) -> None:
-        outcome.check(sound, f"a run on a full disk, {'lifted' if lifted else 'resumed'}: {loss}")
+    def check(sound: bool, loss: str) -> bool:
+        return outcome.check(sound, f"a run on a disk {full.name}: {loss}")
 
-    last, full = folder / "last.safetensors", twin.folder.last.stat().st_size // 2
+    last, table = folder / "last.safetensors", folder / "metrics.csv"
     with Leg(folder, [*train_command(folder), *twin.options, "--threads", "1"]) as leg:
-        leg.wait((folder / "metrics.csv").exists)
-        leg.limit_files(full)
-        check(leg.wait(lambda: "tries again later" in leg.told), "no warning was given")
+        leg.wait(lambda: table.exists() and table.stat().st_size >= full.table)
+        leg.limit_files(full.room(folder))
+        is_warned = check(leg.wait(lambda: WARNING in leg.told), "no warning was given")
         before = last.read_bytes()
         leg.sleep(20 * twin.step)
         check(last.read_bytes() == before, "the checkpoint changed")
-        if lifted:
+        warnings = [line for line in leg.told.splitlines() if WARNING in line]
+        check(all(full.warning in line for line in warnings), f"warned with {warnings[:1]}")
+        if full.lifted:
             leg.limit_files(resource.RLIM_INFINITY)
         code = leg.end()
     if "Traceback" in leg.told:
         outcome.tracebacks.append(leg.told.splitlines()[-1])
-    if not lifted:
-        check(code == 1 and "cannot save" in leg.told.splitlines()[-1], f"exit code {code}")
+    if not full.lifted:
+        check(code == 1 and full.warning in leg.told.splitlines()[-1], f"exit code {code}")
         check(last.read_bytes() == before, "the checkpoint changed")
         with Leg(folder, [*train_command(folder), "--resume", "--threads", "2"]) as leg:
             code = leg.end()
     check(code == 0, f"exit code {code}: {leg.told[-200:]!r}")
     for difference in differences(RunFolder(folder), twin.folder) if code == 0 else ():
         check(False, difference)
+    return is_warned

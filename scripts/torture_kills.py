@@ -36,8 +36,10 @@ RULES = (
     ["--optimizer", "rmsprop", "--clip-norm", "1"],
 )
 KILLS_A_RUN, STEPS_A_KILL = 25, 40
+KILLS_THAT_HIT_A_SAVE = 50  # of so many, one must
 LEAST_STEPS_STOPPED = 2000
 SIGNALS_IN_TURN = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+TWICE_EVERY = 3  # legs that are stopped by a signal that can be caught: it is sent again
 STARTS, SAVES = 0.1, 0.4  # shares of the kills that are aimed at the start, and at a save
 HASTE = 1.2  # legs are uniform up to this many times their fair share of what is left
 
@@ -63,11 +65,11 @@ class Run:
     ) -> None:  # fmt: skip
         self.folder, self.twin = RunFolder(folder), twin
         self.outcome = Outcome(folder.name)
-        self.saves_hit = self.starts_hit = 0
+        self.saves_hit = self.starts_hit = self.sent_twice = 0
         self._generator, self._signals = generator, signals
         self._step_seconds = twin.step
         self._steps_saved = -1
-        self._legs = 0
+        self._legs = self._caught = 0
         self._command: list[str] | None = None  # that the last stop told to go on with
 
     @property
@@ -130,19 +132,33 @@ class Run:
                     leg.wait(lambda: is_saving(path))
                     leg.sleep(generator.uniform(0, self.twin.save))
             has_saved = written(self.folder.last) != before and self.folder.metrics.exists()
-            code = leg.end(number)
+            again = None
+            if is_twice := number != signal.SIGKILL and self._is_twice():
+                again = generator.uniform(0, self._step_seconds + 2 * self.twin.save)
+            code = leg.end(number, again)
         told = leg.told
         if "Traceback" in told:
             self.outcome.tracebacks.append(told.splitlines()[-1])
         if code == 0:
             return True, code
-        expected = -number if number == signal.SIGKILL else 128 + number
-        self._check(code == expected, f"{signal.Signals(number).name} ended it with code {code}")
-        self.saves_hit += is_saving(path)
+        may_save = number != signal.SIGKILL
+        expected = {128 + number} if may_save else {-number}
+        if is_twice:
+            expected.add(-number)
+        self._check(code in expected, f"{signal.Signals(number).name} ended it with code {code}")
+        self.saves_hit += leg.is_training and is_saving(path)
         has_stopped = "stopped at step" in told
-        self._check(number == signal.SIGKILL or has_stopped or not has_saved, "stopped, not saved")
+        must_save = may_save and not is_twice
+        self._check(has_stopped or not has_saved or not must_save, "stopped, not saved")
         self._inspect(told if has_stopped else "")
-        return leg.is_training if number == signal.SIGKILL else has_stopped, code
+        return has_stopped if must_save else leg.is_training, code
+
+    def _is_twice(self) -> bool:
+        """Tell whether the signal of this leg, one that can be caught, is sent again."""
+        self._caught += 1
+        is_twice = self._caught % TWICE_EVERY == 0
+        self.sent_twice += is_twice
+        return is_twice
 
     def _rows(self) -> int:
         """Return about how many rows are written."""
@@ -206,11 +222,12 @@ def torture_kills(count: int, seed: int, bar: Any) -> Outcome:
         with ThreadPoolExecutor(2) as pool:
             runs = [run for chained in pool.map(chain, range(len(shares))) for run in chained]
     for run in runs:
-        outcome.attempts += run.outcome.attempts
-        outcome.losses += run.outcome.losses
-        outcome.tracebacks += run.outcome.tracebacks
+        outcome.add(run.outcome)
+    outcome.demand(count)
+    saves_hit = sum(run.saves_hit for run in runs)
+    outcome.check(saves_hit > 0 or count < KILLS_THAT_HIT_A_SAVE, "no kill hit a save")
     outcome.facts = {
-        "kills during a save": sum(run.saves_hit for run in runs),
+        "kills during a save": saves_hit,
         "kills before the first step, beside": sum(run.starts_hit for run in runs),
         "runs": len(runs),
         "runs that ended in the bits of the run never stopped": sum(
@@ -223,7 +240,10 @@ def torture_kills(count: int, seed: int, bar: Any) -> Outcome:
 
 
 def torture_stops(count: int, seed: int, bar: Any) -> Outcome:
-    """Stop one run `count` times, by SIGTERM, SIGINT and SIGKILL in turn."""
+    """Stop one run `count` times, by SIGTERM, SIGINT and SIGKILL in turn.
+
+    Some of the first two are sent twice, and may then end it unsaved.
+    """
     steps = max(LEAST_STEPS_STOPPED * count // 20, STEPS_A_KILL * count)
     with tempfile.TemporaryDirectory() as scratch:
         options = [*SIZES, *RULES[1], "--steps", str(steps)]
@@ -234,11 +254,12 @@ def torture_stops(count: int, seed: int, bar: Any) -> Outcome:
         hashes = [weights_sha256(each.folder.last) for each in (run, twin)]
     outcome = run.outcome
     outcome.name = "stops"
-    outcome.check(outcome.attempts == count, f"ended after {outcome.attempts} stops, not {count}")
+    outcome.demand(count)
     outcome.check(hashes[0] == hashes[1], "the weights are not those of the run never stopped")
     outcome.facts = {
         "steps": str(steps),
         "stopped by": ", ".join(signal.Signals(number).name for number in SIGNALS_IN_TURN),
+        "signals sent twice": run.sent_twice,
         "sha256 of the weights": hashes[0],
         "the same, never stopped": hashes[1],
     }

@@ -8,15 +8,13 @@ import os
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from torture_report import Outcome, memory_in_use
-from torture_runs import ROOT
+from torture_runs import ROOT, worker
 
 import charlstm
 from charlstm import checkpoint
@@ -152,10 +150,10 @@ def torture(count: int, seed: int, bar: Any) -> Outcome:
     seconds = 0.0
     with (
         tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(1, get_context("spawn"), _prepare, (folder, seed)) as pool,
+        worker(_prepare, folder, seed) as call,
     ):
         while seconds < count:
-            seen, rounds, steps, losses = pool.submit(_go_on, min(1.0, count - seconds)).result()
+            seen, rounds, steps, losses = call(_go_on, min(1.0, count - seconds))
             looks += seen
             bar.update(min(looks[-1].seconds, count) - seconds)
             seconds = looks[-1].seconds

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import os
 import resource
 import subprocess
-import sys
 import tempfile
 import traceback
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, redirect_stdout
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torture_mutations import Mutant, Original, library_negatives, mutate
 from torture_report import Outcome, memory_in_use, peak_memory
+from torture_runs import PATIENCE, start_of, worker
 
 from charlstm import checkpoint
 from charlstm.cli import main
@@ -34,7 +32,6 @@ from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
 from charlstm.trainer import Trainer, restore_model
 
-ROOT = Path(__file__).resolve().parents[1]
 BATCH = 100  # mutants between two looks at the process
 MEASURED_EVERY = 10  # mutants whose allocations are counted: it makes them slow
 SHOWN = 20  # mutants that a process of the command line is shown
@@ -44,6 +41,18 @@ LONGEST_LINE = 5000  # characters; it may name a path
 # What a load may allocate: Python takes some 60 bytes for one of JSON.
 ALLOWED, ALLOWED_A_BYTE = 1 << 20, 100
 TEXT = "a small ship, a tall ship\nand a star to steer her by; Ωmega, é\n" * 12
+
+
+class Batch(NamedTuple):
+    """What was found in a batch of mutants: `growth` is that of memory at its peak, in bytes.
+
+    `following` is the index that comes next.
+    """
+
+    outcome: Outcome
+    counts: Counter[str]
+    growth: int
+    following: int
 
 
 class Judge:
@@ -84,21 +93,25 @@ class Judge:
         if self.counts["loaded"] != 1:
             raise RuntimeError(f"the original does not load: {self.outcome.losses}")
         self.counts.clear()
+        self._seen = {hashlib.sha256(self.original.content).digest()}
         self._memory_before = memory_in_use()
 
-    def batch(self, first: int, last: int, shown_every: int) -> tuple[Outcome, Counter[str], int]:
-        """Judge the mutants from first to last; return what was found since the last batch.
-
-        The last figure is the growth of resident memory at its peak, in bytes.
-        """
+    def batch(self, index: int, count: int, shown_every: int) -> Batch:
+        """Judge `count` mutants from an index on, of contents that were not judged before."""
         self.outcome, self.counts = Outcome("mutants"), Counter()
-        for index in range(first, last):
+        while self.outcome.attempts < count:
             mutant = self.mutant(index)
-            self.judge(mutant, measured=index % MEASURED_EVERY == 0)
-            if index % shown_every == 0:
+            index += 1
+            digest = hashlib.sha256(mutant.content).digest()
+            if digest in self._seen:
+                continue
+            number = len(self._seen)
+            self._seen.add(digest)
+            self.judge(mutant, measured=number % MEASURED_EVERY == 0)
+            if number % shown_every == 0:
                 self.show(mutant)
             self.outcome.attempts += 1
-        return self.outcome, self.counts, peak_memory() - self._memory_before
+        return Batch(self.outcome, self.counts, peak_memory() - self._memory_before, index)
 
     def mutant(self, index: int) -> Mutant:
         """Return a mutant; the first are those of safetensors' own tests."""
@@ -122,10 +135,12 @@ class Judge:
     def show(self, mutant: Mutant) -> None:
         """Give a mutant to a process of the command line."""
         self._run.last.write_bytes(mutant.content)
-        done = subprocess.run(
-            [sys.executable, "-m", "charlstm", "info", str(self._run.last)],
-            env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
-        )  # fmt: skip
+        start = start_of(["info", str(self._run.last)])
+        try:
+            done = subprocess.run(**start, capture_output=True, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.outcome.losses.append(f"{mutant.name}: a process of info hangs")
+            return
         error = done.stderr.decode("utf-8", "replace")
         self._check_command(mutant, "a process of info", done.returncode, error)
         self.counts["shown to the command line"] += 1
@@ -217,33 +232,34 @@ def _prepare(folder: str, seed: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
-def _batch(first: int, last: int, shown_every: int) -> tuple[Outcome, Counter[str], int]:
+def _batch(index: int, count: int, shown_every: int) -> Batch:
     assert _judge is not None
-    return _judge.batch(first, last, shown_every)
+    return _judge.batch(index, count, shown_every)
 
 
 def torture(count: int, seed: int, bar: Any) -> Outcome:
-    """Read `count` mutants in a process of their own; see `Outcome`."""
-    outcome, counts, growth = Outcome("mutants"), Counter[str](), 0
+    """Read `count` mutants, no two alike, in a process of their own; see `Outcome`."""
+    outcome, counts, growth, index = Outcome("mutants"), Counter[str](), 0, 0
     shown_every = max(BATCH, count // SHOWN)
     with (
         tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(1, get_context("spawn"), _prepare, (folder, seed)) as pool,
+        worker(_prepare, folder, seed) as call,
     ):
-        for first in range(0, count, BATCH):
-            last = min(first + BATCH, count)
+        while outcome.attempts < count:
+            size = min(BATCH, count - outcome.attempts)
             try:
-                found, counted, growth = pool.submit(_batch, first, last, shown_every).result()
-            except BrokenProcessPool:
-                outcome.losses.append(f"the process ended within mutants {first} to {last}")
+                found, counted, growth, index = call(_batch, index, size, shown_every)
+            except (BrokenProcessPool, TimeoutError) as error:
+                how = "hung" if isinstance(error, TimeoutError) else "ended"
+                outcome.losses.append(f"the process {how} in the {size} mutants from {index} on")
                 break
-            outcome.attempts += found.attempts
-            outcome.losses += found.losses
-            outcome.tracebacks += found.tracebacks
+            outcome.add(found)
             counts += counted
-            bar.update(last - first)
+            bar.update(size)
+    outcome.demand(count)
     outcome.check(growth < MOST_GROWTH, f"memory grew by {growth >> 20} MiB")
     names = ("refused", "loaded", "resumed", "signed", "shown to the command line")
-    outcome.facts = {name: counts[name] for name in names}
+    outcome.facts = {"distinct": outcome.attempts, "drawn": index}
+    outcome.facts |= {name: counts[name] for name in names}
     outcome.facts["MiB that memory grew at most"] = growth / (1 << 20)
     return outcome

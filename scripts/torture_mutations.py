@@ -116,6 +116,24 @@ def _pick(generator: np.random.Generator, choices: Any) -> Any:
     return choices[int(generator.integers(len(choices)))]
 
 
+def _whole(generator: np.random.Generator) -> int:
+    """Return a whole number, as often of few bits as of many."""
+    return int(generator.integers(2 ** int(generator.integers(1, 63))))
+
+
+def _strange(generator: np.random.Generator) -> Any:
+    """Return one of what is known to be strange, or a random number or text."""
+    what = int(generator.integers(6))
+    if what == 0:
+        return int(generator.choice([-1, 1])) * _whole(generator)
+    if what == 1:
+        return float(generator.normal() * 10.0 ** generator.integers(-300, 300))
+    if what == 2:
+        symbols = [*range(0x20, 0x7F), *range(0x20), *range(0x2020, 0x2040), 0xE9, 0x10000]
+        return "".join(map(chr, generator.choice(symbols, int(generator.integers(1, 40)))))
+    return _pick(generator, STRANGE)
+
+
 # Bytes
 
 
@@ -134,7 +152,8 @@ def _cut(original: Original, generator: np.random.Generator) -> Mutant:
 
 
 def _longer(original: Original, generator: np.random.Generator) -> Mutant:
-    extra = _pick(generator, [b"\0", bytes(1000), generator.bytes(50), original.content])
+    size = int(generator.integers(1, 2000))
+    extra = _pick(generator, [bytes(size), generator.bytes(size), original.content[:size]])
     return Mutant("bytes appended", original.content + extra)
 
 
@@ -154,7 +173,10 @@ def _length(original: Original, generator: np.random.Generator) -> Mutant:
     """Declare a header of another length."""
     real = len(original.header)
     small = [0, 1, real - 1, real + 1, len(original.content), 100_000_000, 2**31, 2**63, 2**64 - 1]
-    length = _pick(generator, [*small, int(generator.integers(2**63))])
+    near = int(generator.integers(len(original.content)))
+    length = _pick(generator, small) if generator.random() < 0.2 else near
+    if generator.random() < 0.3:
+        length = _whole(generator)
     return Mutant("another header length", length.to_bytes(8, "little") + original.content[8:])
 
 
@@ -176,16 +198,34 @@ def _header_text(original: Original, generator: np.random.Generator) -> Mutant:
 
 
 def _header_form(original: Original, generator: np.random.Generator) -> Mutant:
-    """Write the same header in another form, or its first entry twice."""
+    """Write the same header in another form: spaces, another order, entries that come twice."""
     header, members = original.header.rstrip(), json.loads(original.header)
-    name = _pick(generator, list(members))
-    twice = b"{" + json.dumps({name: members[name]})[1:-1].encode() + b"," + header[1:]
+    entries = [json.dumps({name: members[name]})[1:-1] for name in members]
+
+    def some(most: int) -> list[str]:
+        return [_pick(generator, entries) for _ in range(int(generator.integers(1, most)))]
+
+    def spaces() -> str:
+        return "".join(generator.choice(list(" \n\t\r"), int(generator.integers(9))))
+
+    shuffled = [entries[n] for n in generator.permutation(len(entries))]
+    commas = [place.end() for place in re.finditer(rb"[{,:\[]", header)]
+    at = _pick(generator, commas)
     forms = [
-        header + b" " * 50, b" " + header, header + b"\n\t\r ", b"\xef\xbb\xbf" + header,
-        json.dumps(members, indent=2).encode(), header.decode().encode("utf-16"), twice,
-        json.dumps(dict(reversed(members.items()))).encode(), header + header, b"[" + header + b"]",
+        header + spaces().encode() + b" ", spaces().encode() + b" " + header,
+        header[:at] + spaces().encode() + header[at:],
+        "{" + f"{spaces()},{spaces()}".join(shuffled) + "}",
+        "{" + ",".join([*some(4), *shuffled]) + "}", "{" + ",".join([*entries, *some(4)]) + "}",
+        "{" + ",".join(shuffled[: -int(generator.integers(1, 4))]) + "}",
+        _pick(generator, [
+            b"\xef\xbb\xbf" + header, header + header, b"[" + header + b"]",
+            json.dumps(members, indent=int(generator.integers(9))),
+            header.decode().encode("utf-16"),
+        ]),
     ]  # fmt: skip
-    return Mutant("header in another form", layout(_pick(generator, forms), original.data))
+    form = _pick(generator, forms)
+    text = form.encode() if isinstance(form, str) else form
+    return Mutant("header in another form", layout(text, original.data))
 
 
 def _header_entry(original: Original, generator: np.random.Generator) -> Mutant:
@@ -193,7 +233,7 @@ def _header_entry(original: Original, generator: np.random.Generator) -> Mutant:
     header, data = json.loads(original.header), original.data
     name = _pick(generator, [name for name in header if name != "__metadata__"])
     begin, end = header[name]["data_offsets"]
-    value = _pick(generator, STRANGE)
+    value = _strange(generator)
     moved = [
         [begin + 4, end], [begin, end + 4], [begin - 4, end - 4], [end, begin], [begin, len(data)],
         [0, end - begin], [2**62, 2**62 + end - begin], [begin], [begin, end, end], [value, end],
@@ -234,12 +274,12 @@ def _signed_metadata(original: Original, generator: np.random.Generator) -> Muta
     if what == 0:
         del container[key]
     elif what == 1 and isinstance(container, dict):
-        container[_pick(generator, ["x", "", "\ud800", "a\nb", "step"])] = _pick(generator, STRANGE)
+        container[_pick(generator, ["x", "", "\ud800", "a\nb", "step"])] = _strange(generator)
     elif what == 2:
         other, other_key = _pick(generator, places)
         container[key] = json.loads(json.dumps(other[other_key]))
     else:
-        container[key] = _pick(generator, STRANGE)
+        container[key] = _strange(generator)
     return Mutant(f"signed, {key!r} of the metadata", signed(original.tensors, metadata), True)
 
 
@@ -257,7 +297,10 @@ def _signed_tensors(original: Original, generator: np.random.Generator) -> Mutan
     tensors = dict(original.tensors)
     name = _pick(generator, sorted(tensors))
     array = tensors.pop(name)
+    shape = tuple(map(int, generator.integers(0, 40, int(generator.integers(1, 4)))))
     changes: list[Callable[[], Tensors]] = [
+        lambda: {name: generator.random(shape, np.float32)},
+        lambda: {f"another {_whole(generator)}": array, name: array},
         lambda: {},
         lambda: {name + "x": array},
         lambda: {name: array.reshape(-1)},

@@ -40,6 +40,16 @@ class Outcome:
         """Whether something was tried and nothing was lost."""
         return self.attempts > 0 and not self.losses and not self.tracebacks
 
+    def add(self, other: Outcome) -> None:
+        """Count what another part of the torture tried and lost; facts are left alone."""
+        self.attempts += other.attempts
+        self.losses += other.losses
+        self.tracebacks += other.tracebacks
+
+    def demand(self, count: int) -> None:
+        """Note a loss unless so much was tried."""
+        self.check(self.attempts >= count, f"only {self.attempts:,} of {count:,}")
+
     def check(self, sound: bool, loss: str) -> bool:
         """Note a loss unless all is sound; return whether it is."""
         if not sound:

@@ -6,15 +6,18 @@ import csv
 import hashlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from charlstm import checkpoint
-from charlstm.errors import CheckpointError
 from charlstm.runs import COLUMNS, RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +28,33 @@ SIZES = (
     "--eval-every 40 --save-every 7"
 ).split()
 PATIENCE = 120  # seconds after which a process that should have ended is lost
+PATIENCE_AT_WORK = 900  # the same for a task of one that works through many
+
+
+def start_of(arguments: Sequence[str], *python: str) -> dict[str, Any]:
+    """Return what starts the command line in a process, with options of Python's, if any."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return {"args": [sys.executable, *python, "-m", "charlstm", *arguments], "env": environment}
+
+
+@contextmanager
+def worker(prepare: Callable[..., None] | None = None, *told: Any) -> Iterator[Callable[..., Any]]:
+    """Yield what calls a function in a process of its own; `prepare` runs there first.
+
+    A call that hangs ends the process, and raises TimeoutError.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), prepare, told) as pool:
+        number = pool.submit(os.getpid)
+
+        def call(function: Callable[..., Any], *arguments: Any) -> Any:
+            try:
+                return pool.submit(function, *arguments).result(PATIENCE_AT_WORK)
+            except TimeoutError:
+                if number.done():
+                    os.kill(number.result(), signal.SIGKILL)
+                raise
+
+        yield call
 
 
 class Undisturbed:
@@ -65,12 +95,10 @@ class Leg:
     def __init__(self, folder: Path, arguments: Sequence[str]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._log = folder.parent / f"{folder.name}.log"
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "charlstm", *arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-            )  # fmt: skip
+                **start_of(arguments), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def __enter__(self) -> Leg:
         """Be the process."""
@@ -111,9 +139,15 @@ class Leg:
         with suppress(ProcessLookupError):
             resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, limits)
 
-    def end(self, number: int = 0) -> int:
-        """Send a signal, if any, wait for the end, and return the exit code; kill what hangs."""
+    def end(self, number: int = 0, again_after: float | None = None) -> int:
+        """Send a signal, if any, wait for the end, and return the exit code; kill what hangs.
+
+        The signal is sent again after so many seconds, unless they are None.
+        """
         if number:
+            self._process.send_signal(number)
+        if again_after is not None:
+            self.sleep(again_after)
             self._process.send_signal(number)
         self.sleep(PATIENCE)
         self._process.kill()
@@ -170,10 +204,7 @@ def differences(run: RunFolder, twin: RunFolder) -> list[str]:
 
 def weights_sha256(path: Path) -> str:
     """Hash the weights of a checkpoint, tensor after tensor in the order of their names."""
-    try:
-        tensors, _ = checkpoint.load(path)
-    except CheckpointError:
-        return "unreadable"
+    tensors, _ = checkpoint.load(path)
     digest = hashlib.sha256()
     for name in sorted(tensors):
         if name.startswith(("lstm.", "head.")):

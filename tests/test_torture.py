@@ -26,12 +26,14 @@ from torture_load import MIB, Load, Look
 from torture_mutants import Judge
 from torture_mutations import Mutant, layout, library_negatives, signed
 from torture_report import Outcome, details, outcome_table
-from torture_runs import differences, metrics
+from torture_runs import SIZES, differences, metrics, weights_sha256, write_corpus
 from tqdm import tqdm
 
 from charlstm import checkpoint
 from charlstm.cli import main
+from charlstm.corpus import read_corpus
 from charlstm.errors import CheckpointError
+from charlstm.model import PARALLEL_FROM, CharLSTM
 from charlstm.runs import MetricsFile, RunFolder
 from charlstm.trainer import Trainer
 
@@ -58,9 +60,10 @@ def test_kills(bar: tqdm) -> None:
 
 
 def test_stops(bar: tqdm) -> None:
-    outcome = torture_kills.torture_stops(3, 1, bar)
+    outcome = torture_kills.torture_stops(4, 1, bar)
     assert_held(outcome)
-    assert outcome.attempts == 3
+    assert outcome.attempts == 4
+    assert outcome.facts["signals sent twice"] >= 1
     assert re.fullmatch("[0-9a-f]{64}", outcome.facts["sha256 of the weights"])
 
 
@@ -127,6 +130,30 @@ def test_rows_that_are_none_have_no_step(tmp_path: Path) -> None:
     assert [found["step"] for found in metrics(tmp_path)] == ["1", "", "1"]
 
 
+@pytest.mark.parametrize(
+    ("hidden", "layers", "streams", "length"),
+    [
+        [int(SIZES[SIZES.index(f"--{name}") + 1])
+         for name in ("hidden-size", "layers", "batch-size", "seq-length")],
+        max(torture_load.SHAPES, key=lambda shape: shape[0])[:4],
+    ],
+)  # fmt: skip
+def test_windows_are_large_enough_for_two_threads(
+    tmp_path: Path, hidden: int, layers: int, streams: int, length: int
+) -> None:
+    """Else a torture that alternates threads would prove nothing."""
+    vocabulary = read_corpus(write_corpus(str(tmp_path)) / "corpus.txt").vocabulary
+    model = CharLSTM(vocabulary, hidden, layers, threads=1)
+    assert 6 * model.layout.count * length * streams >= PARALLEL_FROM
+
+
+def test_an_unreadable_file_has_no_hash(tmp_path: Path) -> None:
+    """Two of them would be alike."""
+    (tmp_path / "last").write_bytes(b"torn")
+    with pytest.raises(CheckpointError):
+        weights_sha256(tmp_path / "last")
+
+
 # Mutants
 
 
@@ -137,12 +164,15 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 
 def test_mutants(judge: Judge) -> None:
-    outcome, counts, growth = judge.batch(0, 300, shown_every=300)
+    outcome, counts, growth, following = judge.batch(0, 300, shown_every=300)
     assert_held(outcome)
     assert outcome.attempts == counts["refused"] + counts["loaded"] == 300
     assert min(counts["resumed"], counts["signed"]) > 10
     assert counts["shown to the command line"] == 1
     assert growth < torture_mutants.MOST_GROWTH
+    assert following >= 300
+    again = judge.batch(0, 1, shown_every=1000)  # all that was judged is passed over
+    assert again.outcome.attempts == 1 and again.following > following
 
 
 def test_mutants_are_a_function_of_seed_and_index(judge: Judge) -> None:
@@ -206,9 +236,12 @@ def verdict(judge: Judge, mutant: Mutant) -> Outcome:
 
 
 def test_disks(tmp_path: Path) -> None:
-    outcome = torture_disk.saves(str(tmp_path), 60)
+    outcome = torture_disk.refuse(str(tmp_path), 1000)
+    offsets = torture_disk.plan(str(tmp_path), 1000, 50)
+    assert len(set(offsets)) == 50
+    outcome.add(torture_disk.fill(str(tmp_path), 1000, offsets))
     assert_held(outcome)
-    assert outcome.attempts == 2 * (30 + 16)
+    assert outcome.attempts == 16 + 50
 
 
 def test_every_offset_of_a_small_file_and_pages_of_a_large_one(tmp_path: Path) -> None:
@@ -294,6 +327,42 @@ def test_the_script_prints_a_table_and_fails_when_something_is_lost(
     assert result.exit_code == 1
     assert "disk: LOST a file" in result.stdout
     assert CliRunner().invoke(torture.main, ["disc"]).exit_code == 2
+    assert CliRunner().invoke(torture.main, ["disk", "--minutes", "2"]).exit_code == 2
+
+
+def test_a_torture_that_fails_leaves_the_table_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(count: int, seed: int, bar: tqdm) -> Outcome:
+        raise OSError("no room")
+
+    def interrupt(count: int, seed: int, bar: tqdm) -> Outcome:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torture_disk, "torture", fail)
+    monkeypatch.setattr(torture_mutants, "torture", lambda count, *_: Outcome("mutants", count))
+    result = CliRunner().invoke(torture.main, ["disk", "mutants"])
+    assert result.exit_code == 1
+    assert "disk: TRACEBACK the torture itself failed: OSError('no room')" in result.stdout
+    assert "| mutants |   20,000 |      0 |          0 |" in result.stdout
+    monkeypatch.setattr(torture_load, "torture", interrupt)
+    result = CliRunner().invoke(torture.main, ["mutants", "load", "kills"])
+    assert result.exit_code == 130
+    assert "| mutants |   20,000 |      0 |          0 |" in result.stdout
+
+
+def test_help_names_the_tortures_and_shows_examples() -> None:
+    told = CliRunner().invoke(torture.main, ["--help"]).stdout
+    assert all(name in told for name in torture.TORTURES)
+    assert "  python scripts/torture.py kills mutants   " in told
+
+
+def test_less_than_was_asked_for_is_a_loss() -> None:
+    outcome = Outcome("few", attempts=5)
+    outcome.demand(5)
+    assert outcome.held
+    outcome.demand(6)
+    assert outcome.losses == ["only 5 of 6"]
 
 
 def test_nothing_tried_is_nothing_held() -> None:
