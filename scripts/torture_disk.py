@@ -172,7 +172,7 @@ def torture(count: int, seed: int, bar: Any) -> Outcome:
     outcome = Outcome("disk")
     with tempfile.TemporaryDirectory() as scratch, worker() as call:
         # The limits and the user that it takes are best not this process's.
-        plans = [plan(scratch, size, count // 2) for size in (SMALL, LARGE)]
+        plans = plan(scratch, (SMALL, LARGE), count)
         calls = len(CALLS) * len(FAILURES) + 1
         bar.total = sum(len(chosen) + calls for chosen in plans) + len(FULL)
         bar.refresh()
@@ -194,14 +194,14 @@ def torture(count: int, seed: int, bar: Any) -> Outcome:
     return outcome
 
 
-def plan(scratch: str, size: int, count: int) -> list[int]:
-    """Return `count` offsets, spread over those of a checkpoint, or all if there are no more."""
-    offsets = saves_in(scratch, size).offsets()
-    return (
-        [offsets[n * len(offsets) // count] for n in range(count)]
-        if count < len(offsets)
-        else (offsets)
-    )
+def plan(scratch: str, sizes: Sequence[int], count: int) -> list[list[int]]:
+    """Return the offsets of checkpoints, `count` in all or somewhat more, evenly spread.
+
+    With a count of more than half of all there are, they are all of them.
+    """
+    offsets = [saves_in(scratch, size).offsets() for size in sizes]
+    stride = max(1, sum(map(len, offsets)) // count)
+    return [each[::stride] for each in offsets]
 
 
 def fill(scratch: str, size: int, offsets: Sequence[int]) -> Outcome:
