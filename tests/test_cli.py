@@ -294,6 +294,24 @@ def test_a_signal_finishes_the_step_and_saves(
     assert "charlstm train fox.txt --out runs/fox --resume\n" in capsys.readouterr().err
 
 
+def test_a_signal_at_the_first_save_is_found_saved(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is something to go on with by then, so it is told how."""
+    write = Keeper.write
+
+    def write_and_raise(self: Keeper) -> None:
+        write(self)
+        if not raised:
+            raised.append(signal.raise_signal(signal.SIGTERM))
+
+    raised: list[None] = []
+    monkeypatch.setattr(Keeper, "write", write_and_raise)
+    assert train() == 128 + signal.SIGTERM
+    assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 1
+    assert "stopped at step 1 of 20" in capsys.readouterr().err
+
+
 def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under nohup, or for Ctrl-C in a shell's background."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -86,7 +86,7 @@ class Keeper:
             self._metrics.flush()
 
 
-def run(trainer: Trainer, keeper: Keeper) -> int:
+def run(trainer: Trainer, keeper: Keeper, stops: Stops) -> int:
     """Train to the end or to a signal, saving on the way and then.
 
     Returns
@@ -101,7 +101,7 @@ def run(trainer: Trainer, keeper: Keeper) -> int:
     CheckpointError, RunError
         If the run cannot be saved at its end. On the way that is a warning.
     """
-    with Stops() as stops, closing(make_progress(trainer)) as progress:
+    with closing(make_progress(trainer)) as progress:
         watch = _LossWatch(len(trainer.model.vocabulary))
         try:
             for record in trainer.train():

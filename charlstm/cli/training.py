@@ -21,6 +21,7 @@ from charlstm.cli.plan import (
 from charlstm.cli.session import Keeper, run
 from charlstm.cli.source import Source
 from charlstm.cli.stand import Stand, new_stand, resumed_stand
+from charlstm.cli.stops import Stops
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import UsageError
 from charlstm.machine import available_processors
@@ -100,7 +101,6 @@ def _train(
         return 0
 
     trainer = stand.trainer(threads, steps=steps)
-    say(_forecast(trainer, pace))
     command = {
         "source": stand.source.to_dict(),
         "asked": stand.command.get("asked", {}),
@@ -108,14 +108,16 @@ def _train(
         "versions": checkpoint.versions(),
     }
     keeper = Keeper(folder, command, stand.seconds)
-    if stand.is_new:
-        folder.create(options["overwrite"])
-        keeper.keep(trainer, folder.last)  # from now on there is something to go on with
-        keeper.write()
-    else:
-        keeper.cut_back(stand.step)
-    stand.tensors.clear()  # the trainer has its own
-    number = run(trainer, keeper)
+    with Stops() as stops:  # from here on, what stops it finds it saved
+        say(_forecast(trainer, pace))
+        if stand.is_new:
+            folder.create(options["overwrite"])
+            keeper.keep(trainer, folder.last)  # from now on there is something to go on with
+            keeper.write()
+        else:
+            keeper.cut_back(stand.step)
+        stand.tensors.clear()  # the trainer has its own
+        number = run(trainer, keeper, stops)
     _report(trainer, folder, number, _go_on(folder, paths, options))
     return 128 + number if number else 0
 
