@@ -298,6 +298,8 @@ def _signed_tensors(original: Original, generator: np.random.Generator) -> Mutan
     name = _pick(generator, sorted(tensors))
     array = tensors.pop(name)
     shape = tuple(map(int, generator.integers(0, 40, int(generator.integers(1, 4)))))
+    if shape == array.shape:  # other numbers of the right form, signed, are no damage
+        shape = (1, *shape)
     changes: list[Callable[[], Tensors]] = [
         lambda: {name: generator.random(shape, np.float32)},
         lambda: {f"another {_whole(generator)}": array, name: array},
