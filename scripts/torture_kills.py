@@ -184,7 +184,10 @@ class Run:
         self._check(is_whole and len(rows) >= step, f"metrics.csv lacks rows before step {step}")
         if told:
             self._check(len(rows) == step, f"stopped after step {len(rows)}, saved step {step}")
-            command = shlex.split(told.rpartition("go on with\n")[2])
+            line = told.rpartition("go on with\n")[2].partition("\n")[
+                0
+            ]  # a signal may come after it
+            command = shlex.split(line)
             if self._check(command[:2] == ["charlstm", "train"], "no command to go on with"):
                 self._command = command
         new = rows[max(0, self._steps_saved) :]
