@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import os
 import threading
@@ -33,6 +32,7 @@ from charlstm.kernels.window import (
 )
 from charlstm.machine import available_processors
 from charlstm.parameters import ParameterLayout, aligned_zeros, initialise
+from charlstm.randomness import DROPOUT, derive_key
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
 
@@ -294,10 +294,8 @@ class CharLSTM:
         rate = self.config.dropout
         if mask_step is None or rate == 0:
             return NO_DROPOUT
-        digest = hashlib.blake2b(f"{self.seed} {mask_step}".encode(), digest_size=8).digest()
-        first, second = (int.from_bytes(digest[i : i + 4], "little") for i in (0, 4))
         threshold = min(round(rate * 2**32), 2**32 - 1)
-        return Dropout(threshold, 1 / (1 - rate), first, second)
+        return Dropout(threshold, 1 / (1 - rate), *derive_key(DROPOUT, self.seed, mask_step))
 
     def _workspace(self, steps: int, streams: int) -> Workspace:
         """Return the workspace for a window's shape; the last two shapes are kept."""

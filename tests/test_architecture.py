@@ -24,7 +24,7 @@ ROWS = [
     ["machine"],
     ["parameters"],
     ["kernels"],
-    ["workspace"],
+    ["workspace", "randomness"],
     ["layers", "losses"],
     ["model"],
     ["optimizers"],
