@@ -26,6 +26,8 @@ MAX_HIDDEN_SIZE = 65_536  # 4 * H * H weights are 64 GiB there, far from overflo
 MAX_LAYERS = 1_000
 MAX_WINDOW = 2**31 - 1
 MAX_INT64 = 2**63 - 1
+# Fields that older checkpoints lack, and the values that train as those were trained.
+ADDED_LATER: dict[str, Any] = {"warmup": 0, "reset_probability": 0.0}
 MOST_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
 
 
@@ -44,7 +46,7 @@ class _Options:
         Parameters
         ----------
         options
-            One entry per field, no more and no fewer.
+            One entry per field, no more; no fewer but those of `ADDED_LATER`.
 
         Raises
         ------
@@ -54,6 +56,8 @@ class _Options:
         if not isinstance(options, Mapping):
             raise CheckpointError(f"damaged checkpoint: {cls.__name__} is not a table of options")
         known = {field.name for field in fields(cls)}
+        added = {name: value for name, value in ADDED_LATER.items() if name in known}
+        options = {**added, **options}
         for problem, names in (
             ("lacks", known - options.keys()),
             ("has unknown", options.keys() - known),
@@ -122,10 +126,15 @@ class TrainConfig(_Options):
         and is replaced by it.
     schedule
         ``"constant"``, ``"linear"`` or ``"cosine"``: the course of the learning rate.
+    warmup
+        First steps, over which the learning rate rises to where the schedule has it.
     clip
         Bound on the magnitude of each gradient entry; 0 is off.
     clip_norm
         Bound on the norm of the whole gradient; 0 is off.
+    reset_probability
+        Chance, in [0, 1), that a stream's carried state is zeroed before a window, so that
+        the model also learns to start from nothing.
     val_fraction, test_fraction
         Parts of the text, each in [0, 1), held out at its end; their sum is less than 1.
     seed
@@ -146,8 +155,10 @@ class TrainConfig(_Options):
     optimizer: str = "adagrad"
     learning_rate: float | None = None
     schedule: str = "constant"
+    warmup: int = 50
     clip: float = 5.0
     clip_norm: float = 0.0
+    reset_probability: float = 0.01
     val_fraction: float = 0.1
     test_fraction: float = 0.0
     seed: int = 0
@@ -164,8 +175,10 @@ class TrainConfig(_Options):
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATES[self.optimizer])
         _check_real(self, "learning_rate", above=0.0)
         _check_choice(self, "schedule", SCHEDULES)
+        _check_whole(self, "warmup", 0, MAX_INT64)
         _check_real(self, "clip")
         _check_real(self, "clip_norm")
+        _check_real(self, "reset_probability", below=1.0)
         _check_real(self, "val_fraction", below=1.0)
         _check_real(self, "test_fraction", below=1.0)
         check_fractions(self.val_fraction, self.test_fraction)

@@ -62,11 +62,13 @@ class CharLSTM:
     seed
         Of the first weights and of the dropout masks.
     threads
-        Shards that a window's work is split into; all processors by default. Results do
+        Most threads that share a window's work; all processors by default. Results do
         not depend on it.
 
     Attributes
     ----------
+    active_threads : int
+        Threads that the next window takes, from 1 to `threads`; may be set at any time.
     parameters : dict
         PyTorch's names to writable views in PyTorch's shapes; write them at any time.
     buffer, gradient : ndarray
@@ -99,6 +101,7 @@ class CharLSTM:
         self.threads = available_processors() if threads is None else threads
         if self.threads < 1:
             raise UsageError(f"--threads must be at least 1, got {threads}")
+        self.active_threads = self.threads
         self.layout = ParameterLayout(self.config)
         self.buffer = aligned_zeros(self.layout.size, dtype)
         self.gradient = aligned_zeros(self.layout.size, dtype)
@@ -246,7 +249,7 @@ class CharLSTM:
             dropout,
         )  # fmt: skip
         is_small = 6 * self.layout.count * ids.size < PARALLEL_FROM
-        if self.threads == 1 or is_small or not _pool_is_ours():
+        if self.active_threads == 1 or is_small or not _pool_is_ours():
             run_phase(ALL, 0, 1, *arguments)
         else:
             self._run_parallel(arguments)
@@ -263,9 +266,9 @@ class CharLSTM:
             _run_phase_at[self.config.dtype] = run_phase_address(*arguments)
         address = _run_phase_at[self.config.dtype]
         with _POOL:
-            numba.set_num_threads(min(self.threads, numba.config.NUMBA_NUM_THREADS))
+            numba.set_num_threads(min(self.active_threads, numba.config.NUMBA_NUM_THREADS))
             for phase in (PACK, STREAMS, GRADIENTS) if arguments[0] == TRAIN else (PACK, STREAMS):
-                run_phase_parallel(address, phase, self.threads, *arguments)
+                run_phase_parallel(address, phase, self.active_threads, *arguments)
 
     def _use_symbols(self, ids: Array, mode: int) -> None:
         """Mark the symbols whose rows are packed, and get gradients or zeros, in a window."""

@@ -137,12 +137,16 @@ def make_optimizer(name: str, size: int, dtype: npt.DTypeLike) -> Optimizer:
     return _OPTIMIZERS[name](size, np.dtype(dtype))
 
 
-def scheduled_rate(schedule: str, rate: float, step: int, steps: int) -> float:
+def scheduled_rate(schedule: str, rate: float, step: int, steps: int, warmup: int = 0) -> float:
     """Return the learning rate of step `step` (from 0) of `steps`.
 
     ``constant`` keeps it, ``linear`` lowers it in a straight line and ``cosine`` along half
-    a cosine, both to 0 after the last step.
+    a cosine, both to 0 after the last step. Over the first `warmup` steps it also rises, in a
+    straight line from `rate` / `warmup`: the first steps of Adagrad, RMSprop and Adam move
+    every weight by the whole rate or more, whatever its gradient, and can saturate all units.
     """
+    if step < warmup:
+        rate *= (step + 1) / warmup
     if schedule == "linear":
         return rate * (1 - step / steps)
     if schedule == "cosine":

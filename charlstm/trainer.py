@@ -21,11 +21,16 @@ from charlstm.forms import Form, check_form, is_count, is_number_or_none, is_tab
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer, scheduled_rate
 from charlstm.parameters import ParameterLayout
+from charlstm.randomness import uniforms
+from charlstm.thread_tuner import ThreadTuner
 from charlstm.vocabulary import Vocabulary
+from charlstm.workspace import State
 
 Array = npt.NDArray[Any]
 EVAL_STREAMS = 10  # contiguous streams that a held-out text is cut into; few, for each starts cold
 EVAL_LENGTH = 256  # time steps that are evaluated at once; no result depends on it
+
+RESETS = "carried state"  # the domain of the draws that decide which streams start anew
 
 _MODEL_FORM: Form = {"vocabulary": is_table, "model": is_table, "seed": is_count}
 RUN_FORM: Form = {
@@ -132,6 +137,7 @@ class Trainer:
         )  # fmt: skip
         self.optimizer = make_optimizer(config.optimizer, model.layout.size, model.config.dtype)
         self.state = model.zero_state(batch_size)
+        self._tuner = ThreadTuner(model.threads)
         self.step = 0
         self.best_loss: float | None = None
 
@@ -144,6 +150,16 @@ class Trainer:
     def characters_per_step(self) -> int:
         """Characters that a step trains on, T * B."""
         return self.config.batch_size * self.config.seq_length
+
+    def set_steps(self, steps: int) -> None:
+        """Change the number of steps in all, and with it where the schedule ends.
+
+        Parameters
+        ----------
+        steps
+            At least those done.
+        """
+        self.config = dataclasses.replace(self.config, steps=steps)
 
     def train(self) -> Iterator[Record]:
         """Go on to `config.steps`, yielding a record after every step.
@@ -158,7 +174,8 @@ class Trainer:
             validation loss is (the step is done, and no record of it is yielded).
         """
         while self.step < self.config.steps:
-            record = self._train_step()
+            with self._tuner.timed_step() as self.model.active_threads:
+                record = self._train_step()
             if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
                 record = self._with_evaluation(record)
             yield record
@@ -168,9 +185,12 @@ class Trainer:
         inputs, targets, first = self.windows.window(step)
         if first:
             self.state = self.model.zero_state(config.batch_size)
-        loss, state = self.model.train_window(inputs, targets, self.state, mask_step=step)
+        carried = self._reset_some(self.state, step)
+        loss, state = self.model.train_window(inputs, targets, carried, mask_step=step)
         assert config.learning_rate is not None
-        rate = scheduled_rate(config.schedule, config.learning_rate, step, config.steps)
+        rate = scheduled_rate(
+            config.schedule, config.learning_rate, step, config.steps, config.warmup
+        )
         norm = math.nan
         if math.isfinite(loss):
             norm = self.optimizer.step(
@@ -192,6 +212,17 @@ class Trainer:
             train_loss=loss,
             gradient_norm=norm,
         )
+
+    def _reset_some(self, state: State, step: int) -> State:
+        """Return the state with each stream zeroed at `reset_probability`, for one step.
+
+        A model trained on carried states alone may come to rely on what only hours of text
+        can build up, and be lost wherever a held-out text or a sample starts from zeros.
+        """
+        probability = self.config.reset_probability
+        draws = uniforms(RESETS, self.model.seed, step, self.config.batch_size)
+        kept = (draws >= probability)[:, None]
+        return (np.where(kept, state[0], 0), np.where(kept, state[1], 0))
 
     def _with_evaluation(self, record: Record) -> Record:
         measured = self.evaluate().nats if len(self.val) >= 2 else None

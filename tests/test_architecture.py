@@ -21,7 +21,7 @@ ROWS = [
     ["vocabulary"],
     ["corpus"],
     ["batches"],
-    ["machine"],
+    ["machine", "thread_tuner"],
     ["parameters"],
     ["kernels"],
     ["workspace", "randomness"],

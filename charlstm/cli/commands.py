@@ -51,8 +51,12 @@ def commands() -> None:
 @click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
 @_option("--schedule", type=click.Choice(SCHEDULES), default=TrainConfig.schedule,
          help="Course of the learning rate.")  # fmt: skip
+@_option("--warmup", default=TrainConfig.warmup,
+         help="First steps, over which the learning rate rises to it.")  # fmt: skip
 @_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
+@_option("--reset-probability", default=TrainConfig.reset_probability,
+         help="Chance that a stream starts a window from zero state.")  # fmt: skip
 @click.option("--epochs", type=float, help="Train so often on the whole text.  [default: 10]")
 @click.option("--steps", type=int, help="Train this many steps in all, on --resume too.")
 @click.option("--minutes", type=float, help="Train as many steps as take this long.")

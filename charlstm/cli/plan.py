@@ -16,13 +16,14 @@ from charlstm.errors import CharLSTMError, DivergenceError, UsageError
 from charlstm.optimizers import make_optimizer
 from charlstm.parameters import ParameterLayout
 from charlstm.sampling import sample
-from charlstm.trainer import EVAL_LENGTH, EVAL_STREAMS, Trainer, held_out
+from charlstm.trainer import EVAL_LENGTH, EVAL_STREAMS, Record, Trainer, held_out
 from charlstm.workspace import make_packed, make_workspace
 
 DEFAULT_EPOCHS = 10.0
 LARGEST_GOAL = 1e12  # of steps, epochs or minutes
 EXCERPT = 160  # characters sampled at every evaluation
 SPARE = 0.97  # of --minutes: the rest is for saving
+REVISIONS = (0.02, 0.05, 0.1)  # of --minutes, when its steps are decided again
 _INTERPRETER = 170_000_000  # bytes that Python, Numba and LLVM take
 
 
@@ -130,6 +131,58 @@ def total_steps(
     if steps < eval_every:  # one evaluation, at the end
         steps = (left - pace.evaluation) / pace.step
     return done + max(1 if left > 0 else 0, int(steps))
+
+
+class MinutesBudget:
+    """Decides the steps of --minutes again from the pace of the run itself, while it is young.
+
+    What the machine does in the seconds before a run tells little of the minutes to come. Once
+    a tenth of the time has gone the number of steps is final.
+
+    Parameters
+    ----------
+    goal
+        Only minutes are ever decided again.
+    pace
+        As measured before the run; its evaluation stays in use.
+    trainer
+        Before its first step in this session.
+    seconds
+        That the run took before.
+    """
+
+    def __init__(self, goal: Goal, pace: Pace, trainer: Trainer, seconds: float) -> None:
+        self._goal = goal
+        self._pace = pace
+        self._first_step = trainer.step
+        self._stepping = 0.0  # seconds in steps, without evaluations
+        left = 60 * goal.minutes - seconds if goal.minutes is not None else 0.0
+        self._revisions = [seconds + left * share for share in REVISIONS] if left > 0 else []
+
+    def note_step(self, seconds: float, record: Record) -> None:
+        """Take in the time of a step; one with an evaluation counts as the others do."""
+        if record.val_loss is None:
+            self._stepping += seconds
+        else:
+            self._first_step += 1
+
+    def revise(self, trainer: Trainer, seconds: float) -> bool:
+        """Set the trainer's number of steps anew if it is time to; tell whether it was.
+
+        `seconds` is the time that the run took so far. A checkpoint must follow, or a resume
+        would go on with the number before.
+        """
+        timed = trainer.step - self._first_step
+        if not self._revisions or seconds < self._revisions[0] or timed < 1:
+            return False
+        self._revisions = [time for time in self._revisions if time > seconds]
+        pace = self._pace._replace(step=self._stepping / timed)
+        steps = total_steps(
+            self._goal, pace, trainer.steps_per_epoch, trainer.config.eval_every, trainer.step,
+            seconds,
+        )  # fmt: skip
+        trainer.set_steps(max(steps, trainer.step + 1))
+        return True
 
 
 def memory_needed(model: ModelConfig, training: TrainConfig, length: int, threads: int) -> int:

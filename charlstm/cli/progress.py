@@ -22,6 +22,9 @@ class Progress(Protocol):
     def step(self, record: Record, loss: float) -> None:
         """Show a step; `loss` is the training loss, smoothed."""
 
+    def set_total(self, steps: int) -> None:
+        """Take another number of steps in all."""
+
     def say(self, text: str) -> None:
         """Print lines that stay."""
 
@@ -49,6 +52,10 @@ class Bar:
         text = f"epoch {record.epoch:.2f}  {loss_in_words(loss)}"
         self._bar.set_description_str(text, refresh=False)
         self._bar.update(self._characters)
+
+    def set_total(self, steps: int) -> None:
+        """Move the end of the bar."""
+        self._bar.total = steps * self._characters
 
     def say(self, text: str) -> None:
         """Print above the bar."""
@@ -81,6 +88,10 @@ class Lines:
             f"{loss_in_words(loss)}  {steps_per_second * self._characters:,.0f} characters/s  "
             f"{duration((self._total - record.step) / steps_per_second)} left"
         )
+
+    def set_total(self, steps: int) -> None:
+        """Count to another number."""
+        self._total = steps
 
     def say(self, text: str) -> None:
         """Print."""

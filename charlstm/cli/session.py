@@ -12,7 +12,7 @@ from typing import Any
 from charlstm import checkpoint
 from charlstm.checkpoint import Tensors
 from charlstm.cli.output import loss_in_words, shown
-from charlstm.cli.plan import EXCERPT
+from charlstm.cli.plan import EXCERPT, MinutesBudget
 from charlstm.cli.progress import Progress, make_progress
 from charlstm.cli.stops import Stops
 from charlstm.errors import CheckpointError, DivergenceError, RunError
@@ -86,7 +86,7 @@ class Keeper:
             self._metrics.flush()
 
 
-def run(trainer: Trainer, keeper: Keeper, stops: Stops) -> int:
+def run(trainer: Trainer, keeper: Keeper, stops: Stops, budget: MinutesBudget) -> int:
     """Train to the end or to a signal, saving on the way and then.
 
     Returns
@@ -104,12 +104,16 @@ def run(trainer: Trainer, keeper: Keeper, stops: Stops) -> int:
     with closing(make_progress(trainer)) as progress:
         watch = _LossWatch(len(trainer.model.vocabulary))
         try:
+            started = time.monotonic()
             for record in trainer.train():
+                budget.note_step(time.monotonic() - started, record)
                 keeper.note(record)
+                is_revised = budget.revise(trainer, keeper.seconds)
                 progress.step(record, watch.smooth(record, progress))
-                _keep(record, trainer, keeper, progress)
+                _keep(record, trainer, keeper, progress, is_revised)
                 if stops.number:
                     break
+                started = time.monotonic()
         except DivergenceError:
             keeper.flush_metrics()
             raise
@@ -121,13 +125,19 @@ def run(trainer: Trainer, keeper: Keeper, stops: Stops) -> int:
     return stops.number
 
 
-def _keep(record: Record, trainer: Trainer, keeper: Keeper, progress: Progress) -> None:
-    """After a step: tell of an evaluation, and save what is due."""
+def _keep(
+    record: Record, trainer: Trainer, keeper: Keeper, progress: Progress, is_revised: bool
+) -> None:
+    """After a step: tell of an evaluation, and save what is due, or has a new number of steps."""
     config, step = trainer.config, record.step
     if step % config.eval_every == 0 or step == config.steps:
         progress.say(_evaluation(record, trainer))
     due = [keeper.folder.best] if record.improved else []
-    if step % config.save_every == 0 and step < config.steps:  # the last is saved anyway
+    if is_revised:
+        progress.set_total(config.steps)
+    if (
+        step % config.save_every == 0 or is_revised
+    ) and step < config.steps:  # the last is saved anyway
         due.append(keeper.folder.last)
     if due:
         keeper.keep(trainer, *due)

@@ -25,7 +25,7 @@ FIXED = (
     "val_fraction", "test_fraction", "seed", "as_bytes", "encoding",
 )  # fmt: skip
 # What may change, and then decides how the run goes on.
-CHANGEABLE = ("learning_rate", "schedule", "clip", "clip_norm")
+CHANGEABLE = ("learning_rate", "schedule", "warmup", "clip", "clip_norm", "reset_probability")
 INTERVALS = ("eval_every", "save_every")
 
 

@@ -12,6 +12,7 @@ from charlstm.cli.compiling import compile_notice
 from charlstm.cli.output import duration, loss_in_words, megabytes, say, table
 from charlstm.cli.plan import (
     Goal,
+    MinutesBudget,
     Pace,
     check_memory,
     measure_pace,
@@ -108,6 +109,10 @@ def _train(
         "versions": checkpoint.versions(),
     }
     keeper = Keeper(folder, command, stand.seconds)
+    is_decided = not stand.is_new and _is_same_goal(stand, goal)
+    budget = MinutesBudget(
+        Goal(None, None, None) if is_decided else goal, pace, trainer, stand.seconds
+    )
     with Stops() as stops:  # from here on, what stops it finds it saved
         say(_forecast(trainer, pace))
         if stand.is_new:
@@ -117,7 +122,7 @@ def _train(
         else:
             keeper.cut_back(stand.step)
         stand.tensors.clear()  # the trainer has its own
-        number = run(trainer, keeper, stops)
+        number = run(trainer, keeper, stops, budget)
     _report(trainer, folder, number, _go_on(folder, paths, options))
     return 128 + number if number else 0
 
@@ -130,11 +135,15 @@ def _rehearsal_seconds(goal: Goal) -> float:
 
 def _total(stand: Stand, goal: Goal, pace: Pace, steps_per_epoch: int) -> int:
     """Return the steps in all; a run that goes on to the same goal keeps its number."""
-    is_same = goal.minutes is not None and goal.minutes == stand.command.get("minutes")
-    if not stand.is_new and (goal.is_open or is_same):
+    if not stand.is_new and (goal.is_open or _is_same_goal(stand, goal)):
         return int(stand.metadata["training"]["steps"])
     eval_every = stand.changes.get("eval_every") or stand.metadata["training"]["eval_every"]
     return total_steps(goal, pace, steps_per_epoch, eval_every, stand.step, stand.seconds)
+
+
+def _is_same_goal(stand: Stand, goal: Goal) -> bool:
+    """Tell whether the run was begun with the same --minutes: their steps are decided."""
+    return goal.minutes is not None and goal.minutes == stand.command.get("minutes")
 
 
 def _refuse_less(stand: Stand, goal: Goal, steps_per_epoch: int) -> None:

@@ -1,0 +1,112 @@
+"""How many threads a training step takes, found by timing the steps themselves.
+
+A step waits for its slowest thread. Where another process holds a core, the thread that
+shares this core holds all the others up, and fewer threads are faster. No result depends
+on their number, so it may change between any two steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+BLOCK = 8  # steps that are judged together
+TRIAL = 3  # steps of each other number of threads that a trial takes; the first is not counted
+SLOWER = 1.2  # times the fastest block with as many threads: something else is running
+FASTER = 0.95  # times the present step: worth a change
+TRIAL_SHARE = 0.01  # of the time, at most, that trials take
+FIRST_PAUSE = 0.5  # seconds, at least, from one trial to the next
+
+
+class ThreadTuner:
+    """Chooses the number of threads of each step from the time that earlier steps took.
+
+    The steps must all be of one size. Where nothing else runs, the first blocks settle the
+    matter and no further step is spent on trials. A trial starts when a block is slower than
+    the fastest one with as many threads, or, with fewer than the most, after a pause, to see
+    whether the machine is quiet again.
+
+    Parameters
+    ----------
+    most
+        The largest number of threads.
+    clock
+        Returns seconds.
+
+    Attributes
+    ----------
+    threads : int
+        For the next step.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.most = self.threads = most
+        self._clock = clock
+        self._settled = most  # what a trial returns to
+        self._fastest: dict[int, float] = {}  # seconds of a step, by threads
+        self._times: list[float] = []  # of this block
+        self._trial: list[int] = []  # numbers of threads yet to be tried
+        self._tried: dict[int, float] = {}  # seconds of a step in this trial, by threads
+        self._trial_seconds = 0.0
+        self._next_trial = 0.0
+        self._has_changed = True  # so that the first block, too, is followed by a trial
+
+    @contextmanager
+    def timed_step(self) -> Iterator[int]:
+        """Give the number of threads to use for the step in this context, and time it."""
+        started = self._clock()
+        yield self.threads
+        if self.most > 1:
+            self._note(self._clock() - started)
+
+    def _note(self, seconds: float) -> None:
+        self._times.append(seconds)
+        if self._trial:
+            self._trial_seconds += seconds
+            if len(self._times) == TRIAL:
+                self._tried[self.threads] = _mean(self._times[1:])
+                self._try_next(self._trial[1:])
+        elif len(self._times) == BLOCK + 1:  # the first may have waited for threads to wake
+            self._judge(_mean(self._times[1:]))
+
+    def _judge(self, seconds: float) -> None:
+        """Decide after a block whether to try other numbers of threads."""
+        fastest = self._fastest.get(self.threads, seconds)
+        self._fastest[self.threads] = min(fastest, seconds)
+        is_due = self._clock() >= self._next_trial
+        is_suspect = seconds > SLOWER * fastest or self.threads < self.most
+        if self._has_changed or (is_due and is_suspect):
+            self._has_changed = False
+            self._tried = {self.threads: seconds}
+            self._trial_seconds = 0.0
+            self._try_next(self._neighbours())
+        else:
+            self._times.clear()
+
+    def _neighbours(self) -> list[int]:
+        """Return the numbers of threads that are worth a trial."""
+        now, most = self.threads, self.most
+        return sorted(
+            {1, now // 2, now - 1, now + 1, 2 * now, most} & set(range(1, most + 1)) - {now}
+        )
+
+    def _try_next(self, trial: list[int]) -> None:
+        """Go on to the next number of threads, or end the trial with the fastest."""
+        self._times.clear()
+        self._trial = trial
+        if trial:
+            self.threads = trial[0]
+            return
+        now = self._settled
+        best = min(self._tried, key=lambda count: self._tried[count])
+        if self._tried[best] < FASTER * self._tried[now]:
+            self._has_changed = best > now  # more threads are slow in a way that a trial can miss
+            self._settled = best
+        self.threads = self._settled
+        pause = max(FIRST_PAUSE, self._trial_seconds / TRIAL_SHARE)
+        self._next_trial = self._clock() + pause
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
