@@ -155,7 +155,7 @@ class TrainConfig(_Options):
     optimizer: str = "adagrad"
     learning_rate: float | None = None
     schedule: str = "constant"
-    warmup: int = 50
+    warmup: int = 10
     clip: float = 5.0
     clip_norm: float = 0.0
     reset_probability: float = 0.01

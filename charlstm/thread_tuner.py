@@ -15,7 +15,7 @@ BLOCK = 8  # steps that are judged together
 TRIAL = 3  # steps of each other number of threads that a trial takes; the first is not counted
 SLOWER = 1.2  # times the fastest block with as many threads: something else is running
 FASTER = 0.95  # times the present step: worth a change
-TRIAL_SHARE = 0.01  # of the time, at most, that trials take
+TRIAL_SHARE = 0.02  # of the time, at most, that trials take
 FIRST_PAUSE = 0.5  # seconds, at least, from one trial to the next
 
 
@@ -48,9 +48,10 @@ class ThreadTuner:
         self._times: list[float] = []  # of this block
         self._trial: list[int] = []  # numbers of threads yet to be tried
         self._tried: dict[int, float] = {}  # seconds of a step in this trial, by threads
-        self._trial_seconds = 0.0
+        self._started = clock()  # when the trial did, or the first of several in a row
         self._next_trial = 0.0
-        self._has_changed = True  # so that the first block, too, is followed by a trial
+        self._left = 0  # threads that a change down has just come from: not tried at once
+        self._has_changed = True  # a trial follows at once; so it does the first block
 
     @contextmanager
     def timed_step(self) -> Iterator[int]:
@@ -63,7 +64,6 @@ class ThreadTuner:
     def _note(self, seconds: float) -> None:
         self._times.append(seconds)
         if self._trial:
-            self._trial_seconds += seconds
             if len(self._times) == TRIAL:
                 self._tried[self.threads] = _mean(self._times[1:])
                 self._try_next(self._trial[1:])
@@ -77,19 +77,17 @@ class ThreadTuner:
         is_due = self._clock() >= self._next_trial
         is_suspect = seconds > SLOWER * fastest or self.threads < self.most
         if self._has_changed or (is_due and is_suspect):
-            self._has_changed = False
             self._tried = {self.threads: seconds}
-            self._trial_seconds = 0.0
+            self._started = self._started if self._has_changed else self._clock()
             self._try_next(self._neighbours())
         else:
             self._times.clear()
 
     def _neighbours(self) -> list[int]:
         """Return the numbers of threads that are worth a trial."""
-        now, most = self.threads, self.most
-        return sorted(
-            {1, now // 2, now - 1, now + 1, 2 * now, most} & set(range(1, most + 1)) - {now}
-        )
+        now = self.threads
+        counts = {1, now // 2, now - 1, now + 1, 2 * now} & set(range(1, self.most + 1))
+        return sorted(counts - {now, self._left})
 
     def _try_next(self, trial: list[int]) -> None:
         """Go on to the next number of threads, or end the trial with the fastest."""
@@ -98,14 +96,15 @@ class ThreadTuner:
         if trial:
             self.threads = trial[0]
             return
-        now = self._settled
-        best = min(self._tried, key=lambda count: self._tried[count])
-        if self._tried[best] < FASTER * self._tried[now]:
-            self._has_changed = best > now  # more threads are slow in a way that a trial can miss
+        before, best = self._settled, min(self._tried, key=lambda count: self._tried[count])
+        self._has_changed = self._tried[best] < FASTER * self._tried[before]
+        self._left = 0
+        if self._has_changed:
             self._settled = best
+            self._left = before if before > best else 0
         self.threads = self._settled
-        pause = max(FIRST_PAUSE, self._trial_seconds / TRIAL_SHARE)
-        self._next_trial = self._clock() + pause
+        now = self._clock()
+        self._next_trial = now + max(FIRST_PAUSE, (now - self._started) / TRIAL_SHARE)
 
 
 def _mean(values: list[float]) -> float:

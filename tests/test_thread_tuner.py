@@ -1,0 +1,109 @@
+"""The number of threads of a step, chosen by a clock that the tests turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from charlstm.thread_tuner import TRIAL_SHARE, ThreadTuner
+
+
+class Machine:
+    """Steps that take as long as a rule says, on a clock of their own."""
+
+    def __init__(self, most: int, seconds: Callable[[int, int], float]) -> None:
+        self.now = 0.0
+        self.steps = 0
+        self.threads: list[int] = []
+        self._seconds = seconds
+        self.tuner = ThreadTuner(most, clock=lambda: self.now)
+
+    def run(self, steps: int) -> list[int]:
+        """Run steps; return how many threads each had."""
+        for _ in range(steps):
+            with self.tuner.timed_step() as threads:
+                self.now += self._seconds(threads, self.steps)
+            self.threads.append(threads)
+            self.steps += 1
+        return self.threads[-steps:]
+
+
+def shared(threads: int, free: int) -> float:
+    """Return the seconds of a step of 10 ms of work where only `free` processors are idle."""
+    return 0.010 / threads if threads <= free else 0.050
+
+
+def test_one_thread_is_left_alone():
+    machine = Machine(1, lambda threads, step: 0.01)
+    assert set(machine.run(1000)) == {1}
+
+
+@pytest.mark.parametrize("most", [2, 3, 8, 64])
+def test_a_quiet_machine_keeps_all_threads_and_loses_nothing(most):
+    machine = Machine(most, lambda threads, step: 0.010 / threads)
+    machine.run(5000)
+    spent = sum(threads != most for threads in machine.threads)
+    assert spent <= 15  # one trial, of 3 steps for each other number of threads
+    assert set(machine.run(5000)) == {most}
+
+
+def test_a_step_that_varies_a_little_starts_no_trials():
+    machine = Machine(2, lambda threads, step: (0.010 + 0.001 * (step % 3)) / threads)
+    machine.run(100)
+    assert set(machine.run(5000)) == {2}
+
+
+@pytest.mark.parametrize(("most", "free"), [(2, 1), (4, 3), (8, 7), (8, 3)])
+def test_a_busy_core_from_the_start_is_avoided(most, free):
+    machine = Machine(most, lambda threads, step: shared(threads, free))
+    machine.run(2000)
+    assert machine.now < 2000 * shared(free, free) / 0.9 + 2
+    assert machine.threads[-1] == free
+
+
+def test_a_core_that_becomes_busy_is_left_and_taken_again_when_it_is_quiet():
+    def seconds(threads: int, step: int) -> float:
+        return shared(threads, 1 if 1000 <= step < 3000 else 2)
+
+    machine = Machine(2, seconds)
+    machine.run(1000)
+    quiet = machine.now
+    assert quiet < 1000 * 0.005 / 0.98 + 0.1
+    machine.run(2000)
+    assert machine.now - quiet < 2000 * 0.010 / 0.9
+    assert machine.threads[-1] == 1
+    machine.run(3000)
+    assert set(machine.run(100)) == {2}
+
+
+def test_a_trial_that_was_lucky_is_mended_at_once():
+    """The second thread is fast in trials and slow beyond: it is left again after a block."""
+    lucky = {"left": 0}
+
+    def seconds(threads: int, step: int) -> float:
+        if threads == 1:
+            lucky["left"] = 4
+            return 0.010
+        lucky["left"] -= 1
+        return 0.005 if lucky["left"] > 0 else 0.050
+
+    machine = Machine(2, seconds)
+    machine.run(3000)
+    assert machine.now < 3000 * 0.010 / 0.85
+
+
+def test_trials_take_a_small_share_of_the_time():
+    machine = Machine(2, lambda threads, step: shared(threads, 1))
+    machine.run(100)
+    started, first = machine.now, machine.steps
+    machine.run(5000)
+    wasted = sum(0.050 for threads in machine.threads[first:] if threads == 2)
+    assert wasted < 1.1 * TRIAL_SHARE * (machine.now - started) + 0.2
+
+
+def test_a_step_that_fails_is_not_timed():
+    machine = Machine(2, lambda threads, step: 0.005)
+    with pytest.raises(ValueError, match="diverged"), machine.tuner.timed_step():
+        raise ValueError("diverged")
+    assert set(machine.run(5)) == {2}
