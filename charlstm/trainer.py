@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm import checkpoint, runs
-from charlstm.batches import Windows, fit_sizes, held_out_windows
+from charlstm.batches import Windows, fit_sizes
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.corpus import Corpus, Text
+from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError, CorpusError, DivergenceError
+from charlstm.evaluation import HeldOut, held_out
 from charlstm.forms import Form, check_form, is_count, is_number_or_none, is_table, is_text
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer, scheduled_rate
@@ -27,9 +28,6 @@ from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State
 
 Array = npt.NDArray[Any]
-EVAL_STREAMS = 10  # contiguous streams that a held-out text is cut into; few, for each starts cold
-EVAL_LENGTH = 256  # time steps that are evaluated at once; no result depends on it
-
 RESETS = "carried state"  # the domain of the draws that decide which streams start anew
 
 _MODEL_FORM: Form = {"vocabulary": is_table, "model": is_table, "seed": is_count}
@@ -39,15 +37,6 @@ RUN_FORM: Form = {
     "step": is_count,
     "best_loss": is_number_or_none,
 }
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """A held-out loss: mean nats over `characters` targets, the text cut in `streams`."""
-
-    nats: float
-    characters: int
-    streams: int
 
 
 @dataclass(frozen=True)
@@ -62,29 +51,6 @@ class Record:
     gradient_norm: float
     val_loss: float | None = None
     improved: bool = False
-
-
-def held_out(model: CharLSTM, text: Text, streams: int = EVAL_STREAMS) -> HeldOut:
-    """Return the loss on a text: the one function behind every held-out figure.
-
-    The text is cut into `streams` contiguous streams (fewer where it has less than two
-    characters for each), every stream starts from zero state, all characters but each
-    stream's first are scored, dropout is off. No training state is touched.
-
-    Raises
-    ------
-    CorpusError
-        If the text has fewer than 2 characters.
-    """
-    if len(text) < 2:
-        raise CorpusError(f"a loss needs at least 2 characters of text, got {len(text)}")
-    total, count, state = 0.0, 0, None
-    for inputs, targets, valid in held_out_windows(text, streams, EVAL_LENGTH):
-        losses, state = model.losses(inputs, targets, state)
-        scored = np.arange(len(losses))[:, None] < valid
-        total += float(np.where(scored, losses, 0).sum(dtype=np.float64))
-        count += int(scored.sum())
-    return HeldOut(total / count, count, min(streams, len(text) // 2))
 
 
 class Trainer:

@@ -27,7 +27,7 @@ ROWS = [
     ["workspace", "randomness"],
     ["layers", "losses"],
     ["model"],
-    ["optimizers"],
+    ["optimizers", "evaluation"],
     ["gradcheck"],
     ["sampling"],
     ["checkpoint"],

@@ -26,9 +26,10 @@ from charlstm.cli.session import Keeper
 from charlstm.cli.stand import FIXED
 from charlstm.cli.stops import Stops
 from charlstm.errors import CharLSTMError, CheckpointError, UsageError
+from charlstm.evaluation import EVAL_STREAMS, HeldOut
 from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
-from charlstm.trainer import EVAL_STREAMS, HeldOut, Record, Trainer
+from charlstm.trainer import Record, Trainer
 
 ROOT = Path(charlstm.__file__).parents[1]
 TEXT = "the quick brown fox jumps over the lazy dog; "

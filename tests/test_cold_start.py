@@ -95,7 +95,7 @@ class Carried:
         def train_window(model, inputs, targets, state=None, *, mask_step=None):
             loss, after = original(model, inputs, targets, state, mask_step=mask_step)
             self.before.append(state)
-            self.after.append(tuple(map(np.copy, after)))
+            self.after.append((after[0].copy(), after[1].copy()))
             return loss, after
 
         with monkeypatch.context() as patched:

@@ -19,10 +19,11 @@ from charlstm.cli.source import read_own_corpus, source_of
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus, Text, read_corpus
 from charlstm.errors import CharLSTMError, UsageError
+from charlstm.evaluation import held_out
 from charlstm.gradcheck import check_model, default_problem, format_table, run_problem, to_json
 from charlstm.parameters import ParameterLayout
 from charlstm.sampling import generate
-from charlstm.trainer import held_out, restore_model
+from charlstm.trainer import restore_model
 from charlstm.vocabulary import Vocabulary
 
 RULE = "-" * 20  # between samples

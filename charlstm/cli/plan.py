@@ -13,10 +13,11 @@ from typing import NamedTuple
 from charlstm.batches import fit_sizes
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import CharLSTMError, DivergenceError, UsageError
+from charlstm.evaluation import EVAL_LENGTH, EVAL_STREAMS, held_out
 from charlstm.optimizers import make_optimizer
 from charlstm.parameters import ParameterLayout
 from charlstm.sampling import sample
-from charlstm.trainer import EVAL_LENGTH, EVAL_STREAMS, Record, Trainer, held_out
+from charlstm.trainer import Record, Trainer
 from charlstm.workspace import make_packed, make_workspace
 
 DEFAULT_EPOCHS = 10.0

@@ -1,0 +1,108 @@
+"""--minutes: its steps are decided again from the pace of the run, while it is young."""
+
+from __future__ import annotations
+
+import pytest
+
+from charlstm.cli.plan import REVISIONS, SPARE, Goal, MinutesBudget, Pace
+from charlstm.config import TrainConfig
+from charlstm.corpus import Corpus, read_corpus
+from charlstm.model import CharLSTM
+from charlstm.trainer import Trainer
+
+STEPS = 10_000  # of a run whose pace was taken to be 6 ms a step
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Corpus:
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be, that is it. " * 20, encoding="utf-8")
+    return read_corpus((str(path),))
+
+
+def make_trainer(corpus: Corpus, eval_every: int = 10**9) -> Trainer:
+    model = CharLSTM(corpus.vocabulary, 3, threads=1)
+    options = TrainConfig(steps=STEPS, batch_size=2, seq_length=3, eval_every=eval_every)
+    return Trainer(model, corpus, options)
+
+
+def run(
+    trainer: Trainer,
+    budget: MinutesBudget,
+    step_seconds: float,
+    seconds: float,
+    evaluation_seconds: float = 0.0,
+) -> float:
+    """Train on a clock that a step moves by so much; return its time at the end."""
+    for record in trainer.train():
+        taken = step_seconds + (0 if record.val_loss is None else evaluation_seconds)
+        seconds += taken
+        budget.note_step(taken, record)
+        budget.revise(trainer, seconds)
+    return seconds
+
+
+@pytest.mark.parametrize("step_seconds", [0.06, 0.015, 0.006])
+def test_a_pace_that_was_misjudged_is_mended(corpus, step_seconds):
+    trainer = make_trainer(corpus)
+    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), trainer, 0.0)
+    end = run(trainer, budget, step_seconds, 0.0)
+    assert end == pytest.approx(60 * SPARE, rel=0.01)
+
+
+def test_evaluations_count_with_the_time_they_were_found_to_take(corpus):
+    trainer = make_trainer(corpus, eval_every=50)
+    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.2), trainer, 0.0)
+    end = run(trainer, budget, 0.02, 0.0, evaluation_seconds=0.2)
+    assert end == pytest.approx(60 * SPARE, rel=0.01)
+
+
+def test_a_run_that_goes_on_counts_what_it_took_before(corpus):
+    trainer = make_trainer(corpus)
+    budget = MinutesBudget(Goal(None, None, 2.0), Pace(0.006, 0.0), trainer, 60.0)
+    end = run(trainer, budget, 0.03, 60.0)
+    assert end == pytest.approx(120, rel=0.02)
+
+
+def test_the_number_of_steps_is_final_after_a_tenth_of_the_time(corpus):
+    trainer = make_trainer(corpus)
+    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), trainer, 0.0)
+    seconds, revised = 0.0, []
+    for record in trainer.train():
+        budget.note_step(0.02, record)
+        seconds += 0.02
+        if budget.revise(trainer, seconds):
+            revised.append(seconds)
+        if seconds > 20:
+            break
+    assert len(revised) == len(REVISIONS)
+    assert max(revised) <= 0.1 * 60 + 0.03
+
+
+@pytest.mark.parametrize(
+    "goal", [Goal(None, 20, None), Goal(2.0, None, None), Goal(None, None, None)]
+)
+def test_only_minutes_are_ever_decided_again(corpus, goal):
+    trainer = make_trainer(corpus)
+    budget = MinutesBudget(goal, Pace(0.006, 0.0), trainer, 0.0)
+    for record in trainer.train():
+        budget.note_step(1.0, record)
+        assert not budget.revise(trainer, float(record.step))
+        if record.step == 30:
+            break
+    assert trainer.config.steps == STEPS
+
+
+def test_a_schedule_reaches_its_end_with_the_steps(corpus):
+    trainer = make_trainer(corpus)
+    trainer.config = TrainConfig(
+        steps=STEPS, batch_size=2, seq_length=3, eval_every=10**9, schedule="linear"
+    )
+    budget = MinutesBudget(Goal(None, None, 0.1), Pace(0.006, 0.0), trainer, 0.0)
+    seconds = 0.0
+    for record in trainer.train():
+        seconds += 0.01
+        budget.note_step(0.01, record)
+        budget.revise(trainer, seconds)
+    assert record.learning_rate == pytest.approx(0.02 / trainer.config.steps, rel=1e-9)
+    assert record.step == trainer.config.steps
