@@ -216,7 +216,7 @@ def test_evaluations_leave_the_memory_of_training(monkeypatch: pytest.MonkeyPatc
         made.append((steps, streams))
         return workspace.make_workspace(config, steps, streams, shards)
 
-    monkeypatch.setattr("charlstm.trainer.EVAL_LENGTH", 3)  # of 8 steps, all in all
+    monkeypatch.setattr("charlstm.evaluation.EVAL_LENGTH", 3)  # of 8 steps, all in all
     monkeypatch.setattr("charlstm.model.make_workspace", noted)
     assert train("--eval-every", "2") == 0
     assert made == [(8, 4), (3, EVAL_STREAMS)] * 2  # to tell the pace by, and then
