@@ -19,6 +19,9 @@ from charlstm.errors import CheckpointError, UsageError
 DTYPES = ("float32", "float64")
 SCHEDULES = ("constant", "linear", "cosine")
 DEFAULT_LEARNING_RATES = {"adagrad": 0.02, "rmsprop": 0.002, "adam": 0.004}
+# Adagrad's first steps move every weight by the whole rate: enough, at rates that serve it
+# later, to saturate the cells for good. RMSprop and Adam learn more slowly with a warm-up.
+DEFAULT_WARMUPS = {"adagrad": 10, "rmsprop": 0, "adam": 0}
 OPTIMIZERS = tuple(DEFAULT_LEARNING_RATES)
 
 MAX_SYMBOLS = 65_536  # ids of a character corpus are kept in 16 bits
@@ -127,7 +130,8 @@ class TrainConfig(_Options):
     schedule
         ``"constant"``, ``"linear"`` or ``"cosine"``: the course of the learning rate.
     warmup
-        First steps, over which the learning rate rises to where the schedule has it.
+        First steps, over which the learning rate rises to where the schedule has it. None
+        stands for the optimizer's entry in `DEFAULT_WARMUPS`, and is replaced by it.
     clip
         Bound on the magnitude of each gradient entry; 0 is off.
     clip_norm
@@ -155,7 +159,7 @@ class TrainConfig(_Options):
     optimizer: str = "adagrad"
     learning_rate: float | None = None
     schedule: str = "constant"
-    warmup: int = 10
+    warmup: int | None = None
     clip: float = 5.0
     clip_norm: float = 0.0
     reset_probability: float = 0.01
@@ -167,7 +171,7 @@ class TrainConfig(_Options):
     save_every: int = 0
 
     def __post_init__(self) -> None:
-        """Check every option, make its type plain, and fill in the learning rate."""
+        """Check every option, make its type plain, and fill in what the optimizer decides."""
         _check_whole(self, "batch_size", 1, MAX_WINDOW)
         _check_whole(self, "seq_length", 1, MAX_WINDOW)
         _check_choice(self, "optimizer", OPTIMIZERS)
@@ -175,6 +179,8 @@ class TrainConfig(_Options):
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATES[self.optimizer])
         _check_real(self, "learning_rate", above=0.0)
         _check_choice(self, "schedule", SCHEDULES)
+        if self.warmup is None:
+            object.__setattr__(self, "warmup", DEFAULT_WARMUPS[self.optimizer])
         _check_whole(self, "warmup", 0, MAX_INT64)
         _check_real(self, "clip")
         _check_real(self, "clip_norm")

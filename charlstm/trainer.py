@@ -153,7 +153,7 @@ class Trainer:
             self.state = self.model.zero_state(config.batch_size)
         carried = self._reset_some(self.state, step)
         loss, state = self.model.train_window(inputs, targets, carried, mask_step=step)
-        assert config.learning_rate is not None
+        assert config.learning_rate is not None and config.warmup is not None
         rate = scheduled_rate(
             config.schedule, config.learning_rate, step, config.steps, config.warmup
         )

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from charlstm import __version__
 from charlstm.config import (
     DEFAULT_LEARNING_RATES,
+    DEFAULT_WARMUPS,
     DTYPES,
     OPTIMIZERS,
     SCHEDULES,
@@ -22,6 +23,7 @@ _option = partial(click.option, show_default=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 POLICIES = click.Choice(["error", "skip"])
 UNKNOWN = "What becomes of characters that the model does not know."
+_warmups = ", ".join(f"{steps} for {name}" for name, steps in DEFAULT_WARMUPS.items())
 _rates = ", ".join(f"{rate:g} for {name}" for name, rate in DEFAULT_LEARNING_RATES.items())
 
 
@@ -51,8 +53,8 @@ def commands() -> None:
 @click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
 @_option("--schedule", type=click.Choice(SCHEDULES), default=TrainConfig.schedule,
          help="Course of the learning rate.")  # fmt: skip
-@_option("--warmup", default=TrainConfig.warmup,
-         help="First steps, over which the learning rate rises to it.")  # fmt: skip
+@click.option("--warmup", type=int, help="First steps, over which the learning rate rises.  "
+              f"[default: {_warmups}]")  # fmt: skip
 @_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
 @_option("--reset-probability", default=TrainConfig.reset_probability,
