@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.arguments import check_whole
 from charlstm.corpus import Text
 from charlstm.errors import CorpusError, UsageError
 
@@ -58,7 +59,8 @@ class Windows:
             raise CorpusError(
                 f"{batch_size} streams of {seq_length} characters need a text of "
                 f"{batch_size * seq_length + 1}, got {len(text)}: "
-                "lower --batch-size or --seq-length"
+                "lower batch_size or seq_length",
+                ["batch_size", "seq_length"],
             )
         starts = np.arange(batch_size) * self.stream_length
         self._index = starts + np.arange(seq_length + 1)[:, None]  # (T+1, B), of step 0
@@ -177,11 +179,10 @@ def _held_out_windows(
 
 
 def _check_sizes(
-    first: int, second: int, names: tuple[str, str] = ("--batch-size", "--seq-length")
+    first: int, second: int, names: tuple[str, str] = ("batch_size", "seq_length")
 ) -> None:
     for name, size in zip(names, (first, second), strict=True):
-        if size < 1:
-            raise UsageError(f"{name} must be at least 1, got {size}")
+        check_whole(name, size, minimum=1)
 
 
 def _check_length(length: int, purpose: str) -> None:

@@ -2,18 +2,17 @@
 
 Every value is turned into a plain ``int``, ``float`` or ``str``, so that options
 survive a round trip through JSON; whatever is out of range raises `UsageError` with
-the name of the command-line option.
+the name of the field.
 """
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any, Self
 
+from charlstm.arguments import check_choice, check_real, check_whole, show
 from charlstm.errors import CheckpointError, UsageError
 
 DTYPES = ("float32", "float64")
@@ -28,7 +27,6 @@ MAX_SYMBOLS = 65_536  # ids of a character corpus are kept in 16 bits
 MAX_HIDDEN_SIZE = 65_536  # 4 * H * H weights are 64 GiB there, far from overflowing an int64
 MAX_LAYERS = 1_000
 MAX_WINDOW = 2**31 - 1
-MAX_INT64 = 2**63 - 1
 # Fields that older checkpoints lack, and the values that train as those were trained.
 ADDED_LATER: dict[str, Any] = {"warmup": 0, "reset_probability": 0.0}
 MOST_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
@@ -105,11 +103,11 @@ class ModelConfig(_Options):
 
     def __post_init__(self) -> None:
         """Check every option and make its type plain."""
-        _check_whole(self, "vocabulary_size", 1, MAX_SYMBOLS, shown="vocabulary_size")
-        _check_whole(self, "hidden_size", 1, MAX_HIDDEN_SIZE)
-        _check_whole(self, "layers", 1, MAX_LAYERS)
-        _check_real(self, "dropout", below=1.0)
-        _check_choice(self, "dtype", DTYPES)
+        _check_fields(self, check_whole, "vocabulary_size", minimum=1, maximum=MAX_SYMBOLS)
+        _check_fields(self, check_whole, "hidden_size", minimum=1, maximum=MAX_HIDDEN_SIZE)
+        _check_fields(self, check_whole, "layers", minimum=1, maximum=MAX_LAYERS)
+        _check_fields(self, check_real, "dropout", below=1.0)
+        _check_fields(self, check_choice, "dtype", choices=DTYPES)
 
 
 @dataclass(frozen=True)
@@ -172,26 +170,22 @@ class TrainConfig(_Options):
 
     def __post_init__(self) -> None:
         """Check every option, make its type plain, and fill in what the optimizer decides."""
-        _check_whole(self, "batch_size", 1, MAX_WINDOW)
-        _check_whole(self, "seq_length", 1, MAX_WINDOW)
-        _check_choice(self, "optimizer", OPTIMIZERS)
+        _check_fields(self, check_whole, "batch_size", "seq_length", minimum=1, maximum=MAX_WINDOW)
+        _check_fields(self, check_choice, "optimizer", choices=OPTIMIZERS)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATES[self.optimizer])
-        _check_real(self, "learning_rate", above=0.0)
-        _check_choice(self, "schedule", SCHEDULES)
+        _check_fields(self, check_real, "learning_rate", above=0.0)
+        _check_fields(self, check_choice, "schedule", choices=SCHEDULES)
         if self.warmup is None:
             object.__setattr__(self, "warmup", DEFAULT_WARMUPS[self.optimizer])
-        _check_whole(self, "warmup", 0, MAX_INT64)
-        _check_real(self, "clip")
-        _check_real(self, "clip_norm")
-        _check_real(self, "reset_probability", below=1.0)
-        _check_real(self, "val_fraction", below=1.0)
-        _check_real(self, "test_fraction", below=1.0)
+        _check_fields(self, check_whole, "warmup")
+        _check_fields(self, check_real, "clip", "clip_norm")
+        _check_fields(
+            self, check_real, "reset_probability", "val_fraction", "test_fraction", below=1.0
+        )
         check_fractions(self.val_fraction, self.test_fraction)
-        _check_whole(self, "seed", 0, MAX_INT64)
-        _check_whole(self, "steps", 1, MAX_INT64)
-        _check_whole(self, "eval_every", 0, MAX_INT64)
-        _check_whole(self, "save_every", 0, MAX_INT64)
+        _check_fields(self, check_whole, "seed", "eval_every", "save_every")
+        _check_fields(self, check_whole, "steps", minimum=1)
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:
@@ -202,61 +196,17 @@ def check_fractions(val_fraction: float, test_fraction: float) -> None:
     UsageError
         If a fraction is not in [0, 1), or their sum is not less than 1.
     """
+    parts = val_fraction, test_fraction
     # Written so that a NaN fails.
-    if not (val_fraction >= 0 and test_fraction >= 0 and val_fraction + test_fraction < 1):
+    if not (all(isinstance(part, Real) and part >= 0 for part in parts) and sum(parts) < 1):
         raise UsageError(
-            "--val-fraction and --test-fraction must be at least 0 and their sum less than 1, "
-            f"got {val_fraction!r} and {test_fraction!r}"
+            "val_fraction and test_fraction must be at least 0 and their sum less than 1, "
+            f"got {show(val_fraction)} and {show(test_fraction)}",
+            ["val_fraction", "test_fraction"],
         )
 
 
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _check_whole(
-    options: object, name: str, minimum: int, maximum: int, shown: str | None = None
-) -> None:
-    """Make field `name` an int from `minimum` to `maximum`; NumPy's integers are welcome."""
-    shown, value = shown or _option(name), getattr(options, name)
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        whole = None
-    if whole is None or isinstance(value, bool):
-        raise UsageError(f"{shown} must be a whole number, got {value!r}")
-    if whole < minimum:
-        raise UsageError(f"{shown} must be at least {minimum}, got {whole}")
-    if whole > maximum:
-        raise UsageError(f"{shown} must be at most {maximum}, got {whole}")
-    object.__setattr__(options, name, whole)
-
-
-def _check_real(
-    options: object, name: str, above: float | None = None, below: float | None = None
-) -> None:
-    """Make field `name` a finite float, at least 0 (or `above` a bound) and `below` a bound."""
-    shown, value = _option(name), getattr(options, name)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise UsageError(f"{shown} must be a number, got {value!r}")
-    try:
-        real = float(value)
-    except OverflowError:  # an int beyond the largest float
-        real = math.inf
-    if not math.isfinite(real):
-        raise UsageError(f"{shown} must be a finite number, got {value!r}")
-    if above is not None and real <= above:
-        raise UsageError(f"{shown} must be greater than {above:g}, got {value!r}")
-    if above is None and real < 0:
-        raise UsageError(f"{shown} must be at least 0, got {value!r}")
-    if below is not None and real >= below:
-        raise UsageError(f"{shown} must be less than {below:g}, got {value!r}")
-    object.__setattr__(options, name, real)
-
-
-def _check_choice(options: object, name: str, choices: tuple[str, ...]) -> None:
-    """Refuse a field that is not one of the names in `choices`."""
-    value = getattr(options, name)
-    if not isinstance(value, str) or value not in choices:
-        raise UsageError(f"{_option(name)} must be one of {', '.join(choices)}, got {value!r}")
-    object.__setattr__(options, name, str(value))  # np.str_ is a str too
+def _check_fields(options: object, check: Callable[..., Any], *names: str, **bounds: Any) -> None:
+    """Put what a check of `arguments` returns in the place of fields; see there for bounds."""
+    for name in names:
+        object.__setattr__(options, name, check(name, getattr(options, name), **bounds))

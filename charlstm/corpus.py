@@ -64,7 +64,7 @@ class Text:
         return np.take(self.lookup, values)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Corpus:
     """A text that has been read, and what is known of it.
 
@@ -84,6 +84,13 @@ class Corpus:
     vocabulary: Vocabulary
     sha256: str
     name: str
+
+    def __repr__(self) -> str:
+        """Give the name, the length and the number of symbols."""
+        return (
+            f"Corpus({self.name!r}: {len(self.text):,} {self.vocabulary.kind}, "
+            f"{len(self.vocabulary):,} symbols)"
+        )
 
     def split(self, val_fraction: float, test_fraction: float) -> tuple[Text, Text, Text]:
         """Return the train, validation and test parts: contiguous, in this order.
@@ -152,7 +159,9 @@ def read_corpus(
         raise UsageError("standard input can be read only once: name - a single time")
     if vocabulary is not None:
         if as_bytes and vocabulary.kind != "bytes":
-            raise UsageError("--bytes does not fit a vocabulary of characters: leave it out")
+            raise UsageError(
+                "as_bytes does not fit a vocabulary of characters: leave it out", ["as_bytes"]
+            )
         as_bytes = vocabulary.kind == "bytes"
 
     digest = hashlib.sha256()
@@ -308,7 +317,8 @@ def _checked(encoding: str) -> str:
         io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that are not of text
     except (LookupError, ValueError) as error:
         raise UsageError(
-            f"--encoding must be a text encoding such as utf-8 or latin-1, got {encoding!r}"
+            f"encoding must be a text encoding such as utf-8 or latin-1, got {encoding!r}",
+            ["encoding"],
         ) from error
     return encoding
 

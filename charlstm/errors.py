@@ -4,9 +4,26 @@ Each carries one line that says what is wrong and how to mend it. The command li
 alone turns them into exit codes.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class CharLSTMError(Exception):
-    """Anything that a user can cause and mend."""
+    """Anything that a user can cause and mend.
+
+    Parameters
+    ----------
+    message
+        One line.
+    parameters
+        The parameters that the message names, as Python spells them. The command line shows
+        its options in their place.
+    """
+
+    def __init__(self, message: str = "", parameters: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.parameters = tuple(parameters)
 
 
 class UsageError(CharLSTMError, ValueError):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.config import DTYPES
+from charlstm.arguments import as_array, as_real_array, check_dtype, check_seed, check_whole
+from charlstm.config import DTYPES, MAX_HIDDEN_SIZE, MAX_WINDOW
 from charlstm.errors import UsageError
 from charlstm.kernels.layer import (
     LayerPacked,
@@ -21,7 +21,7 @@ from charlstm.kernels.layer import (
 )
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES
-from charlstm.parameters import aligned_zeros
+from charlstm.parameters import Parameters, aligned_zeros
 
 Array = npt.NDArray[Any]
 State = tuple[Array, Array]
@@ -65,21 +65,23 @@ class LSTM:
     hidden_size
         Hidden units H.
     dtype
-        ``"float64"`` or ``"float32"``, of all that goes out; what comes in is converted.
+        ``"float64"`` or ``"float32"``, or NumPy's types of these names: of all that goes
+        out; what comes in is converted.
     seed
         Of the first weights: uniform in +-1/sqrt(H); biases are zero, those of the
-        forget gate one.
+        forget gate one. None draws one, which the attribute `seed` then shows.
 
     Attributes
     ----------
-    parameters : dict
+    parameters : Parameters
         ``"weight_ih"`` (4H, I), ``"weight_hh"`` (4H, H) and ``"bias"`` (4H,): writable
-        views, rows in the order i, f, g, o; write them at any time.
+        views, rows in the order i, f, g, o, read as a dict; write them at any time, whole
+        (``parameters[name] = values`` copies) or in part.
 
     Raises
     ------
     UsageError
-        If a size or the dtype is out of range.
+        If an argument is of a wrong kind or out of range.
 
     Notes
     -----
@@ -87,21 +89,42 @@ class LSTM:
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, dtype: str = "float64", seed: int = 0
+        self,
+        input_size: int,
+        hidden_size: int,
+        dtype: npt.DTypeLike = "float64",
+        seed: int | None = 0,
     ) -> None:
-        self.input_size = _checked_size("input_size", input_size)
-        self.hidden_size = _checked_size("hidden_size", hidden_size)
-        if dtype not in DTYPES:
-            raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-        self.dtype = np.dtype(dtype).name
+        self.input_size = check_whole("input_size", input_size, 1, MAX_WINDOW)
+        self.hidden_size = check_whole("hidden_size", hidden_size, 1, MAX_HIDDEN_SIZE)
+        self.dtype = check_dtype("dtype", dtype, DTYPES)
+        self.seed = check_seed("seed", seed)
         self._weights = self._new_weights()
-        self.parameters = _as_in_pytorch(self._weights)
-        generator, bound = np.random.default_rng(seed), 1 / math.sqrt(self.hidden_size)
+        self._parameters = _as_in_pytorch(self._weights)
+        generator, bound = np.random.default_rng(self.seed), 1 / math.sqrt(self.hidden_size)
         for name in ("weight_ih", "weight_hh"):
             weight = self.parameters[name]
             weight[...] = generator.uniform(-bound, bound, weight.shape)
         self.parameters["bias"][self.hidden_size : 2 * self.hidden_size] = 1
         self._packed = self._new_packed()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the parameters views again, in a copy or where a layer is unpickled."""
+        self.__dict__.update(state)
+        self._parameters = _as_in_pytorch(self._weights)
+
+    def __repr__(self) -> str:
+        """Give the sizes, the dtype and the number of parameters."""
+        count = sum(weight.size for weight in self._weights)
+        return (
+            f"LSTM({self.input_size} inputs, {self.hidden_size} units, {self.dtype}, "
+            f"{count:,} parameters)"
+        )
+
+    @property
+    def parameters(self) -> Parameters:
+        """PyTorch's names to writable views in PyTorch's shapes; see `Parameters`."""
+        return self._parameters
 
     def forward(
         self, x: npt.ArrayLike, h0: npt.ArrayLike | None = None, c0: npt.ArrayLike | None = None
@@ -129,7 +152,8 @@ class LSTM:
         UsageError
             If a shape is wrong or an array does not hold real numbers.
         """
-        shape = np.shape(x)
+        vectors = as_array("x", x)
+        shape = vectors.shape
         if len(shape) != 3 or shape[2] != self.input_size or 0 in shape:
             raise UsageError(f"x must be shaped (T, B, {self.input_size}), got {shape}")
         (count, streams, _), hidden = shape, self.hidden_size
@@ -142,9 +166,9 @@ class LSTM:
             tanh_c=self._zeros(count, streams, width),
             sums=self._zeros(streams, PANEL),
         )
-        steps.x[..., : self.input_size] = _checked("x", x, shape)
-        steps.h[0, :, :hidden] = _checked("h0", h0, (streams, hidden))
-        steps.c[0, :, :hidden] = _checked("c0", c0, (streams, hidden))
+        steps.x[..., : self.input_size] = as_real_array("x", vectors, shape)
+        steps.h[0, :, :hidden] = _real_or_zero("h0", h0, (streams, hidden))
+        steps.c[0, :, :hidden] = _real_or_zero("c0", c0, (streams, hidden))
         layer_forward(steps, self._weights, self._packed)
         y = steps.h[1:, :, :hidden].copy()
         state = y[-1].copy(), steps.c[-1, :, :hidden].copy()
@@ -187,6 +211,11 @@ class LSTM:
             If a shape is wrong, an array does not hold real numbers, or the cache is that
             of a layer of other sizes.
         """
+        if not isinstance(cache, Cache):
+            raise UsageError(
+                "cache must be what forward returned beside y and the state, in "
+                f"backward(dy, cache): got {type(cache).__name__}"
+            )
         steps, inputs, hidden = cache.steps, self.input_size, self.hidden_size
         theirs = cache.input_size, cache.hidden_size, steps.x.dtype.name
         if theirs != (inputs, hidden, self.dtype):
@@ -194,9 +223,9 @@ class LSTM:
         count, streams, width = steps.tanh_c.shape
         dy_rows, dx = self._zeros(count + 1, streams, width), self._zeros(*steps.x.shape)
         dh, dc = self._zeros(streams, width), self._zeros(streams, width)
-        dy_rows[1:, :, :hidden] = _checked("dy", dy, (count, streams, hidden))
-        dh[:, :hidden] = _checked("dh_n", dh_n, (streams, hidden))
-        dc[:, :hidden] = _checked("dc_n", dc_n, (streams, hidden))
+        dy_rows[1:, :, :hidden] = _real_or_zero("dy", dy, (count, streams, hidden))
+        dh[:, :hidden] = _real_or_zero("dh_n", dh_n, (streams, hidden))
+        dc[:, :hidden] = _real_or_zero("dc_n", dc_n, (streams, hidden))
         dgates = self._zeros(*steps.gates.shape)
         dgates[...] = steps.gates
         gradients = self._new_weights()
@@ -229,28 +258,15 @@ class LSTM:
         )
 
 
-def _as_in_pytorch(weights: LayerWeights) -> dict[str, Array]:
+def _as_in_pytorch(weights: LayerWeights) -> Parameters:
     """Return views under PyTorch's names and in its shapes: matrices transposed."""
-    return {name: array.T for name, array in weights._asdict().items()}
+    return Parameters({name: array.T for name, array in weights._asdict().items()})
 
 
 def _whole_lanes(size: int) -> int:
     return -(-size // LANES) * LANES
 
 
-def _checked_size(name: str, value: object) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
-        raise UsageError(f"{name} must be a whole number, at least 1, got {value!r}")
-    return operator.index(value)
-
-
-def _checked(name: str, values: npt.ArrayLike | None, shape: tuple[int, ...]) -> Array | float:
-    """Return `values`, or zero for none, as real numbers of that shape."""
-    if values is None:
-        return 0.0
-    array = np.asarray(values)
-    if array.shape != shape:
-        raise UsageError(f"{name} must be shaped {shape}, got {array.shape}")
-    if array.dtype.kind not in "fiu":
-        raise UsageError(f"{name} must hold real numbers, got {array.dtype}")
-    return array
+def _real_or_zero(name: str, values: npt.ArrayLike | None, shape: tuple[int, ...]) -> Array | float:
+    """Return `values` as real numbers of that shape, or zero for none."""
+    return 0.0 if values is None else as_real_array(name, values, shape)

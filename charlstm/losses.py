@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.arguments import as_array
 from charlstm.errors import UsageError
 
 Array = npt.NDArray[Any]
@@ -71,7 +72,7 @@ def mean_squared_error_backward(outputs: npt.ArrayLike, targets: npt.ArrayLike) 
 
 def _floating(name: str, values: npt.ArrayLike) -> Array:
     """Return `values` as floats; refuse what is empty or is no real number."""
-    array = np.asarray(values)
+    array = as_array(name, values)
     if array.size == 0 or array.dtype.kind not in "fiu":
         raise UsageError(f"{name} must be real numbers, got {array.dtype} {array.shape}")
     return array if array.dtype.kind == "f" else array.astype(np.float64)
@@ -79,7 +80,7 @@ def _floating(name: str, values: npt.ArrayLike) -> Array:
 
 def _scores_and_weights(logits: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Array, Array]:
     """Return logits, and targets as weights of the logits' shape and dtype."""
-    scores, wanted = _floating("logits", logits), np.asarray(targets)
+    scores, wanted = _floating("logits", logits), as_array("targets", targets)
     if scores.ndim == 0:
         raise UsageError("logits must be shaped (..., V), got a single number")
     if wanted.shape == scores.shape:

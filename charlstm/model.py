@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
 from typing import Any
@@ -11,7 +10,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.config import ModelConfig
+from charlstm.arguments import as_array, check_dtype, check_seed, check_whole, show
+from charlstm.config import DTYPES, MAX_WINDOW, ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
 from charlstm.kernels.packing import Rows
@@ -31,7 +31,7 @@ from charlstm.kernels.window import (
     run_phase_parallel,
 )
 from charlstm.machine import available_processors
-from charlstm.parameters import ParameterLayout, aligned_zeros, initialise
+from charlstm.parameters import ParameterLayout, Parameters, aligned_zeros, initialise
 from charlstm.randomness import DROPOUT, derive_key
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
@@ -40,6 +40,8 @@ Array = npt.NDArray[Any]
 
 # Operations of a window below which waiting for another thread costs more than it saves.
 PARALLEL_FROM = 100_000_000
+
+MAX_THREADS = 4096
 
 # Numba's thread pools serve one caller at a time; some abort the process otherwise.
 _POOL = threading.Lock()
@@ -58,9 +60,10 @@ class CharLSTM:
     vocabulary
         What the ids mean; its length is V.
     hidden_size, layers, dropout, dtype
-        See `ModelConfig`.
+        See `ModelConfig`; the dtype may also be NumPy's type or dtype of that name.
     seed
-        Of the first weights and of the dropout masks.
+        Of the first weights and of the dropout masks, 0 to 2**63 - 1. None draws one, which
+        the attribute `seed` then shows.
     threads
         Most threads that share a window's work; all processors by default. Results do
         not depend on it.
@@ -69,8 +72,9 @@ class CharLSTM:
     ----------
     active_threads : int
         Threads that the next window takes, from 1 to `threads`; may be set at any time.
-    parameters : dict
-        PyTorch's names to writable views in PyTorch's shapes; write them at any time.
+    parameters : Parameters
+        PyTorch's names to writable views in PyTorch's shapes, read as a dict; write them at
+        any time, whole (``parameters[name] = values`` copies) or in part.
     buffer, gradient : ndarray
         All parameters, and the gradient of the last `train_window`, flat; see
         `ParameterLayout`. Only read the latter: the rows of symbols that a window lacks
@@ -79,7 +83,7 @@ class CharLSTM:
     Raises
     ------
     UsageError
-        If an option is out of range.
+        If an argument is of a wrong kind or out of range.
     """
 
     def __init__(
@@ -89,24 +93,29 @@ class CharLSTM:
         layers: int = 1,
         *,
         dropout: float = 0.0,
-        dtype: str = "float32",
-        seed: int = 0,
+        dtype: npt.DTypeLike = "float32",
+        seed: int | None = 0,
         threads: int | None = None,
     ) -> None:
+        if not isinstance(vocabulary, Vocabulary):
+            raise UsageError(
+                f"vocabulary must be a Vocabulary, got {show(vocabulary)}: "
+                "make one with Vocabulary.from_text(text)"
+            )
         self.vocabulary = vocabulary
-        self.config = ModelConfig(len(vocabulary), hidden_size, layers, dropout, dtype)
-        self.seed = operator.index(seed)
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed must be from 0 to 2**63 - 1, got {seed}")
-        self.threads = available_processors() if threads is None else threads
-        if self.threads < 1:
-            raise UsageError(f"--threads must be at least 1, got {threads}")
+        self.config = ModelConfig(
+            len(vocabulary), hidden_size, layers, dropout, check_dtype("dtype", dtype, DTYPES)
+        )
+        self.seed = check_seed("seed", seed)
+        if threads is None:
+            threads = available_processors()
+        self.threads = check_whole("threads", threads, 1, MAX_THREADS)
         self.active_threads = self.threads
         self.layout = ParameterLayout(self.config)
-        self.buffer = aligned_zeros(self.layout.size, dtype)
-        self.gradient = aligned_zeros(self.layout.size, dtype)
-        self.parameters = self.layout.views(self.buffer)
-        initialise(self.buffer, self.layout, seed)
+        self.buffer = aligned_zeros(self.layout.size, self.config.dtype)
+        self.gradient = aligned_zeros(self.layout.size, self.config.dtype)
+        self._parameters = self.layout.views(self.buffer)
+        initialise(self.buffer, self.layout, self.seed)
         self._packed = make_packed(self.config)
         self._written = np.zeros(len(vocabulary), np.bool_)  # symbols of the last gradient
         self._workspaces: dict[tuple[int, int], Workspace] = {}
@@ -114,7 +123,22 @@ class CharLSTM:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make the parameters views again, in a copy or where a model is unpickled."""
         self.__dict__.update(state)
-        self.parameters = self.layout.views(self.buffer)
+        self._parameters = self.layout.views(self.buffer)
+
+    def __repr__(self) -> str:
+        """Give the sizes, the dtype and the number of parameters."""
+        config = self.config
+        return (
+            f"CharLSTM({config.layers} x {config.hidden_size} units, "
+            f"{config.vocabulary_size} symbols, "
+            + (f"dropout {config.dropout:g}, " if config.dropout else "")
+            + f"{config.dtype}, {self.layout.count:,} parameters)"
+        )
+
+    @property
+    def parameters(self) -> Parameters:
+        """PyTorch's names to writable views in PyTorch's shapes; see `Parameters`."""
+        return self._parameters
 
     @property
     def rows(self) -> Rows:
@@ -123,6 +147,7 @@ class CharLSTM:
 
     def zero_state(self, streams: int) -> State:
         """Return the state before any character: h and c, zeros, each (L, B, H)."""
+        streams = check_whole("streams", streams, 1, MAX_WINDOW)
         shape = (self.config.layers, streams, self.config.hidden_size)
         return np.zeros(shape, self.config.dtype), np.zeros(shape, self.config.dtype)
 
@@ -217,6 +242,8 @@ class CharLSTM:
 
     def dropout_masks(self, steps: int, streams: int, mask_step: int) -> Array:
         """Return the factors (L, T, B, H), 0 or 1 / (1 - rate), of a step's dropout."""
+        steps = check_whole("steps", steps, 1, MAX_WINDOW)
+        streams = check_whole("streams", streams, 1, MAX_WINDOW)
         layers, hidden = self.config.layers, self.config.hidden_size
         width = -(-hidden // LANES) * LANES
         ones = np.ones((steps + 1, streams, width), self.config.dtype)
@@ -235,7 +262,7 @@ class CharLSTM:
         mask_step: int | None,
     ) -> tuple[Workspace, State]:
         ids = self._check_ids("inputs", inputs)
-        wanted = ids if targets is None else self._check_ids("targets", targets)
+        wanted = ids if mode == FORWARD else self._check_ids("targets", targets)
         if wanted.shape != ids.shape:
             raise UsageError(f"targets must be shaped {ids.shape} as inputs, got {wanted.shape}")
         work = self._workspace(*ids.shape)
@@ -278,8 +305,8 @@ class CharLSTM:
         if mode == TRAIN:
             self._written[:] = used  # until it is done
 
-    def _check_ids(self, name: str, ids: npt.ArrayLike) -> Array:
-        array = np.asarray(ids)
+    def _check_ids(self, name: str, ids: npt.ArrayLike | None) -> Array:
+        array = as_array(name, ids)
         if array.ndim != 2 or array.size == 0:
             raise UsageError(f"{name} must be a (T, B) array of ids, got shape {array.shape}")
         if array.dtype.kind not in "iu":
@@ -295,6 +322,8 @@ class CharLSTM:
     def _dropout(self, mask_step: int | None) -> Dropout:
         """Return what decides a step's masks: threshold and keys of 32 bits each."""
         rate = self.config.dropout
+        if mask_step is not None:
+            mask_step = check_whole("mask_step", mask_step)
         if mask_step is None or rate == 0:
             return NO_DROPOUT
         threshold = min(round(rate * 2**32), 2**32 - 1)

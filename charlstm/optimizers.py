@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.errors import UsageError
+from charlstm.arguments import check_choice
+from charlstm.config import OPTIMIZERS
 from charlstm.kernels.packing import Rows
 from charlstm.kernels.update import adagrad, adam, rmsprop, squared_norm
 from charlstm.parameters import aligned_zeros
@@ -132,9 +133,7 @@ def make_optimizer(name: str, size: int, dtype: npt.DTypeLike) -> Optimizer:
     UsageError
         If the name is unknown.
     """
-    if name not in _OPTIMIZERS:
-        raise UsageError(f"--optimizer must be one of {', '.join(_OPTIMIZERS)}, got {name!r}")
-    return _OPTIMIZERS[name](size, np.dtype(dtype))
+    return _OPTIMIZERS[check_choice("optimizer", name, OPTIMIZERS)](size, np.dtype(dtype))
 
 
 def scheduled_rate(schedule: str, rate: float, step: int, steps: int, warmup: int = 0) -> float:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from itertools import islice
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.arguments import as_real_array, show
 from charlstm.config import ModelConfig
+from charlstm.errors import UsageError
 
 Array = npt.NDArray[Any]
 ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
+MOST_NAMED = 8  # parameters in an error, and in a repr
 BLOCK = 16  # elements; each tensor starts on one, so vectors never straddle two tensors
 
 
@@ -25,6 +30,80 @@ def aligned_zeros(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     memory = np.zeros(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
+
+
+class Parameters(MutableMapping[str, Array]):
+    """Writable views of parameters by name; what is assigned is copied into the view.
+
+    It reads as a dict does. Both ``parameters[name] = values`` and
+    ``parameters[name][...] = values`` change the model. Two are equal when names, shapes and
+    values are.
+
+    Parameters
+    ----------
+    views
+        Name to view.
+    """
+
+    def __init__(self, views: Mapping[str, Array]) -> None:
+        self._views = dict(views)
+
+    def __getitem__(self, name: str) -> Array:
+        """Return the view of that name."""
+        return self._views[name]
+
+    def __setitem__(self, name: str, values: npt.ArrayLike) -> None:
+        """Copy values into the view of that name, converted to its dtype.
+
+        Raises
+        ------
+        UsageError
+            If there is no such parameter, or the values are not real numbers of its shape.
+        """
+        if name not in self._views:
+            raise UsageError(f"there is no parameter {show(name)}: they are {_listed(self)}")
+        view = self._views[name]
+        view[...] = as_real_array(name, values, view.shape)
+
+    def __delitem__(self, name: str) -> NoReturn:
+        """Refuse: a model has all its parameters.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        raise UsageError(
+            f"parameter {show(name)} cannot be removed: a model has all its parameters"
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        """Return the number of tensors."""
+        return len(self._views)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether names, shapes and values are the same."""
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return self.keys() == other.keys() and all(
+            np.array_equal(view, other[name]) for name, view in self.items()
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Give names and shapes."""
+        return f"Parameters({_listed(f'{name} {view.shape}' for name, view in self.items())})"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """Join texts in a line; a deep model has thousands of them."""
+    first = list(islice(texts, MOST_NAMED + 1))
+    return ", ".join([*first[:MOST_NAMED], *["..."] * (len(first) > MOST_NAMED)])
 
 
 class ParameterLayout:
@@ -69,9 +148,9 @@ class ParameterLayout:
         starts = [*self.offsets.values(), 0]
         self.table = np.array(starts, np.int64).reshape(config.layers + 1, 3)
 
-    def views(self, buffer: Array) -> dict[str, Array]:
+    def views(self, buffer: Array) -> Parameters:
         """Return writable views of a flat buffer under PyTorch's names and shapes."""
-        return {name: self._view(buffer, name) for name in self.shapes}
+        return Parameters({name: self._view(buffer, name) for name in self.shapes})
 
     def copies(self, buffer: Array) -> dict[str, Array]:
         """Return contiguous copies of a flat buffer's tensors, named and shaped as views."""

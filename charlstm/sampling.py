@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.arguments import check_real, check_seed, check_text, check_whole, show
 from charlstm.errors import UsageError
 from charlstm.kernels.dropout import NO_DROPOUT
 from charlstm.kernels.generate import generate as generate_ids
 from charlstm.kernels.window import FORWARD, PACK, run_phase, run_phase_address
 from charlstm.model import CharLSTM
+from charlstm.trainer import load
 from charlstm.workspace import load_state, make_packed, make_workspace, without_dropout
 
 MOST_SAMPLES = 65_536
@@ -28,7 +30,7 @@ def generate(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    seed: int = 0,
+    seed: int | None = 0,
     count: int = 1,
     unknown: str = "error",
 ) -> Iterator[npt.NDArray[np.int32]]:
@@ -50,7 +52,7 @@ def generate(
     top_p
         Choose among the fewest symbols whose probability reaches p; 1 is off.
     seed
-        Each choice is a function of seed, sample and position.
+        Each choice is a function of seed, sample and position; None draws a seed.
     count
         Samples, run as one batch.
     unknown
@@ -60,12 +62,20 @@ def generate(
     Raises
     ------
     UsageError
-        If an argument is out of range, or the prime has unknown characters.
+        If an argument is of a wrong kind or out of range, or the prime has unknown characters.
     """
-    _check(length, temperature, top_k, top_p, seed, count)
+    if not isinstance(model, CharLSTM):
+        raise UsageError(f"model must be a CharLSTM or the path of a run, got {show(model)}")
+    length = check_whole("length", length)
+    count = check_whole("count", count, 1, MOST_SAMPLES)
     # One type each, whatever the caller's: another would compile the kernel anew.
-    choice = float(temperature), min(int(top_k), len(model.vocabulary)), float(top_p), int(seed)
-    start = model.vocabulary.encode(prime, unknown)
+    choice = (
+        check_real("temperature", temperature),
+        min(check_whole("top_k", top_k), len(model.vocabulary)),
+        check_real("top_p", top_p, above=0, maximum=1),
+        check_seed("seed", seed),
+    )
+    start = model.vocabulary.encode(check_text("prime", prime), unknown)
     if start.size == 0:
         symbols = model.vocabulary.symbols
         start = np.array([symbols.index("\n") if "\n" in symbols else 0])
@@ -102,34 +112,34 @@ def _chunks(
 
 
 def sample(
-    model: CharLSTM,
+    model: CharLSTM | str | os.PathLike[str],
     length: int = 200,
     prime: str = "",
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    seed: int = 0,
+    seed: int | None = 0,
 ) -> str:
-    """Return `length` characters that follow the prime; see `generate`."""
+    """Return `length` characters that follow the prime.
+
+    Parameters
+    ----------
+    model
+        A model, or the path of a run, which is loaded; see `load`.
+    length, prime, temperature, top_k, top_p, seed
+        See `generate`.
+
+    Raises
+    ------
+    UsageError
+        If an argument is of a wrong kind or out of range, or the prime has unknown characters.
+    RunError, CheckpointError
+        If there is no such run, or it cannot be read.
+    """
+    if isinstance(model, str | os.PathLike):
+        model = load(model)
     chunks = generate(
         model, length, prime=prime, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
     ids: list[Any] = [chunk[:, 0] for chunk in chunks]
     return model.vocabulary.decode(np.concatenate(ids)) if ids else ""
-
-
-def _check(
-    length: int, temperature: float, top_k: int, top_p: float, seed: int, count: int
-) -> None:
-    if length < 0:
-        raise UsageError(f"--length must be at least 0, got {length}")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise UsageError(f"--temperature must be a finite number from 0, got {temperature}")
-    if top_k < 0:
-        raise UsageError(f"--top-k must be at least 0, got {top_k}")
-    if not 0 < top_p <= 1:
-        raise UsageError(f"--top-p must be greater than 0 and at most 1, got {top_p}")
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"--seed must be from 0 to 2**63 - 1, got {seed}")
-    if not 1 <= count <= MOST_SAMPLES:
-        raise UsageError(f"--count must be from 1 to {MOST_SAMPLES}, got {count}")

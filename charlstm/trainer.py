@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm import checkpoint, runs
+from charlstm.arguments import show
 from charlstm.batches import Windows, fit_sizes
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
-from charlstm.errors import CheckpointError, CorpusError, DivergenceError
+from charlstm.errors import CheckpointError, CorpusError, DivergenceError, UsageError
 from charlstm.evaluation import HeldOut, held_out
 from charlstm.forms import Form, check_form, is_count, is_number_or_none, is_table, is_text
 from charlstm.model import CharLSTM
@@ -301,7 +303,7 @@ def restore_model(
     return model
 
 
-def _fill(targets: dict[str, Array], tensors: dict[str, Array]) -> None:
+def _fill(targets: Mapping[str, Array], tensors: dict[str, Array]) -> None:
     """Copy tensors into arrays of the same names, shapes and types."""
     for name, target in targets.items():
         _check_tensor(tensors, name, target.shape, target.dtype)
@@ -317,14 +319,18 @@ def _check_tensor(
         )
 
 
-def load(run: str | Path, *, threads: int | None = None) -> CharLSTM:
+def load(run: str | os.PathLike[str], *, threads: int | None = None) -> CharLSTM:
     """Return the model of a run: its folder (best, or last) or one of its files.
 
     Raises
     ------
+    UsageError
+        If `run` is no path.
     RunError
         If there is no such run.
     CheckpointError
         If its file cannot be read.
     """
-    return restore_model(*checkpoint.load(runs.resolve(run)), threads=threads)
+    if not isinstance(run, str | os.PathLike):
+        raise UsageError(f"run must be the path of a run, got {show(run)}")
+    return restore_model(*checkpoint.load(runs.resolve(Path(run))), threads=threads)

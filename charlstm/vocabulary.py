@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.arguments import as_array, check_choice, check_text, show
 from charlstm.config import MAX_SYMBOLS, MOST_SHOWN
 from charlstm.errors import CheckpointError, CorpusError, UsageError
 
@@ -15,6 +16,7 @@ Array = npt.NDArray[Any]
 
 KINDS = ("characters", "bytes")
 MOST_NAMED = 8  # unknown characters that an error names
+MOST_IN_REPR = 12  # symbols
 
 
 class Vocabulary:
@@ -42,16 +44,16 @@ class Vocabulary:
     """
 
     def __init__(self, symbols: Sequence[str], kind: str = "characters") -> None:
-        if kind not in KINDS:
-            raise UsageError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        self.kind = check_choice("kind", kind, KINDS)
+        if not isinstance(symbols, Iterable):
+            raise UsageError(f"symbols must be a sequence of characters, got {show(symbols)}")
         self.symbols = tuple(symbols)
-        self.kind = kind
         if not self.symbols:
             raise UsageError("a vocabulary needs at least one symbol, got none")
         check_symbol_count(len(self.symbols))
         for symbol in self.symbols:
             if not isinstance(symbol, str) or len(symbol) != 1:
-                raise UsageError(f"each symbol must be a single character, got {symbol!r}")
+                raise UsageError(f"each symbol must be a single character, got {show(symbol)}")
         self._code_points = code_points("".join(self.symbols))
         if (self._code_points[1:] <= self._code_points[:-1]).any():
             raise UsageError(
@@ -71,11 +73,11 @@ class Vocabulary:
         Raises
         ------
         UsageError
-            If `text` is empty.
+            If `text` is empty or no str.
         CorpusError
             If more than 65,536 different characters occur.
         """
-        return cls(sorted(set(text)))
+        return cls(sorted(set(check_text("text", text))))
 
     def encode(self, text: str, unknown: str = "error") -> npt.NDArray[np.int64]:
         """Return the ids of `text`.
@@ -96,8 +98,9 @@ class Vocabulary:
         Raises
         ------
         UsageError
-            If symbols are unknown, naming up to eight of them.
+            If symbols are unknown, naming up to eight of them, or `text` is no str.
         """
+        text = check_text("text", text)
         if self.kind == "bytes":
             symbols: Array = np.frombuffer(_utf8(text), dtype=np.uint8)
         else:
@@ -114,7 +117,7 @@ class Vocabulary:
         UsageError
             If an id is not an integer from 0 to ``len(self) - 1``.
         """
-        array = np.asarray(ids).reshape(-1)
+        array = as_array("ids", ids).reshape(-1)
         if array.size == 0:
             return ""
         if array.dtype.kind not in "iu":
@@ -134,7 +137,7 @@ class Vocabulary:
         `unknown` and the error raised are those of `encode`.
         """
         if unknown not in ("error", "skip"):
-            raise UsageError(f"unknown must be 'error' or 'skip', got {unknown!r}")
+            raise UsageError(f"unknown must be 'error' or 'skip', got {show(unknown)}", ["unknown"])
         ids = self._table[np.minimum(symbols.astype(np.intp), self._table.size - 1)]
         is_known = ids >= 0
         if is_known.all():
@@ -150,7 +153,8 @@ class Vocabulary:
             named += f" and {symbols.size - MOST_NAMED} more"
         raise UsageError(
             f"not among the {self.kind} of the vocabulary: {named}; "
-            "remove them, or skip them (--unknown skip)"
+            "remove them, or skip them (unknown='skip')",
+            ["unknown"],
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -189,8 +193,11 @@ class Vocabulary:
         return hash((self.kind, self.symbols))
 
     def __repr__(self) -> str:
-        """Name the kind and the number of symbols."""
-        return f"<Vocabulary of {len(self)} {self.kind}>"
+        """Give the number and the kind of the symbols, and the first of them, escaped."""
+        shown = "".join(self.symbols[:MOST_IN_REPR]) + "..." * (len(self) > MOST_IN_REPR)
+        symbols = repr(shown.encode("latin-1")) if self.kind == "bytes" else repr(shown)
+        kind = self.kind if len(self) > 1 else self.kind.removesuffix("s")
+        return f"Vocabulary({len(self):,} {kind}: {symbols})"
 
 
 def check_symbol_count(count: int) -> None:
@@ -203,7 +210,9 @@ def check_symbol_count(count: int) -> None:
     """
     if count > MAX_SYMBOLS:
         raise CorpusError(
-            f"more than {MAX_SYMBOLS:,} different characters: read the text with --bytes"
+            f"more than {MAX_SYMBOLS:,} different characters: read the text as bytes "
+            "(as_bytes=True)",
+            ["as_bytes"],
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.arguments import as_real_array, show
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.packing import Packed
@@ -86,14 +87,18 @@ def load_state(work: Workspace, state: State | None, config: ModelConfig) -> Non
     Raises
     ------
     UsageError
-        If its shape is wrong.
+        If it is no pair, a shape is wrong, or an array does not hold real numbers.
     """
     if state is None:
         work.h[:, 0] = 0
         work.c[:, 0] = 0
         return
     expected = (config.layers, work.losses.shape[1], config.hidden_size)
-    for name, rows, value in zip("hc", (work.h, work.c), state, strict=True):
-        if np.shape(value) != expected:
-            raise UsageError(f"state {name} must be {expected}, got {np.shape(value)}")
-        rows[:, 0, :, : config.hidden_size] = value
+    if not isinstance(state, tuple | list) or len(state) != 2:
+        raise UsageError(f"state must be a pair (h, c), got {show(state)}", ["state"])
+    h, c = (
+        as_real_array(f"state {name}", value, expected)
+        for name, value in zip("hc", state, strict=True)
+    )
+    work.h[:, 0, :, : config.hidden_size] = h
+    work.c[:, 0, :, : config.hidden_size] = c

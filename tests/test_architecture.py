@@ -17,6 +17,7 @@ MOST_LINES = 350
 # its own only, and from none of its row.
 ROWS = [
     ["errors"],
+    ["arguments"],
     ["config", "forms"],
     ["vocabulary"],
     ["corpus"],
@@ -29,10 +30,10 @@ ROWS = [
     ["model"],
     ["optimizers", "evaluation"],
     ["gradcheck"],
-    ["sampling"],
     ["checkpoint"],
     ["runs"],
     ["trainer"],
+    ["sampling"],
     ["cli"],
     ["__main__"],
 ]

@@ -91,16 +91,15 @@ def test_learning_rate_is_the_optimizers_unless_given(optimizer: str) -> None:
 def test_whole_numbers_up_to_their_bounds(name: str) -> None:
     """Both bounds are taken; one step beyond is refused by name."""
     smallest, largest = WHOLE[name]
-    option = "--" + name.replace("_", "-")
     assert build(name, smallest) == smallest
     assert build(name, largest) == largest
-    expected = f"{option} must be at least {smallest}, got {smallest - 1}"
+    expected = f"{name} must be at least {smallest}, got {smallest - 1}"
     assert refusal(name, smallest - 1) == expected
-    assert refusal(name, largest + 1) == f"{option} must be at most {largest}, got {largest + 1}"
+    assert refusal(name, largest + 1) == f"{name} must be at most {largest}, got {largest + 1}"
 
 
-def test_vocabulary_size_is_no_option() -> None:
-    """It is bounded by what 16 bits can number, and named without dashes."""
+def test_vocabulary_size_is_bounded() -> None:
+    """By what 16 bits can number."""
     assert ModelConfig(1).vocabulary_size == 1
     assert ModelConfig(65_536).vocabulary_size == 65_536
     assert refusal("vocabulary_size", 0) == "vocabulary_size must be at least 1, got 0"
@@ -122,29 +121,29 @@ def test_whole_numbers_of_a_wrong_kind(name: str, value: Any) -> None:
 def test_real_numbers_of_a_wrong_kind(name: str, value: Any) -> None:
     """Only finite real numbers are numbers."""
     message = refusal(name, value)
-    assert message.startswith("--" + name.replace("_", "-") + " must be a ")
+    assert message.startswith(f"{name} must be a ")
     assert "number, got" in message
 
 
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("dropout", -0.1, "--dropout must be at least 0, got -0.1"),
-        ("dropout", 1.0, "--dropout must be less than 1, got 1.0"),
-        ("learning_rate", 0.0, "--learning-rate must be greater than 0, got 0.0"),
-        ("learning_rate", -1, "--learning-rate must be greater than 0, got -1"),
-        ("clip", -5.0, "--clip must be at least 0, got -5.0"),
-        ("clip_norm", -1e-9, "--clip-norm must be at least 0, got -1e-09"),
-        ("val_fraction", 1, "--val-fraction must be less than 1, got 1"),
-        ("val_fraction", -0.1, "--val-fraction must be at least 0, got -0.1"),
-        ("test_fraction", 1.5, "--test-fraction must be less than 1, got 1.5"),
-        ("test_fraction", -0.1, "--test-fraction must be at least 0, got -0.1"),
-        ("dropout", None, "--dropout must be a number, got None"),
-        ("dtype", "float16", "--dtype must be one of float32, float64, got 'float16'"),
-        ("optimizer", "sgd", "--optimizer must be one of adagrad, rmsprop, adam, got 'sgd'"),
-        ("schedule", None, "--schedule must be one of constant, linear, cosine, got None"),
-        ("optimizer", ["adam"], "--optimizer must be one of adagrad, rmsprop, adam, got ['adam']"),
-        ("dtype", "\n", "--dtype must be one of float32, float64, got '\\n'"),
+        ("dropout", -0.1, "dropout must be at least 0, got -0.1"),
+        ("dropout", 1.0, "dropout must be less than 1, got 1.0"),
+        ("learning_rate", 0.0, "learning_rate must be greater than 0, got 0.0"),
+        ("learning_rate", -1, "learning_rate must be greater than 0, got -1"),
+        ("clip", -5.0, "clip must be at least 0, got -5.0"),
+        ("clip_norm", -1e-9, "clip_norm must be at least 0, got -1e-09"),
+        ("val_fraction", 1, "val_fraction must be less than 1, got 1"),
+        ("val_fraction", -0.1, "val_fraction must be at least 0, got -0.1"),
+        ("test_fraction", 1.5, "test_fraction must be less than 1, got 1.5"),
+        ("test_fraction", -0.1, "test_fraction must be at least 0, got -0.1"),
+        ("dropout", None, "dropout must be a number, got None"),
+        ("dtype", "float16", "dtype must be one of float32, float64, got 'float16'"),
+        ("optimizer", "sgd", "optimizer must be one of adagrad, rmsprop, adam, got 'sgd'"),
+        ("schedule", None, "schedule must be one of constant, linear, cosine, got None"),
+        ("optimizer", ["adam"], "optimizer must be one of adagrad, rmsprop, adam, got ['adam']"),
+        ("dtype", "\n", "dtype must be one of float32, float64, got '\\n'"),
     ],
 )
 def test_out_of_range(name: str, value: Any, expected: str) -> None:
@@ -158,7 +157,7 @@ def test_held_out_parts_leave_something(val_fraction: float) -> None:
     rest = 1 - val_fraction
     assert TrainConfig(val_fraction=val_fraction, test_fraction=rest / 2).test_fraction == rest / 2
     if val_fraction:
-        with pytest.raises(UsageError, match="--val-fraction and --test-fraction .* less than 1"):
+        with pytest.raises(UsageError, match="val_fraction and test_fraction .* less than 1"):
             TrainConfig(val_fraction=val_fraction, test_fraction=rest)
 
 
@@ -241,7 +240,7 @@ def test_from_dict_refuses_what_is_no_table(options: Any) -> None:
 
 def test_from_dict_refuses_values_out_of_range() -> None:
     """In a file, a bad value is damage and not wrong usage."""
-    with pytest.raises(CheckpointError, match="damaged checkpoint: --layers must be at least 1"):
+    with pytest.raises(CheckpointError, match="damaged checkpoint: layers must be at least 1"):
         ModelConfig.from_dict(ModelConfig(3).to_dict() | {"layers": 0})
 
 

@@ -121,7 +121,7 @@ def test_kinds_are_different_vocabularies() -> None:
     assert Vocabulary("ab") == Vocabulary(["a", "b"])
     assert Vocabulary("ab") != Vocabulary("ab", "bytes")
     assert Vocabulary("ab") != "ab"
-    assert "2 bytes" in repr(Vocabulary("ab", "bytes"))
+    assert "2 bytes: b'ab'" in repr(Vocabulary("ab", "bytes"))
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 6, 1)])
@@ -247,7 +247,7 @@ def test_largest_vocabulary() -> None:
     most = "".join(map(chr, range(0x20000, 0x20000 + 65_536)))
     assert Vocabulary.from_text(most).encode(most[::-1])[0] == 65_535
     for more in (most + "a", "".join(map(chr, range(0x20000, 0x20000 + 100_000)))):
-        with pytest.raises(CorpusError, match=r"more than 65,536 .* --bytes"):
+        with pytest.raises(CorpusError, match=r"more than 65,536 .* as_bytes"):
             Vocabulary.from_text(more)
 
 
@@ -382,7 +382,7 @@ def test_utf_16_needs_its_mark() -> None:
 def test_unknown_encoding(write: Write, encoding: str) -> None:
     """A name Python does not know, or whose codec is not one of text, is wrong usage."""
     path = write("a.txt", b"abc")
-    with pytest.raises(UsageError, match="^--encoding must be a text encoding") as caught:
+    with pytest.raises(UsageError, match="^encoding must be a text encoding") as caught:
         read_corpus([path], encoding=encoding)
     one_line(caught)
     assert len(read_corpus([path], encoding=encoding, as_bytes=True).text) == 3  # not used there
@@ -420,7 +420,7 @@ def test_ids_are_as_small_as_can_be(write: Write, count: int, dtype: type) -> No
 def test_too_many_symbols(write: Write) -> None:
     """100,000 characters that all differ can be read as bytes only."""
     path = write("many.txt", "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode())
-    with pytest.raises(CorpusError, match=r"more than 65,536 .* --bytes"):
+    with pytest.raises(CorpusError, match=r"more than 65,536 .* as_bytes"):
         read_corpus([path])
     assert len(read_corpus([path], as_bytes=True).text) == 400_000
 
@@ -551,7 +551,7 @@ def test_unseen_symbols_of_a_given_vocabulary(write: Write, kind: str, named: st
 
 def test_as_bytes_must_fit_a_given_vocabulary(write: Write) -> None:
     """Bytes cannot be read with a vocabulary of characters."""
-    with pytest.raises(UsageError, match="--bytes does not fit"):
+    with pytest.raises(UsageError, match="as_bytes does not fit"):
         read_corpus([write("a.txt", b"a")], as_bytes=True, vocabulary=Vocabulary("a"))
 
 

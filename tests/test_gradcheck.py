@@ -130,9 +130,9 @@ def test_float32_models_are_refused() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"batch_size": 0}, "--batch-size must be at least 1"),
-        ({"seq_length": -1}, "--seq-length must be at least 1"),
-        ({"hidden_size": 0}, "--hidden-size must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"seq_length": -1}, "seq_length must be at least 1"),
+        ({"hidden_size": 0}, "hidden_size must be at least 1"),
         ({"vocabulary_size": 0}, "at least one symbol"),
     ],
 )
@@ -185,7 +185,7 @@ def test_run_problem_refuses_what_it_cannot_use(trained: CharLSTM) -> None:
     """A text of one character, and sizes out of range."""
     with pytest.raises(CorpusError, match="at least 2"):
         run_problem(trained, [1])
-    with pytest.raises(UsageError, match="--seq-length must be at least 1"):
+    with pytest.raises(UsageError, match="seq_length must be at least 1"):
         run_problem(trained, [1, 2, 3], seq_length=0)
 
 
@@ -320,8 +320,8 @@ def test_variables_keep_their_bits(mode: str) -> None:
         ({"x": np.zeros(3), "z": 1, "y": 1}, {}, "no variable called y, z"),
         ({"x": np.zeros(4)}, {}, r"gradient of x must be shaped \(3,\) as it is, got \(4,\)"),
         ({"x": np.zeros(3)}, {"mode": "slow"}, "mode must be one of auto, full, fast"),
-        ({"x": np.zeros(3)}, {"tolerance": -1.0}, "--tolerance must be at least 0"),
-        ({"x": np.zeros(3)}, {"tolerance": np.nan}, "--tolerance must be at least 0"),
+        ({"x": np.zeros(3)}, {"tolerance": -1.0}, "tolerance must be at least 0"),
+        ({"x": np.zeros(3)}, {"tolerance": np.nan}, "tolerance must be at least 0"),
         ({"x": np.zeros(3)}, {"samples": 0}, "samples must be at least 1"),
     ],
 )

@@ -295,10 +295,10 @@ def test_public_name() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 2), "input_size must be a whole number, at least 1, got 0"),
-        ((2, -1), "hidden_size must be a whole number, at least 1, got -1"),
-        ((2.0, 2), "input_size must be a whole number, at least 1, got 2.0"),
-        ((2, True), "hidden_size must be a whole number, at least 1, got True"),
+        ((0, 2), "input_size must be at least 1, got 0"),
+        ((2, -1), "hidden_size must be at least 1, got -1"),
+        ((2.0, 2), "input_size must be a whole number, got 2.0"),
+        ((2, True), "hidden_size must be a whole number, got True"),
         ((2, 2, "float16"), "dtype must be one of float32, float64, got 'float16'"),
     ],
 )

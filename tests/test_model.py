@@ -1,7 +1,7 @@
 """The model against the oracle: any shape, any state, dropout, threads, windows, and misuse."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -401,16 +401,16 @@ def test_wrong_targets_and_states_are_refused() -> None:
         model.loss_and_gradients(inputs, targets[1:])
     with pytest.raises(UsageError, match="targets must be ids from 0 to 66"):
         model.losses(inputs, targets + 67)
-    with pytest.raises(UsageError, match=r"state h must be \(2, 7, 37\), got \(2, 1, 37\)"):
+    with pytest.raises(UsageError, match=r"state h must be shaped \(2, 7, 37\), got \(2, 1, 37\)"):
         model.forward(inputs, (h0[:, :1], c0))
-    with pytest.raises(UsageError, match=r"state c must be \(2, 7, 37\), got \(\)"):
+    with pytest.raises(UsageError, match=r"state c must be shaped \(2, 7, 37\), got \(\)"):
         model.train_window(inputs, targets, (h0, 0.0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_no_threads_are_refused(threads: int) -> None:
     """At least one must do the work."""
-    with pytest.raises(UsageError, match=f"--threads must be at least 1, got {threads}"):
+    with pytest.raises(UsageError, match=f"threads must be at least 1, got {threads}"):
         CharLSTM(vocabulary_of(2), 3, threads=threads)
 
 
@@ -420,7 +420,7 @@ def test_no_threads_are_refused(threads: int) -> None:
 def test_first_weights() -> None:
     """Uniform within 1 / sqrt(H), remembering from the start, decided by the seed alone."""
 
-    def first(seed: int, dtype: str) -> dict[str, Array]:
+    def first(seed: int, dtype: str) -> Mapping[str, Array]:
         return CharLSTM(vocabulary_of(11), 50, 2, dtype=dtype, seed=seed).parameters
 
     parameters = first(0, "float64")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -44,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except UsageError as error:
-        return _fail(str(error), WRONG_USAGE)
+        return _fail(_with_options(error), WRONG_USAGE)
     except CharLSTMError as error:
-        return _fail(str(error))
+        return _fail(_with_options(error))
     except MemoryError:
         return _fail(
             "not enough memory: lower --hidden-size, --layers, --batch-size or --seq-length"
@@ -95,6 +96,31 @@ def _run(arguments: Sequence[str]) -> int:
         )
     sys.stdout.flush()
     return code
+
+
+def _with_options(error: CharLSTMError) -> str:
+    """Return an error's message with options in the place of the parameters that it names.
+
+    ``hidden_size`` becomes ``--hidden-size``, ``unknown='skip'`` becomes ``--unknown skip``,
+    and ``as_bytes=True`` becomes ``--bytes``.
+    """
+    import click
+
+    from charlstm.cli.commands import commands
+
+    options = {
+        option.name: option.opts[0]
+        for command in commands.commands.values()
+        for option in command.params
+        if isinstance(option, click.Option)
+    }
+    message = str(error)
+    for name in error.parameters:
+        option = options.get(name)
+        if option:
+            message = re.sub(rf"\b{name}='(\w+)'", rf"{option} \1", message, count=1)
+            message = re.sub(rf"(?<![\w-]){name}(=True)?\b", option, message, count=1)
+    return message
 
 
 def _fail(message: str, code: int = FAILED) -> int:

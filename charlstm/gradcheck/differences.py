@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from types import EllipsisType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.arguments import check_choice, check_whole
 from charlstm.errors import UsageError
 
 Array = npt.NDArray[Any]
@@ -119,12 +121,10 @@ def check_gradients(
         If names or shapes of gradients and variables differ, a variable cannot be moved
         in place, or an option is out of range.
     """
-    if mode not in MODES:
-        raise UsageError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    if not tolerance >= 0:
-        raise UsageError(f"--tolerance must be at least 0, got {tolerance!r}")
-    if samples < 1:
-        raise UsageError(f"samples must be at least 1, got {samples}")
+    check_choice("mode", mode, MODES)
+    if not (isinstance(tolerance, Real) and tolerance >= 0):  # which a NaN is not either
+        raise UsageError(f"tolerance must be at least 0, got {tolerance!r}", ["tolerance"])
+    check_whole("samples", samples, minimum=1)
     analytic = _matched(gradients, variables)
     entries = sum(variable.size for variable in variables.values())
     fast = mode == "fast" or (mode == "auto" and entries > FULL_LIMIT)
