@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from charlstm.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 MAX_INT64 = 2**63 - 1
@@ -172,3 +173,26 @@ def as_real_array(name: str, value: object, shape: tuple[int, ...]) -> npt.NDArr
     if array.dtype.kind not in "fiu":
         raise UsageError(f"{name} must hold real numbers, got {array.dtype}", [name])
     return array
+
+
+def as_ids(name: str, value: object, count: int) -> npt.NDArray[np.int32]:
+    """Return ids from 0 to `count` - 1 as a (T, B) array, C-contiguous.
+
+    Raises
+    ------
+    UsageError
+        If the value is not two-dimensional, is empty, or holds something else.
+    """
+    import numpy as np
+
+    array = as_array(name, value)
+    if array.ndim != 2 or array.size == 0:
+        raise UsageError(f"{name} must be a (T, B) array of ids, got shape {array.shape}", [name])
+    if array.dtype.kind not in "iu":
+        raise UsageError(f"{name} must be integers, got {array.dtype}", [name])
+    if array.min() < 0 or array.max() >= count:
+        raise UsageError(
+            f"{name} must be ids from 0 to {count - 1}, got {array.min()} to {array.max()}", [name]
+        )
+    # One type of array, whatever the caller's: another would compile the kernels anew.
+    return np.require(array, np.int32, ["C", "A", "W"])

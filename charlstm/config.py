@@ -27,6 +27,7 @@ MAX_SYMBOLS = 65_536  # ids of a character corpus are kept in 16 bits
 MAX_HIDDEN_SIZE = 65_536  # 4 * H * H weights are 64 GiB there, far from overflowing an int64
 MAX_LAYERS = 1_000
 MAX_WINDOW = 2**31 - 1
+MAX_THREADS = 4_096
 # Fields that older checkpoints lack, and the values that train as those were trained.
 ADDED_LATER: dict[str, Any] = {"warmup": 0, "reset_probability": 0.0}
 MOST_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it

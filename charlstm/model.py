@@ -10,8 +10,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_array, check_dtype, check_seed, check_whole, show
-from charlstm.config import DTYPES, MAX_WINDOW, ModelConfig
+from charlstm.arguments import as_ids, check_dtype, check_seed, check_whole, show
+from charlstm.config import DTYPES, MAX_THREADS, MAX_WINDOW, ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
 from charlstm.kernels.packing import Rows
@@ -40,8 +40,6 @@ Array = npt.NDArray[Any]
 
 # Operations of a window below which waiting for another thread costs more than it saves.
 PARALLEL_FROM = 100_000_000
-
-MAX_THREADS = 4096
 
 # Numba's thread pools serve one caller at a time; some abort the process otherwise.
 _POOL = threading.Lock()
@@ -261,8 +259,9 @@ class CharLSTM:
         state: State | None,
         mask_step: int | None,
     ) -> tuple[Workspace, State]:
-        ids = self._check_ids("inputs", inputs)
-        wanted = ids if mode == FORWARD else self._check_ids("targets", targets)
+        symbols = self.config.vocabulary_size
+        ids = as_ids("inputs", inputs, symbols)
+        wanted = ids if mode == FORWARD else as_ids("targets", targets, symbols)
         if wanted.shape != ids.shape:
             raise UsageError(f"targets must be shaped {ids.shape} as inputs, got {wanted.shape}")
         work = self._workspace(*ids.shape)
@@ -304,20 +303,6 @@ class CharLSTM:
         used[ids] = True
         if mode == TRAIN:
             self._written[:] = used  # until it is done
-
-    def _check_ids(self, name: str, ids: npt.ArrayLike | None) -> Array:
-        array = as_array(name, ids)
-        if array.ndim != 2 or array.size == 0:
-            raise UsageError(f"{name} must be a (T, B) array of ids, got shape {array.shape}")
-        if array.dtype.kind not in "iu":
-            raise UsageError(f"{name} must be integers, got {array.dtype}")
-        if array.min() < 0 or array.max() >= self.config.vocabulary_size:
-            raise UsageError(
-                f"{name} must be ids from 0 to {self.config.vocabulary_size - 1}, "
-                f"got {array.min()} to {array.max()}"
-            )
-        # One type of array, whatever the caller's: another would compile the kernels anew.
-        return np.require(array, np.int32, ["C", "A", "W"])
 
     def _dropout(self, mask_step: int | None) -> Dropout:
         """Return what decides a step's masks: threshold and keys of 32 bits each."""

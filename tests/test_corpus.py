@@ -247,7 +247,7 @@ def test_largest_vocabulary() -> None:
     most = "".join(map(chr, range(0x20000, 0x20000 + 65_536)))
     assert Vocabulary.from_text(most).encode(most[::-1])[0] == 65_535
     for more in (most + "a", "".join(map(chr, range(0x20000, 0x20000 + 100_000)))):
-        with pytest.raises(CorpusError, match=r"more than 65,536 .* as_bytes"):
+        with pytest.raises(CorpusError, match=r"more than 65,536 .*as_bytes"):
             Vocabulary.from_text(more)
 
 
@@ -420,7 +420,7 @@ def test_ids_are_as_small_as_can_be(write: Write, count: int, dtype: type) -> No
 def test_too_many_symbols(write: Write) -> None:
     """100,000 characters that all differ can be read as bytes only."""
     path = write("many.txt", "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode())
-    with pytest.raises(CorpusError, match=r"more than 65,536 .* as_bytes"):
+    with pytest.raises(CorpusError, match=r"more than 65,536 .*as_bytes"):
         read_corpus([path])
     assert len(read_corpus([path], as_bytes=True).text) == 400_000
 

@@ -101,7 +101,7 @@ def test_parameters_are_not_removed() -> None:
         assert "cannot be removed" in refusal(remove)
     for owner in (MODEL, LAYER):
         with pytest.raises(AttributeError, match="no setter"):
-            owner.parameters = {}  # type: ignore
+            owner.parameters = {}
     assert len(MODEL.parameters) == 5
 
 
@@ -235,7 +235,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "model must be a CharLSTM or the path of a run, got None",
     ),
     "generate": (
-        lambda: generate("runs/x", 1),
+        lambda: generate("runs/x", 1),  # type: ignore[arg-type]
         "model must be a CharLSTM or the path of a run, got 'runs/x'",
     ),
     "length": (
