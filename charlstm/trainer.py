@@ -168,7 +168,8 @@ class Trainer:
         if not math.isfinite(norm):
             raise DivergenceError(
                 f"training diverged at step {step + 1}: loss {loss}, gradient norm {norm}; "
-                "try a lower --learning-rate or a smaller --clip-norm"
+                "try a lower learning_rate or a smaller clip_norm",
+                ["learning_rate", "clip_norm"],
             )
         self.state = state
         self.step = step + 1
@@ -197,7 +198,8 @@ class Trainer:
         if measured is not None and not math.isfinite(measured):
             raise DivergenceError(
                 f"training diverged at step {record.step}: validation loss {measured}; "
-                "try a lower --learning-rate or a smaller --clip-norm"
+                "try a lower learning_rate or a smaller clip_norm",
+                ["learning_rate", "clip_norm"],
             )
         decisive = record.train_loss if measured is None else measured
         improved = self.best_loss is None or decisive < self.best_loss
