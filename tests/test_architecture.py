@@ -18,7 +18,7 @@ MOST_LINES = 350
 ROWS = [
     ["errors"],
     ["config", "forms"],
-    ["vocabulary"],
+    ["vocabulary", "decoding"],
     ["corpus"],
     ["batches"],
     ["machine", "thread_tuner"],
