@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import io
 import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from charlstm.config import check_fractions
+from charlstm.decoding import (
+    CHUNK_BYTES,
+    Changes,
+    check_encoding,
+    check_newlines,
+    decode,
+    read_bytes,
+    reading,
+    shown_path,
+)
 from charlstm.errors import CorpusError, UsageError
 from charlstm.vocabulary import Vocabulary, check_symbol_count, code_points
 
 Array = npt.NDArray[Any]
 
 CODE_POINTS = 0x110000
-CHUNK_BYTES = 1 << 18  # read at a time; memory while loading grows by some 20 times this
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +83,15 @@ class Corpus:
         Hexadecimal digest of the bytes read, files joined in order.
     name
         The first file's name without its suffix, or ``"stdin"``.
+    changes
+        How `text` differs from the files.
     """
 
     text: Text
     vocabulary: Vocabulary
     sha256: str
     name: str
+    changes: Changes = field(default_factory=Changes)
 
     def __repr__(self) -> str:
         """Give the name, the length and the number of symbols."""
@@ -119,15 +127,16 @@ def read_corpus(
     *,
     as_bytes: bool = False,
     encoding: str = "utf-8",
+    newlines: str = "lf",
     vocabulary: Vocabulary | None = None,
     unknown: str = "error",
 ) -> Corpus:
     """Read one or several files, joined in order, as one text.
 
-    Newlines are not translated. Each file is decoded on its own, a chunk at a time: a
-    character costs at most 2 bytes afterwards (1 where there are up to 256 symbols) and
-    at most 4 while loading, beside some 10 MB whatever the size. A single regular file read
-    as bytes is memory-mapped and costs none; it must not be cut short while in use.
+    Each file is decoded on its own, a chunk at a time: a character costs at most 2 bytes
+    afterwards (1 where there are up to 256 symbols) and at most 4 while loading, beside some
+    10 MB whatever the size. A single regular file read as bytes is memory-mapped and costs
+    none; it must not be cut short while in use.
 
     Parameters
     ----------
@@ -138,6 +147,9 @@ def read_corpus(
     encoding
         A text encoding that Python knows. In ``"utf-8"`` a byte order mark at the start of
         a file is dropped; other encodings treat theirs as Python does.
+    newlines
+        ``"lf"`` reads the line ends CRLF and CR as LF, as Python does by default; ``"keep"``
+        keeps them. Bytes are never translated.
     vocabulary
         Use these symbols, as in evaluation; one of kind ``"bytes"`` implies `as_bytes`.
         By default they are the symbols that occur.
@@ -164,16 +176,25 @@ def read_corpus(
             )
         as_bytes = vocabulary.kind == "bytes"
 
-    digest = hashlib.sha256()
-    chunks = _symbols(sources, None if as_bytes else _checked(encoding), digest)
+    digest, changes = hashlib.sha256(), Changes()
+    decoder = None
+    if not as_bytes:
+        advice = "name its encoding with --encoding"
+        if vocabulary is None:
+            advice += ", or read it with --bytes"
+        decoder = partial(
+            decode, encoding=check_encoding(encoding), newlines=check_newlines(newlines),
+            changes=changes, advice=advice,
+        )  # fmt: skip
+    chunks = _symbols(sources, decoder, digest)
     if as_bytes and unknown == "error" and len(sources) == 1 and _can_be_mapped(sources[0]):
         text, vocabulary = _map_bytes(sources[0], chunks, vocabulary)
     elif vocabulary is None:
         text, vocabulary = _encode_and_number(chunks, "bytes" if as_bytes else "characters")
     else:
-        text = _encode(chunks, vocabulary, unknown)
+        text = _encode(chunks, vocabulary, unknown, changes)
     name = "stdin" if sources[0] == "-" else Path(sources[0]).stem
-    return Corpus(text, vocabulary, digest.hexdigest(), name)
+    return Corpus(text, vocabulary, digest.hexdigest(), name, changes)
 
 
 def _map_bytes(
@@ -192,7 +213,7 @@ def _map_bytes(
     # exists: kernels do not check bounds.
     lookup = np.zeros(256, dtype=np.int32)
     lookup[values] = vocabulary.ids_of(values)
-    with _reading(source):
+    with reading(source):
         data = np.memmap(source, dtype=np.uint8, mode="r", shape=(length,))
     return Text(data, lookup), vocabulary
 
@@ -225,86 +246,40 @@ def _encode_and_number(chunks: Iterable[Array], kind: str) -> tuple[Text, Vocabu
     return Text(data), Vocabulary([chr(symbol) for symbol in found], kind)
 
 
-def _encode(chunks: Iterable[Array], vocabulary: Vocabulary, unknown: str) -> Text:
-    """Encode by a vocabulary that is given."""
+def _encode(
+    chunks: Iterable[Array], vocabulary: Vocabulary, unknown: str, changes: Changes
+) -> Text:
+    """Encode by a vocabulary that is given, and count what is skipped."""
     id_type = _id_type(len(vocabulary))
     memory = bytearray()
     for chunk in chunks:
-        memory += vocabulary.ids_of(chunk, unknown).astype(id_type).data
+        ids = vocabulary.ids_of(chunk, unknown)
+        if ids.size < chunk.size:
+            missing, counts = np.unique(chunk[~vocabulary.knows(chunk)], return_counts=True)
+            changes.skipped.update(dict(zip(missing.tolist(), counts.tolist(), strict=True)))
+        memory += ids.astype(id_type).data
     if not memory:
         raise CorpusError(f"the text holds none of the {vocabulary.kind} of the vocabulary")
     return Text(np.frombuffer(memory, dtype=id_type))
 
 
-def _symbols(sources: list[str], encoding: str | None, digest: Any) -> Iterator[Array]:
-    """Yield the code points, or without an encoding the bytes, of all files in chunks."""
+def _symbols(
+    sources: list[str], decoder: Callable[[str, Iterable[bytes]], Iterator[str]] | None, digest: Any
+) -> Iterator[Array]:
+    """Yield the code points, or without a decoder the bytes, of all files in chunks."""
     is_empty = True
     for source in sources:
-        chunks = _read(source, digest)
+        chunks = read_bytes(source, digest)
         symbols: Iterator[Array]
-        if encoding is None:
+        if decoder is None:
             symbols = (np.frombuffer(chunk, dtype=np.uint8) for chunk in chunks)
         else:
-            symbols = (code_points(text) for text in _decode(source, chunks, encoding))
+            symbols = map(code_points, decoder(source, chunks))
         for chunk in symbols:
             is_empty = False
             yield chunk
     if is_empty:
-        raise CorpusError(f"nothing to read: {', '.join(map(_shown, sources))} is empty")
-
-
-def _decode(source: str, chunks: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """Decode one file, chunk by chunk; no piece of text is empty."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    may_have_mark = codecs.lookup(encoding).name == "utf-8"
-    received = 0
-    for chunk in chain(chunks, [b""]):
-        received += len(chunk)
-        try:
-            text = decoder.decode(chunk, final=not chunk)
-        except UnicodeError as error:
-            reason = str(error)
-            if isinstance(error, UnicodeDecodeError):
-                # The decoder's input ends where the chunk ends, wherever it began.
-                offset = received - len(error.object) + error.start
-                reason = f"{error.reason} at byte offset {offset}"
-            raise CorpusError(
-                f"{_shown(source)} is not {encoding}: {reason}; "
-                "name its encoding with --encoding, or read it with --bytes"
-            ) from error
-        if may_have_mark and text:
-            text = text.removeprefix("\ufeff")
-            may_have_mark = False
-        if text:
-            yield text
-
-
-def _read(source: str, digest: Any) -> Iterator[bytes]:
-    """Yield the bytes of one file in chunks, none of them empty, and digest them."""
-    with _reading(source), _open(source) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-            yield chunk
-
-
-def _open(source: str) -> AbstractContextManager[BinaryIO]:
-    if source != "-":
-        return open(source, "rb")
-    if not hasattr(sys.stdin, "buffer"):  # None where the process was given no input
-        raise CorpusError("standard input is not open: name a file instead of -")
-    return nullcontext(sys.stdin.buffer)
-
-
-@contextmanager
-def _reading(source: str) -> Iterator[None]:
-    """Turn what goes wrong while reading into a `CorpusError`."""
-    try:
-        yield
-    except (OSError, ValueError) as error:  # ValueError: NUL in a path, or a closed stdin
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        if os.path.isdir(source):
-            reason = "it is a directory; name the files in it"
-        raise CorpusError(f"cannot read {_shown(source)}: {reason}") from error
+        raise CorpusError(f"nothing to read: {', '.join(map(shown_path, sources))} is empty")
 
 
 def _can_be_mapped(source: str) -> bool:
@@ -312,23 +287,5 @@ def _can_be_mapped(source: str) -> bool:
     return source != "-" and os.path.isfile(source) and os.path.getsize(source) > 0
 
 
-def _checked(encoding: str) -> str:
-    try:
-        io.TextIOWrapper(io.BytesIO(), encoding=encoding)  # refuses codecs that are not of text
-    except (LookupError, ValueError) as error:
-        raise UsageError(
-            f"encoding must be a text encoding such as utf-8 or latin-1, got {encoding!r}",
-            ["encoding"],
-        ) from error
-    return encoding
-
-
 def _id_type(count: int) -> type[np.uint8] | type[np.uint16]:
     return np.uint8 if count <= 256 else np.uint16
-
-
-def _shown(source: str) -> str:
-    """Return a path as it can stand in one line."""
-    if source == "-":
-        return "standard input"
-    return source if source.isprintable() else repr(source)

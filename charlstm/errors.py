@@ -34,6 +34,10 @@ class CorpusError(CharLSTMError):
     """A text cannot be read, decoded or trained on."""
 
 
+class DecodingError(CorpusError):
+    """The bytes of a text are not in the encoding that it is read in."""
+
+
 class CheckpointError(CharLSTMError):
     """A checkpoint cannot be read, written or understood."""
 

@@ -15,7 +15,7 @@ from charlstm.errors import CheckpointError, CorpusError, UsageError
 Array = npt.NDArray[Any]
 
 KINDS = ("characters", "bytes")
-MOST_NAMED = 8  # unknown characters that an error names
+MOST_NAMED = 8  # unknown characters that a message names
 MOST_IN_REPR = 12  # symbols
 
 
@@ -138,24 +138,32 @@ class Vocabulary:
         """
         if unknown not in ("error", "skip"):
             raise UsageError(f"unknown must be 'error' or 'skip', got {show(unknown)}", ["unknown"])
-        ids = self._table[np.minimum(symbols.astype(np.intp), self._table.size - 1)]
+        ids = self._look_up(symbols)
         is_known = ids >= 0
         if is_known.all():
             return ids
         if unknown == "error":
-            self._refuse(np.unique(symbols[~is_known]))
+            named = self.name_some(np.unique(symbols[~is_known]).tolist())
+            raise UsageError(
+                f"not among the {self.kind} of the vocabulary: {named}; "
+                "remove them, or skip them (unknown='skip')",
+                ["unknown"],
+            )
         return ids[is_known]
 
-    def _refuse(self, symbols: Array) -> None:
-        shown = hex if self.kind == "bytes" else lambda symbol: repr(chr(symbol))
-        named = ", ".join(shown(symbol) for symbol in symbols[:MOST_NAMED].tolist())
-        if symbols.size > MOST_NAMED:
-            named += f" and {symbols.size - MOST_NAMED} more"
-        raise UsageError(
-            f"not among the {self.kind} of the vocabulary: {named}; "
-            "remove them, or skip them (unknown='skip')",
-            ["unknown"],
-        )
+    def knows(self, symbols: Array) -> npt.NDArray[np.bool_]:
+        """Tell of each code point or byte value whether the vocabulary has it."""
+        return self._look_up(symbols) >= 0
+
+    def name_some(self, symbols: Sequence[int]) -> str:
+        """Return the first of some code points or byte values, escaped, and how many more."""
+        name = hex if self.kind == "bytes" else lambda symbol: repr(chr(symbol))
+        named = ", ".join(name(symbol) for symbol in symbols[:MOST_NAMED])
+        more = len(symbols) - MOST_NAMED
+        return f"{named} and {more} more" if more > 0 else named
+
+    def _look_up(self, symbols: Array) -> npt.NDArray[np.int32]:
+        return self._table[np.minimum(symbols.astype(np.intp), self._table.size - 1)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types: the kind, and the symbols as code points."""

@@ -19,7 +19,7 @@ ROWS = [
     ["errors"],
     ["arguments"],
     ["config", "forms"],
-    ["vocabulary"],
+    ["vocabulary", "decoding"],
     ["corpus"],
     ["batches"],
     ["machine", "thread_tuner"],

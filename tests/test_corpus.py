@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charlstm import corpus as corpus_module
+from charlstm import decoding
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus, Text, read_corpus
 from charlstm.errors import CharLSTMError, CheckpointError, CorpusError, UsageError
@@ -51,7 +51,7 @@ def read_stdin(content: bytes, chunk: int = 1 << 18, **options: Any) -> Corpus:
     """Read a corpus from standard input, `chunk` bytes at a time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
-        patch.setattr(corpus_module, "CHUNK_BYTES", chunk)
+        patch.setattr(decoding, "CHUNK_BYTES", chunk)
         return read_corpus(["-"], **options)
 
 
@@ -607,7 +607,7 @@ def test_failing_devices(
         return Failing()
 
     path = write("a.txt", b"abc")
-    monkeypatch.setattr(corpus_module, "open", failing_open, raising=False)
+    monkeypatch.setattr(decoding, "open", failing_open, raising=False)
     reason = "Permission denied" if fails_at == "open" else "Input/output error"
     with pytest.raises(CorpusError, match=rf"^cannot read .*a\.txt: {reason}$"):
         read_corpus([path], as_bytes=as_bytes)

@@ -21,6 +21,7 @@ from charlstm.config import (
 
 _option = partial(click.option, show_default=True)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+NEWLINES = click.Choice(["lf", "keep"])
 POLICIES = click.Choice(["error", "skip"])
 UNKNOWN = "What becomes of characters that the model does not know."
 _warmups = ", ".join(f"{steps} for {name}" for name, steps in DEFAULT_WARMUPS.items())
@@ -77,6 +78,8 @@ def commands() -> None:
 @_option("--dtype", type=click.Choice(DTYPES), default=ModelConfig.dtype)
 @click.option("--bytes", "as_bytes", is_flag=True, help="Bytes are the symbols.")
 @_option("--encoding", default="utf-8", help="Encoding of the text.")
+@_option("--newlines", type=NEWLINES, default="lf",
+         help="Read CRLF and CR as LF, or keep them; bytes are kept.")  # fmt: skip
 @click.pass_context
 def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) -> int:
     """Train a model on text files.
@@ -98,10 +101,12 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 @commands.command()
 @click.argument("run", required=False)
 @_option("--length", default=500, help="Characters of a sample.")
-@_option("--temperature", default=1.0, help="Below 1 is bolder; 0 takes the likeliest.")
+@_option("--temperature", default=1.0, 
+         help="Below 1 is more conservative, above 1 more varied; 0 always takes the "
+         "likeliest.")  # fmt: skip
 @_option("--top-k", default=0, help="Choose among the k likeliest; 0 is off.")
 @_option("--top-p", default=1.0, help="Choose among the likeliest that make up p; 1 is off.")
-@_option("--prime", default="", help="Text to go on from.")
+@_option("--prime", default="", help="Text to go on from; - is standard input.")
 @_option("--seed", default=0, help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
@@ -110,56 +115,81 @@ def sample(run: str | None, **options: Any) -> int:
 
     By default RUN is the newest under runs/.
     """
-    from charlstm.cli.inspection import sample
+    from charlstm.cli.sample import sample
 
     return sample(run, **options)
 
 
 @commands.command()
-@click.argument("run", required=False)
-@click.argument("text", nargs=-1)
+@click.argument("arguments", nargs=-1, metavar="[RUN] [TEXT]...")
+@click.option("--newest", is_flag=True, help="RUN is the newest under runs/.")
 @click.option("--hidden-size", type=int, help="[default: 17]")
 @click.option("--layers", type=int, help="[default: 2]")
 @click.option("--dropout", type=float, help="Its masks stay fixed.  [default: 0]")
 @click.option("--batch-size", type=int, help="[default: 5]")
 @click.option("--seq-length", type=int, help="[default: 7]")
 @_option("--tolerance", default=1e-8, help="Largest error that passes.")
+@click.option("--entries", metavar="N|all", help="Entries of a tensor that are checked one by one."
+              "  [default: all, of models beyond 5,000 entries 8]")  # fmt: skip
 @_json
 def gradcheck(
-    run: str | None, text: tuple[str, ...], tolerance: float, as_json: bool, **sizes: Any
+    arguments: tuple[str, ...],
+    newest: bool,
+    tolerance: float,
+    entries: str | None,
+    as_json: bool,
+    **sizes: Any,
 ) -> int:
     """Prove the gradients, tensor by tensor.
 
     In float64, against finite differences; on a made-up problem, or on the weights of RUN and
-    a piece of its own corpus; TEXT, if any, is where that lies now.
+    a piece of its own corpus; TEXT, if any, is where that lies now. With --newest, all arguments
+    are TEXT.
     """
-    from charlstm.cli.inspection import gradcheck
+    from charlstm.cli.gradcheck import gradcheck
 
-    given = {name: size for name, size in sizes.items() if size is not None}
-    return gradcheck(run, text, tolerance, as_json, given)
+    return gradcheck(
+        arguments,
+        newest=newest,
+        tolerance=tolerance,
+        entries=entries,
+        as_json=as_json,
+        sizes={name: size for name, size in sizes.items() if size is not None},
+    )
 
 
 @commands.command("eval")
-@click.argument("run")
-@click.argument("text", nargs=-1)
+@click.argument("arguments", nargs=-1, metavar="[RUN] [TEXT]...")
 @click.option("--part", type=click.Choice(["val", "test"]),
               help="Score this part of the run's own corpus; TEXT, if any, is where it lies now."
               "  [default, without TEXT: val]")  # fmt: skip
 @click.option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
+@click.option(
+    "--newlines",
+    type=NEWLINES,
+    help="Read CRLF and CR of TEXT as LF, or keep them.  [default: as trained with]",
+)
 @click.option("--unknown", type=POLICIES, help=f"{UNKNOWN}  [default: error]")
 @_json
-def evaluate(run: str, text: tuple[str, ...], as_json: bool, **options: Any) -> int:
-    """Measure the loss of RUN on a TEXT."""
-    from charlstm.cli.inspection import evaluate
+def evaluate(arguments: tuple[str, ...], **options: Any) -> int:
+    """Measure the loss of RUN on a TEXT.
 
-    return evaluate(run, text, as_json=as_json, **options)
+    By default RUN is the newest under runs/: so it is if the first argument is a file, or -,
+    but not a checkpoint; that is TEXT then. Several are joined in order; - is standard input.
+    """
+    from charlstm.cli.evaluate import evaluate
+
+    return evaluate(arguments, **options)
 
 
 @commands.command()
-@click.argument("run")
+@click.argument("run", required=False)
 @_json
-def info(run: str, as_json: bool) -> int:
-    """Tell what RUN is."""
-    from charlstm.cli.inspection import info
+def info(run: str | None, as_json: bool) -> int:
+    """Tell what RUN is.
+
+    By default RUN is the newest under runs/.
+    """
+    from charlstm.cli.info import info
 
     return info(run, as_json)

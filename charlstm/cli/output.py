@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import unicodedata
 from contextlib import suppress
 from typing import Any
 
@@ -35,12 +36,28 @@ def say(text: str) -> None:
     print(text, file=SafeStream(sys.stderr), flush=True)
 
 
+def write_line(text: str) -> None:
+    """Print a result to standard output at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def shown(text: str) -> str:
-    """Return a text that may come from a model so that no terminal acts upon it."""
+    """Return a text that may come from a model so that no terminal acts upon it.
+
+    Control characters but newline and tab, and lone surrogates, become escapes.
+    """
     return "".join(
-        character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
+        ascii(character)[1:-1]
+        if character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cs")
+        else character
         for character in text
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a number of things: ``1 step``, ``2,000 steps``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def loss_in_words(nats: float) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charlstm.cli.output import plural, say
 from charlstm.corpus import Corpus, read_corpus
-from charlstm.errors import CorpusError
+from charlstm.decoding import Changes
+from charlstm.errors import CorpusError, DecodingError
+from charlstm.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -18,27 +21,60 @@ class Source:
     paths: tuple[str, ...]
     encoding: str = "utf-8"
     as_bytes: bool = False
+    newlines: str = "lf"
 
-    def read(self) -> Corpus:
-        """Read it; see `read_corpus`."""
-        return read_corpus(self.paths, as_bytes=self.as_bytes, encoding=self.encoding)
+    def read(self, **options: Any) -> Corpus:
+        """Read it, and say what decoding changed; see `read_corpus`, also for the options."""
+        corpus = read_corpus(
+            self.paths, as_bytes=self.as_bytes, encoding=self.encoding, newlines=self.newlines,
+            **options,
+        )  # fmt: skip
+        for notice in _notices(corpus.changes):
+            say(f"note: {', '.join(self.paths)}: {notice}")
+        return corpus
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types; relative paths become absolute, to hold in every folder."""
         paths = [path if path == "-" else os.path.abspath(path) for path in self.paths]
-        return {"paths": paths, "encoding": self.encoding, "as_bytes": self.as_bytes}
+        return {
+            "paths": paths,
+            "encoding": self.encoding,
+            "as_bytes": self.as_bytes,
+            "newlines": self.newlines,
+        }
+
+
+def _notices(changes: Changes) -> list[str]:
+    notices = []
+    if changes.byte_order_marks:
+        notices.append(f"{plural(changes.byte_order_marks, 'byte order mark')} dropped")
+    if changes.line_ends:
+        notices.append(
+            f"{plural(changes.line_ends, 'line end')} (CRLF or CR) read as LF; "
+            "--newlines keep keeps them"
+        )
+    return notices
 
 
 def source_of(metadata: Mapping[str, Any], paths: Sequence[str] = ()) -> Source:
     """Return the source that a checkpoint's metadata names; `paths`, if any, instead of its own.
 
     Checkpoints that the Python face saved name no source; then the text is UTF-8, or bytes.
+    Those saved before newlines were translated, and those of the Python face, do not say whether
+    they were: they were not if the text has a CR, and if it has none, it makes no difference.
+
+    Raises
+    ------
+    CheckpointError
+        If the metadata's vocabulary is damaged.
     """
     stored = metadata.get("command", {}).get("source", {})
+    has_returns = "\r" in Vocabulary.from_dict(metadata["vocabulary"]).symbols
     return Source(
         tuple(paths or stored.get("paths", ())),
         stored.get("encoding", "utf-8"),
         stored.get("as_bytes", metadata["vocabulary"]["kind"] == "bytes"),
+        stored.get("newlines", "keep" if has_returns else "lf"),
     )
 
 
@@ -60,10 +96,17 @@ def read_own_corpus(metadata: Mapping[str, Any], paths: Sequence[str] = ()) -> C
     source = source_of(metadata, paths)
     if not source.paths or (not paths and "-" in source.paths):
         raise CorpusError("the run's own text did not come from a file: name one that holds it")
-    corpus = source.read()
+    try:
+        corpus = source.read()
+    except DecodingError:
+        raise _another_text(source, f"it is not {source.encoding}") from None
     if corpus.sha256 != metadata["corpus"]["sha256"]:
-        raise CorpusError(
-            f"{', '.join(source.paths)}: not the text that the run was trained on "
-            "(its sha256 differs); name a file that holds it"
-        )
+        raise _another_text(source, "its sha256 differs")
     return corpus
+
+
+def _another_text(source: Source, reason: str) -> CorpusError:
+    return CorpusError(
+        f"{', '.join(source.paths)}: not the text that the run was trained on "
+        f"({reason}); name a file that holds it"
+    )

@@ -22,7 +22,7 @@ from charlstm.trainer import Trainer
 # What the weights, memory and cursor of a run are made for. The corpus is another.
 FIXED = (
     "hidden_size", "layers", "dropout", "dtype", "optimizer", "batch_size", "seq_length",
-    "val_fraction", "test_fraction", "seed", "as_bytes", "encoding",
+    "val_fraction", "test_fraction", "seed", "as_bytes", "encoding", "newlines",
 )  # fmt: skip
 # What may change, and then decides how the run goes on.
 CHANGEABLE = ("learning_rate", "schedule", "warmup", "clip", "clip_norm", "reset_probability")
@@ -124,7 +124,8 @@ def resumed_stand(
     """
     tensors, metadata = load_run(folder.last)
     source = source_of(metadata, paths)
-    stored = _stored_options(metadata) | {"as_bytes": source.as_bytes, "encoding": source.encoding}
+    stored = _stored_options(metadata)
+    stored |= {name: getattr(source, name) for name in ("as_bytes", "encoding", "newlines")}
     _refuse_changes({name: options[name] for name in given}, stored)
     notices = _compare_versions(metadata.get("command", {}).get("versions", {}))
     changes = {name: options[name] for name in INTERVALS if name in given}

@@ -59,7 +59,7 @@ def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> i
             stand = resumed_stand(folder, paths, options, given)
             return _train(folder, stand, goal, paths, options)
     model, training = _configs(options)
-    source = Source(paths, options["encoding"], options["as_bytes"])
+    source = Source(paths, options["encoding"], options["as_bytes"], options["newlines"])
     corpus = source.read()
     model = dataclasses.replace(model, vocabulary_size=len(corpus.vocabulary))
     text = corpus.split(training.val_fraction, training.test_fraction)[0]

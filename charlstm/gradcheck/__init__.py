@@ -6,7 +6,7 @@
 
 from charlstm.gradcheck.differences import TOLERANCE, TensorCheck, check_gradients
 from charlstm.gradcheck.problems import Problem, check_model, default_problem, run_problem
-from charlstm.gradcheck.report import format_table, to_json
+from charlstm.gradcheck.report import format_coverage, format_table, to_json
 
 __all__ = [
     "TOLERANCE",
@@ -15,6 +15,7 @@ __all__ = [
     "check_gradients",
     "check_model",
     "default_problem",
+    "format_coverage",
     "format_table",
     "run_problem",
     "to_json",

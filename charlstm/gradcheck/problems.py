@@ -10,7 +10,7 @@ import numpy.typing as npt
 from charlstm.batches import fit_sizes
 from charlstm.config import TrainConfig
 from charlstm.errors import UsageError
-from charlstm.gradcheck.differences import TOLERANCE, TensorCheck, check_gradients
+from charlstm.gradcheck.differences import SAMPLES, TOLERANCE, TensorCheck, check_gradients
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State
@@ -38,6 +38,7 @@ def check_model(
     tolerance: float = TOLERANCE,
     mode: str = "auto",
     seed: int = 0,
+    samples: int = SAMPLES,
 ) -> list[TensorCheck]:
     """Check a model's gradients by every parameter and by the carried-in state, unclipped.
 
@@ -49,7 +50,7 @@ def check_model(
         In float64. Its parameters are moved while the check runs, and restored.
     inputs, targets, state, mask_step
         See `CharLSTM.loss_and_gradients`.
-    tolerance, mode, seed
+    tolerance, mode, seed, samples
         See `check_gradients`.
 
     Returns
@@ -76,7 +77,9 @@ def check_model(
     _, means, _ = model.loss_and_gradients(inputs, targets, (h0, c0), mask_step=mask_step)
     gradients = {name: mean * np.size(inputs) for name, mean in means.items()}
     variables = {**model.parameters, "h0": h0, "c0": c0}
-    return check_gradients(loss, gradients, variables, tolerance=tolerance, mode=mode, seed=seed)
+    return check_gradients(
+        loss, gradients, variables, tolerance=tolerance, mode=mode, seed=seed, samples=samples
+    )
 
 
 def default_problem(

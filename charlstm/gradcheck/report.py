@@ -25,6 +25,20 @@ def format_table(checks: Sequence[TensorCheck]) -> str:
     )
 
 
+def format_coverage(checks: Sequence[TensorCheck]) -> str:
+    """Return what was tried and what was not, a sentence or two."""
+    total = sum(check.size for check in checks)
+    tried = sum(check.checked for check in checks)
+    if tried == total:
+        return f"tried: each of {total:,} entries"
+    most = max(check.checked for check in checks)
+    return (
+        f"tried: {tried:,} of {total:,} entries one by one (of a tensor {most:,} at most, large "
+        "and random ones), and one random direction a tensor\n"
+        f"not tried: the other {total - tried:,} entries one by one; each takes part in a direction"
+    )
+
+
 def to_json(checks: Sequence[TensorCheck]) -> list[dict[str, Any]]:
     """Return the verdicts as JSON types, a dict each; a number that is not finite is None."""
     return [{name: _plain(value) for name, value in asdict(check).items()} for check in checks]

@@ -1,0 +1,110 @@
+"""The gradcheck command: the gradients of a made-up problem or of a run, tensor by tensor."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from charlstm.cli.compiling import compile_notice
+from charlstm.cli.loading import find_run, load_run
+from charlstm.cli.output import plural, write_line
+from charlstm.cli.source import read_own_corpus
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.errors import CharLSTMError, UsageError
+from charlstm.gradcheck import (
+    Problem,
+    check_model,
+    default_problem,
+    format_coverage,
+    format_table,
+    run_problem,
+    to_json,
+)
+from charlstm.trainer import restore_model
+
+_SHAPE = ("hidden_size", "layers", "dropout")
+
+
+def gradcheck(
+    arguments: tuple[str, ...],
+    *,
+    newest: bool,
+    tolerance: float,
+    entries: str | None,
+    as_json: bool,
+    sizes: dict[str, Any],
+) -> int:
+    """Print what the check of every tensor found; return the exit code.
+
+    Parameters
+    ----------
+    arguments
+        RUN and where its corpus lies, if not where it was; the latter only with `newest`.
+        None of either checks a made-up problem.
+    newest
+        Check the newest run.
+    tolerance
+        The largest normwise error that passes.
+    entries
+        ``"all"``, or how many of a tensor are checked one by one; None: all of few.
+    as_json
+        Print JSON.
+    sizes
+        Of the problem, by the names of `default_problem`.
+
+    Raises
+    ------
+    CharLSTMError
+        If an error is over the tolerance.
+    """
+    ModelConfig(1, **{name: value for name, value in sizes.items() if name in _SHAPE})
+    TrainConfig(**{name: value for name, value in sizes.items() if name not in _SHAPE})
+    mode = _mode(entries)
+    if arguments or newest:
+        run = None if newest else arguments[0]
+        problem = _run_problem(run, arguments if newest else arguments[1:], sizes)
+    else:
+        problem = default_problem(**sizes)
+    with compile_notice():
+        checks = check_model(*problem, tolerance=tolerance, **mode)
+    failed = sum(not check.passed for check in checks)
+    if as_json:
+        write_line(json.dumps(to_json(checks)))
+    else:
+        dropout = problem.model.config.dropout if problem.mask_step is not None else 0
+        write_line(format_table(checks))
+        write_line(
+            f"{len(checks) - failed} of {plural(len(checks), 'tensor')} within {tolerance:g}, "
+            f"normwise; dropout {dropout:g}, loss in float64, unclipped"
+        )
+        write_line(format_coverage(checks))
+    if failed:
+        worst = max(check.error for check in checks)
+        raise CharLSTMError(
+            f"the errors of {failed} of {plural(len(checks), 'tensor')} are over the tolerance, "
+            f"{tolerance:g}; the largest is {worst:.1e}"
+        )
+    return 0
+
+
+def _mode(entries: str | None) -> dict[str, Any]:
+    """Return the options of `check_model` that choose the entries."""
+    if entries is None:
+        return {}
+    if entries == "all":
+        return {"mode": "full"}
+    is_count = entries.isascii() and entries.isdecimal() and len(entries) < 19
+    if not is_count or int(entries) < 1:
+        raise UsageError(f"--entries must be a whole number from 1, or all, got {entries!r}")
+    return {"mode": "fast", "samples": int(entries)}
+
+
+def _run_problem(run: str | None, paths: tuple[str, ...], sizes: dict[str, Any]) -> Problem:
+    """Return a piece of a run's own corpus as a problem; `paths` is where that lies."""
+    if fixed := [f"--{name.replace('_', '-')}" for name in _SHAPE if name in sizes]:
+        raise UsageError(f"{', '.join(fixed)} comes with the run: leave it out")
+    tensors, metadata = load_run(find_run(run, "checking"))
+    model = restore_model(tensors, metadata, threads=1)
+    sizes = {"batch_size": 5, "seq_length": 7} | sizes
+    length = 2 * sizes["batch_size"] * sizes["seq_length"] + 1
+    return run_problem(model, read_own_corpus(metadata, paths).text.ids(0, length), **sizes)
