@@ -1,7 +1,20 @@
-"""What holds for all tests: how Hypothesis chooses its examples."""
+"""What holds for all tests: how Hypothesis chooses its examples, and a folder with a corpus."""
 
+from pathlib import Path
+
+import pytest
+from commands import TEXT
 from hypothesis import settings
 
 # The same examples in every run, and no deadline: the first may wait for a compiler.
 settings.register_profile("charlstm", deadline=None, derandomize=True)
 settings.load_profile("charlstm")
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder that holds a corpus of 900 characters; measure the pace briefly."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+    monkeypatch.setattr("charlstm.cli.training.LONG_REHEARSAL", 0.1)
+    Path("fox.txt").write_text(TEXT * 20)

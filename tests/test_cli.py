@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import os
 import re
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import SMALL, TEXT, assert_one_line, environment, train
 
 import charlstm
 from charlstm import checkpoint, workspace
@@ -31,26 +31,10 @@ from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
 from charlstm.trainer import Record, Trainer
 
-ROOT = Path(charlstm.__file__).parents[1]
-TEXT = "the quick brown fox jumps over the lazy dog; "
-SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--eval-every", "10"]
 CHECKPOINTS = ("last.safetensors", "best.safetensors")
 
 
-@pytest.fixture(autouse=True)
-def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder that holds a corpus of 900 characters; measure the pace briefly."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
-    monkeypatch.setattr("charlstm.cli.training.LONG_REHEARSAL", 0.1)
-    Path("fox.txt").write_text(TEXT * 20)
-
-
-def train(*arguments: str, corpus: str = "fox.txt") -> int:
-    """Train a small model, 20 steps unless the arguments say otherwise."""
-    goal = {"--steps", "--epochs", "--minutes", "--resume"}.isdisjoint(arguments)
-    size = [] if "--resume" in arguments else SMALL
-    return main(["train", corpus, *size, *(["--steps", "20"] if goal else []), *arguments])
+pytestmark = pytest.mark.usefixtures("in_folder")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -68,11 +52,6 @@ def tensors(folder: str) -> dict[str, bytes]:
     """Return the bits of a run's last checkpoint."""
     loaded, _ = checkpoint.load(Path(folder, "last.safetensors"))
     return {name: array.tobytes() for name, array in loaded.items()}
-
-
-def environment() -> dict[str, str]:
-    """Return an environment in which a process finds this package."""
-    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 # --- train -----------------------------------------------------------------------------------
@@ -182,7 +161,8 @@ def test_ten_characters_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (b"a" * 300, [], "a"),
         (b"\0" * 300, ["--bytes"], "\0"),
-        (b"\xef\xbb\xbfa\r\n\0b" * 60, [], "\0\n\rab\ufeff"),  # only the first mark is one
+        (b"\xef\xbb\xbfa\r\n\0b" * 60, [], "\0\nab\ufeff"),  # only the first mark is one
+        (b"a\r\n" * 60, ["--newlines", "keep"], "\n\ra"),
         (rb"\ud800a" * 60, ["--encoding", "unicode_escape"], "a\ud800"),
         (b"\xed\xa0\x80" * 60, ["--bytes"], "\x80\xa0\xed"),
     ],
@@ -369,6 +349,7 @@ OTHER = {
     "hidden_size": "13", "layers": "2", "dropout": "0.5", "dtype": "float64",
     "optimizer": "adam", "batch_size": "5", "seq_length": "9", "val_fraction": "0.2",
     "test_fraction": "0.1", "seed": "1", "encoding": "latin-1", "as_bytes": None,
+    "newlines": "keep",
 }  # fmt: skip
 
 
@@ -560,15 +541,6 @@ def test_a_locked_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 # --- bad input -------------------------------------------------------------------------------
 
 
-def assert_one_line(error: str, *fragments: str) -> None:
-    """Demand a single line from the command line, with all fragments."""
-    error = re.sub(r"\A(compiling kernels|sampling from) .*\n", "", error)  # may come before
-    assert error.startswith("charlstm: error: ")
-    assert error.count("\n") == 1 and error.endswith("\n")
-    for fragment in fragments:
-        assert fragment in error
-
-
 BAD = [
     ("train missing.txt", 1, "cannot read missing.txt: No such file or directory"),
     ("train folder", 1, "it is a directory"),
@@ -672,128 +644,6 @@ def test_no_memory_is_one_line(
 def test_two_goals_are_refused() -> None:
     with pytest.raises(UsageError, match="--epochs and --minutes exclude each other"):
         Goal(epochs=1.0, steps=None, minutes=2.0)
-
-
-# --- sample, eval, info, gradcheck -----------------------------------------------------------
-
-
-def test_sample_writes_the_prime_and_then_what_the_model_makes_of_it(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert train() == 0
-    capsys.readouterr()
-    assert main(["sample", "--length", "90", "--prime", "the ", "--seed", "3"]) == 0
-    output = capsys.readouterr()
-    assert output.err == "sampling from runs/fox/best.safetensors\n"
-    model = charlstm.load("runs/fox")
-    expected = "the " + charlstm.sample(model, length=90, prime="the ", seed=3) + "\n"
-    assert output.out == expected
-    assert main(["sample", "runs/fox", "--length", "5", "--count", "3", "--top-k", "2"]) == 0
-    samples = capsys.readouterr().out.split("-" * 20)
-    assert [len(text.removeprefix("\n")) for text in samples] == [6, 6, 6]
-    arguments = ["--prime", "fox?!", "--unknown", "skip", "--length", "0"]
-    assert main(["sample", "runs/fox", *arguments]) == 0
-    assert capsys.readouterr().out == "fox\n"
-
-
-def test_sample_of_bytes_writes_bytes(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Whole characters come out, though each of them is two symbols."""
-    Path("fox.txt").write_text("яж" * 400)
-    assert train("--bytes", "--steps", "40") == 0
-    capfdbinary.readouterr()
-    assert main(["sample", "runs/fox", "--prime", "я", "--length", "101"]) == 0
-    output = capfdbinary.readouterr().out
-    assert len(output) == 2 + 101 + 1
-    assert output.startswith("я".encode())
-
-
-def test_sample_into_a_pipe_that_closes_and_in_an_ascii_terminal() -> None:
-    Path("fox.txt").write_text("дом " * 200)
-    assert train() == 0
-    command = [sys.executable, "-m", "charlstm", "sample", "runs/fox", "--length", "300000"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.read(5)
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
-    result = subprocess.run(
-        [*command[:-1], "0", "--prime", "дом"],
-        env=environment() | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True,
-    )  # fmt: skip
-    assert result.stdout == rb"\u0434\u043e\u043c" + os.linesep.encode()
-
-
-def test_eval_agrees_with_training_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train("--test-fraction", "0.2") == 0
-    last = metrics("runs/fox")[-1]
-    capsys.readouterr()
-
-    def evaluated(*arguments: str) -> dict[str, float]:
-        assert main(["eval", "runs/fox/last.safetensors", *arguments, "--json"]) == 0
-        figures = json.loads(capsys.readouterr().out)
-        assert list(figures) == ["nats", "bits", "perplexity", "characters"]
-        assert figures["bits"] == pytest.approx(figures["nats"] / math.log(2))
-        assert figures["perplexity"] == pytest.approx(math.exp(figures["nats"]))
-        return dict(figures)
-
-    val = evaluated()
-    assert val["nats"] == float(last["val_loss"])
-    assert evaluated("--part", "val") == evaluated("--part", "val", "fox.txt") == val
-    assert evaluated("--part", "test")["characters"] == 180 - EVAL_STREAMS
-    text = Path("fox.txt").read_text()
-    Path("val.txt").write_text(text[630:720])
-    assert evaluated("val.txt") == val
-    Path("odd.txt").write_text(text[630:700] + "ZZZ" + text[700:720])
-    assert evaluated("odd.txt", "--unknown", "skip") == val
-    assert main(["eval", "runs/fox", "val.txt"]) == 0
-    output = capsys.readouterr().out
-    assert "nats" in output and "bits" in output and "streams" in output
-
-
-def test_info(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train("--learning-rate", "0.03") == 0
-    capsys.readouterr()
-    assert main(["info", "runs/fox"]) == 0
-    output = capsys.readouterr().out
-    for said in ("runs/fox/best.safetensors", "20 of 20 steps, 640 characters", "1 x 12 units",
-                 "28 characters", "adagrad, learning rate 0.03", "4 streams of 8"):  # fmt: skip
-        assert said in output
-    assert main(["info", "runs/fox", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    model = charlstm.load("runs/fox")
-    assert facts["parameters"] == sum(array.size for array in model.parameters.values())
-    assert facts["training"]["learning_rate"] == 0.03
-    assert facts["vocabulary"] == {"kind": "characters", "size": 28}
-    assert facts["step"] == 20
-
-
-def test_gradcheck(capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = ["--hidden-size", "3", "--batch-size", "2", "--seq-length", "4"]
-    assert main(["gradcheck", *sizes, "--dropout", "0.4"]) == 0
-    output = capsys.readouterr().out
-    assert "lstm.weight_hh_l1" in output and "10 of 10 tensors within 1e-08" in output
-    assert main(["gradcheck", *sizes, "--layers", "1", "--json"]) == 0
-    checks = json.loads(capsys.readouterr().out)
-    assert [check["tensor"] for check in checks][-2:] == ["h0", "c0"]
-    assert all(check["passed"] and check["error"] <= 1e-8 for check in checks)
-    assert main(["gradcheck", *sizes, "--tolerance", "1e-17"]) == 1
-    output, error = capsys.readouterr()
-    assert "FAIL" in output
-    assert_one_line(error, "gradients are wrong")
-
-
-def test_gradcheck_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train("--dropout", "0.5") == 0
-    capsys.readouterr()
-    assert main(["gradcheck", "runs/fox"]) == 0
-    assert "7 of 7 tensors" in capsys.readouterr().out
-    Path("fox.txt").rename("moved.txt")
-    assert main(["gradcheck", "runs/fox"]) == 1
-    assert_one_line(capsys.readouterr().err, "cannot read", "fox.txt")
-    assert main(["gradcheck", "runs/fox", "moved.txt"]) == 0
 
 
 # --- the program -----------------------------------------------------------------------------

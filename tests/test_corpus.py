@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from charlstm import decoding
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus, Text, read_corpus
+from charlstm.decoding import Changes
 from charlstm.errors import CharLSTMError, CheckpointError, CorpusError, UsageError
 from charlstm.model import CharLSTM
 from charlstm.trainer import Trainer
@@ -306,20 +307,31 @@ def test_split_refuses(fractions: tuple[float, float]) -> None:
 # Reading
 
 
+def as_python_reads(text: str) -> str:
+    """Return a text with its newlines translated by Python."""
+    return io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8",
+                            "surrogatepass").read()  # fmt: skip
+
+
 @SETTINGS
 @given(splittable, st.integers(1, 7))
+@example("a\r\nb\rc\r", 2)
+@example("\r\r\n\n\r", 1)
 @example("\ufeffa", 1)
 @example("\ufeff\ufeffa", 2)
 @example("a\ufeff", 3)
 def test_characters_across_chunks(text: str, chunk: int) -> None:
-    """Wherever a chunk ends, text is read as it is, less one byte order mark."""
+    """Wherever a chunk ends, a mark is dropped, and line ends are read as Python does."""
     content = text.encode("utf-8")
-    expected = text.removeprefix("\ufeff")
-    if not expected:
+    kept = text.removeprefix("\ufeff")
+    if not kept:
         with pytest.raises(CorpusError, match="nothing to read: standard input is empty"):
             read_stdin(content, chunk)
         return
+    assert string(read_stdin(content, chunk, newlines="keep")) == kept
+    expected = as_python_reads(kept)
     corpus = read_stdin(content, chunk)
+    assert corpus.changes == Changes(text.startswith("\ufeff"), kept.count("\r"))
     assert string(corpus) == expected
     assert corpus.vocabulary == Vocabulary.from_text(expected)
     assert corpus.sha256 == hashlib.sha256(content).hexdigest()
@@ -337,7 +349,9 @@ def test_other_encodings(text: str, chunk: int, encoding: str) -> None:
     content = text.encode(encoding)
     expected = content.decode("utf-8-sig" if encoding == "utf8" else encoding)
     if expected:
-        assert string(read_stdin(content, chunk, encoding=encoding)) == expected
+        options = {"encoding": encoding, "newlines": "keep"}
+        assert string(read_stdin(content, chunk, **options)) == expected
+        assert string(read_stdin(content, chunk, encoding=encoding)) == as_python_reads(expected)
 
 
 @SETTINGS
@@ -388,10 +402,25 @@ def test_unknown_encoding(write: Write, encoding: str) -> None:
     assert len(read_corpus([path], encoding=encoding, as_bytes=True).text) == 3  # not used there
 
 
-def test_nothing_is_translated(write: Write) -> None:
-    """Carriage returns, NULs and the lack of a last newline stay."""
-    text = "a\r\nb\rc\n\0\x1a\u2028d"
-    assert string(read_corpus([write("a.txt", text.encode())])) == text
+def test_nothing_else_is_translated(write: Write) -> None:
+    """NULs and the lack of a last newline stay; line ends where that is asked for."""
+    path = write("a.txt", "a\r\nb\rc\n\0\x1a\u2028d\x85".encode())
+    assert string(read_corpus(path)) == "a\nb\nc\n\0\x1a\u2028d\x85"
+    kept = read_corpus(path, newlines="keep")
+    assert string(kept) == "a\r\nb\rc\n\0\x1a\u2028d\x85"
+    assert kept.sha256 == read_corpus(path).sha256  # it is that of the file
+    with pytest.raises(UsageError, match="--newlines must be one of lf, keep, got 'crlf'"):
+        read_corpus(path, newlines="crlf")
+
+
+def test_bytes_are_not_translated(write: Write) -> None:
+    """Nor is a mark dropped."""
+    content = b"\xef\xbb\xbfa\r\nb"
+    corpus = read_corpus(write("a.txt", content), as_bytes=True)
+    symbols = corpus.vocabulary.symbols
+    ids = corpus.text.ids(0, len(corpus.text))
+    assert bytes(ord(symbols[id_]) for id_ in ids) == content
+    assert corpus.changes == Changes()
 
 
 @pytest.mark.parametrize("content", [b"x", b"ab", b"\n"])
@@ -542,6 +571,8 @@ def test_unseen_symbols_of_a_given_vocabulary(write: Write, kind: str, named: st
         read_corpus([path], vocabulary=vocabulary)
     assert f" {kind} of the vocabulary: {named}; " in one_line(caught)
     skipped = read_corpus([path], vocabulary=vocabulary, unknown="skip")
+    lacking = [0x98, 0x9F, 0xA9, 0xC3, 0xF0] if kind == "bytes" else [ord("é"), ord("😀")]
+    assert skipped.changes.skipped == dict.fromkeys(lacking, 1)
     expected = [0, 2, 1] if kind == "bytes" else [0, 1]  # 0x80 is part of the emoji
     assert skipped.text.ids(0, len(skipped.text)).tolist() == expected
     assert skipped.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -14,10 +14,10 @@ from charlstm.cli.output import loss_in_words, plural, say, table, write_line
 from charlstm.cli.source import Source, read_own_corpus, source_of
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus, Text
+from charlstm.decoding import Changes
 from charlstm.errors import UsageError
 from charlstm.evaluation import HeldOut, held_out
 from charlstm.trainer import restore_model
-from charlstm.vocabulary import Vocabulary
 
 
 def evaluate(
@@ -50,29 +50,37 @@ def evaluate(
         _refuse_for_part(encoding=encoding, newlines=newlines, unknown=unknown)
     tensors, metadata = load_run(find_run(run, "evaluating"))
     model = restore_model(tensors, metadata)
-    skipped: dict[int, int] = {}
+    changes, warnings = Changes(), []
     if part:
         text = _part(read_own_corpus(metadata, paths), metadata, part)
     else:
         own = source_of(metadata)
-        source = Source(paths, encoding or own.encoding, own.as_bytes, newlines or own.newlines)
+        source = Source(paths, encoding or own.encoding, newlines=newlines or own.newlines)
         corpus = source.read(vocabulary=model.vocabulary, unknown=unknown or "error")
-        text, skipped = corpus.text, dict(corpus.changes.skipped.most_common())
+        text, changes = corpus.text, corpus.changes
+        warnings = [f"note: {warning}" for warning in source.warnings(changes)]
     with compile_notice():
         result = held_out(model, text)
-    if as_json:
-        facts = _figures(result)
-        if unknown == "skip":
-            facts |= {"skipped": sum(skipped.values()), "skipped_symbols": [*map(chr, skipped)]}
-        write_line(json.dumps(facts))
-    else:
-        where = f"{part} part of the run's corpus" if part else ", ".join(paths)
-        write_line(table(_rows(result, where, skipped, len(text), model.vocabulary)))
-    if (count := sum(skipped.values())) > len(text):
-        say(
-            f"charlstm: warning: {count:,} of {plural(count + len(text), 'character')} were "
-            "skipped, most of the text: the loss is that of a rest that is hardly the text"
+    skipped, total = changes.skipped.total(), len(text) + changes.skipped.total()
+    if skipped > total / 2:
+        warnings.append(
+            f"charlstm: warning: {skipped:,} of {plural(total, 'character')} were skipped, which "
+            "is most of the text: this is the loss on what is left, not on the text"
         )
+    for warning in warnings:  # not before: an error is a line alone
+        say(warning)
+    symbols = [symbol for symbol, _ in changes.skipped.most_common()]
+    if as_json:
+        figures = _figures(result)
+        if unknown == "skip":
+            figures |= {"skipped": skipped, "skipped_symbols": [*map(chr, symbols)]}
+        write_line(json.dumps(figures))
+    else:
+        rows = _rows(result, f"{part} part of the run's corpus" if part else ", ".join(paths))
+        if skipped:
+            named = model.vocabulary.name_some(symbols)
+            rows["skipped"] = f"{skipped:,} of {plural(total, 'character')}: {named}"
+        write_line(table(rows))
     return 0
 
 
@@ -129,21 +137,12 @@ def _figures(result: HeldOut) -> dict[str, Any]:
     }
 
 
-def _rows(
-    result: HeldOut, where: str, skipped: Mapping[int, int], kept: int, vocabulary: Vocabulary
-) -> dict[str, str]:
+def _rows(result: HeldOut, text: str) -> dict[str, str]:
     """Return the figures in words."""
     perplexity = _figures(result)["perplexity"]
-    rows = {
+    return {
         "loss": loss_in_words(result.nats) + " a character",
         "perplexity": "beyond all bounds" if perplexity is None else f"{perplexity:.4f}",
         "characters": f"{result.characters:,} scored, in {plural(result.streams, 'stream')}",
-        "text": where,
+        "text": text,
     }
-    if skipped:
-        count = sum(skipped.values())
-        rows["skipped"] = (
-            f"{count:,} of {plural(count + kept, 'character')}: "
-            f"{vocabulary.name_some(list(skipped))}"
-        )
-    return rows

@@ -73,14 +73,14 @@ def _read_prime(prime: str, metadata: Mapping[str, Any]) -> str:
     CorpusError
         If standard input cannot be read or decoded.
     """
-    source = source_of(metadata)
+    source, is_bytes = source_of(metadata), metadata["vocabulary"]["kind"] == "bytes"
     if prime == "-":
         chunks = read_bytes("-")
-        if source.as_bytes:  # which a vocabulary of bytes makes bytes again
+        if is_bytes:  # which a vocabulary of bytes makes bytes again
             return b"".join(chunks).decode("utf-8", "surrogateescape")
         advice = "that is how the run's own text was read, and --prime must be"
         return "".join(decode("-", chunks, source.encoding, source.newlines, Changes(), advice))
-    if source.as_bytes or source.newlines == "keep":
+    if is_bytes or source.newlines == "keep":
         return prime
     return translate_newlines(prime)
 

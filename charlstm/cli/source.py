@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charlstm.cli.output import plural, say
+from charlstm.cli.output import plural
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.decoding import Changes
 from charlstm.errors import CorpusError, DecodingError
@@ -24,14 +24,23 @@ class Source:
     newlines: str = "lf"
 
     def read(self, **options: Any) -> Corpus:
-        """Read it, and say what decoding changed; see `read_corpus`, also for the options."""
-        corpus = read_corpus(
+        """Read it; see `read_corpus`, also for the options."""
+        return read_corpus(
             self.paths, as_bytes=self.as_bytes, encoding=self.encoding, newlines=self.newlines,
             **options,
         )  # fmt: skip
-        for notice in _notices(corpus.changes):
-            say(f"note: {', '.join(self.paths)}: {notice}")
-        return corpus
+
+    def warnings(self, changes: Changes) -> list[str]:
+        """Return what decoding changed, a line for each kind of change."""
+        paths, lines = ", ".join(self.paths), []
+        if changes.byte_order_marks:
+            lines.append(f"{paths}: {plural(changes.byte_order_marks, 'byte order mark')} dropped")
+        if changes.line_ends:
+            lines.append(
+                f"{paths}: {plural(changes.line_ends, 'line end')} (CRLF or CR) read as LF; "
+                "--newlines keep keeps them"
+            )
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types; relative paths become absolute, to hold in every folder."""
@@ -42,18 +51,6 @@ class Source:
             "as_bytes": self.as_bytes,
             "newlines": self.newlines,
         }
-
-
-def _notices(changes: Changes) -> list[str]:
-    notices = []
-    if changes.byte_order_marks:
-        notices.append(f"{plural(changes.byte_order_marks, 'byte order mark')} dropped")
-    if changes.line_ends:
-        notices.append(
-            f"{plural(changes.line_ends, 'line end')} (CRLF or CR) read as LF; "
-            "--newlines keep keeps them"
-        )
-    return notices
 
 
 def source_of(metadata: Mapping[str, Any], paths: Sequence[str] = ()) -> Source:

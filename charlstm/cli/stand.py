@@ -98,7 +98,8 @@ def new_stand(corpus: Corpus, source: Source, model: ModelConfig, training: Trai
     metadata["command"] = {"asked": asked}
     # Chosen anew, when the number of steps is known.
     changes = {name: getattr(training, name) for name in INTERVALS}
-    return Stand(corpus, source, tensors, metadata, changes, trainer.notices, is_new=True)
+    notices = source.warnings(corpus.changes) + trainer.notices
+    return Stand(corpus, source, tensors, metadata, changes, notices, is_new=True)
 
 
 def resumed_stand(
@@ -134,6 +135,7 @@ def resumed_stand(
             changes[name] = options[name]
             notices.append(f"{_flag(name)} is {options[name]} from here on, was {stored[name]}")
     corpus = read_own_corpus(metadata, paths)
+    notices += source.warnings(corpus.changes)
     return Stand(corpus, source, tensors, metadata, changes, notices, is_new=False)
 
 
