@@ -106,7 +106,7 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
          "likeliest.")  # fmt: skip
 @_option("--top-k", default=0, help="Choose among the k likeliest; 0 is off.")
 @_option("--top-p", default=1.0, help="Choose among the likeliest that make up p; 1 is off.")
-@_option("--prime", default="", help="Text to go on from; - is standard input.")
+@_option("--prime", default="", help="Text to go on from; - reads it from standard input.")
 @_option("--seed", default=0, help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
@@ -174,8 +174,8 @@ def gradcheck(
 def evaluate(arguments: tuple[str, ...], **options: Any) -> int:
     """Measure the loss of RUN on a TEXT.
 
-    By default RUN is the newest under runs/: so it is if the first argument is a file, or -,
-    but not a checkpoint; that is TEXT then. Several are joined in order; - is standard input.
+    By default RUN is the newest under runs/. A first argument that is - or an existing file, but
+    not a checkpoint, is a TEXT. Several are joined in order; - is standard input.
     """
     from charlstm.cli.evaluate import evaluate
 

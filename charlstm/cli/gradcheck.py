@@ -81,8 +81,8 @@ def gradcheck(
     if failed:
         worst = max(check.error for check in checks)
         raise CharLSTMError(
-            f"the errors of {failed} of {plural(len(checks), 'tensor')} are over the tolerance, "
-            f"{tolerance:g}; the largest is {worst:.1e}"
+            f"{failed} of {plural(len(checks), 'tensor')} are over the tolerance of "
+            f"{tolerance:g}; the largest error is {worst:.1e}"
         )
     return 0
 

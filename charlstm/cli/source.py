@@ -30,16 +30,22 @@ class Source:
             **options,
         )  # fmt: skip
 
-    def warnings(self, changes: Changes) -> list[str]:
-        """Return what decoding changed, a line for each kind of change."""
+    def warnings(self, changes: Changes, advice: str = "") -> list[str]:
+        """Return what decoding changed, a line for each kind of change.
+
+        Parameters
+        ----------
+        changes
+            Of the corpus that was read.
+        advice
+            How line ends are kept, where they still can be.
+        """
         paths, lines = ", ".join(self.paths), []
         if changes.byte_order_marks:
             lines.append(f"{paths}: {plural(changes.byte_order_marks, 'byte order mark')} dropped")
         if changes.line_ends:
-            lines.append(
-                f"{paths}: {plural(changes.line_ends, 'line end')} (CRLF or CR) read as LF; "
-                "--newlines keep keeps them"
-            )
+            ends = plural(changes.line_ends, "line end")
+            lines.append(f"{paths}: {ends} (CRLF or CR) read as LF{advice}")
         return lines
 
     def to_dict(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def new_stand(corpus: Corpus, source: Source, model: ModelConfig, training: Trai
     metadata["command"] = {"asked": asked}
     # Chosen anew, when the number of steps is known.
     changes = {name: getattr(training, name) for name in INTERVALS}
-    notices = source.warnings(corpus.changes) + trainer.notices
+    notices = source.warnings(corpus.changes, "; --newlines keep keeps them") + trainer.notices
     return Stand(corpus, source, tensors, metadata, changes, notices, is_new=True)
 
 
