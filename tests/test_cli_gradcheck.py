@@ -61,7 +61,7 @@ def test_what_was_tried_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         "and one random direction a tensor\n"
         "not tried: the other 222 entries one by one; each takes part in a direction\n"
     ) in output
-    assert train("--hidden-size", "40") == 0
+    assert train("--hidden-size", "28") == 0
     capsys.readouterr()
     for entries, tried in (([], 8), (["--entries", "30"], 30), (["--entries", "all"], None)):
         sizes = ["--batch-size", "1", "--seq-length", "1", "--json"]

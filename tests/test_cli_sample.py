@@ -109,8 +109,9 @@ def test_a_terminal_gets_escapes_of_bytes_that_are_no_text(monkeypatch: pytest.M
     assert train("--bytes") == 0
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    assert main(["sample", "runs/fox", "--prime", "\udcff\udc9b", "--length", "0"]) == 0
-    assert terminal.getvalue() == "\\xff\\x9b\n"
+    prime = "\udcff\udc9bя\udcd1"  # at the end, the first half of a character
+    assert main(["sample", "runs/fox", "--prime", prime, "--length", "0"]) == 0
+    assert terminal.getvalue() == "\\xff\\x9bя\\xd1\n"
 
 
 def test_a_real_terminal() -> None:
