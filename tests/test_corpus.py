@@ -409,7 +409,7 @@ def test_nothing_else_is_translated(write: Write) -> None:
     kept = read_corpus(path, newlines="keep")
     assert string(kept) == "a\r\nb\rc\n\0\x1a\u2028d\x85"
     assert kept.sha256 == read_corpus(path).sha256  # it is that of the file
-    with pytest.raises(UsageError, match="--newlines must be one of lf, keep, got 'crlf'"):
+    with pytest.raises(UsageError, match="^newlines must be one of lf, keep, got 'crlf'"):
         read_corpus(path, newlines="crlf")
 
 
