@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm import runs
-from charlstm.cli.compiling import compile_notice
+from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.loading import load_run
 from charlstm.cli.output import loss_in_words, say, shown, table
 from charlstm.cli.source import read_own_corpus, source_of

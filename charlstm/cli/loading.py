@@ -29,6 +29,7 @@ _FORM: Form = {
     "command?": {
         "source?": {"paths?": is_list_of_texts, "encoding?": is_text, "as_bytes?": is_flag},
         "asked?": {"batch_size?": is_count, "seq_length?": is_count},
+        "explicit?": is_list_of_texts,
         "minutes?": is_number_or_none,
         "versions?": is_table_of_texts,
         "seconds?": is_number,

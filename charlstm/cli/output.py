@@ -49,6 +49,11 @@ def loss_in_words(nats: float) -> str:
     return f"{nats:{form}} nats ({nats / math.log(2):{form}} bits)"
 
 
+def plural(count: int, noun: str) -> str:
+    """Write a count and its noun: "1 step", "2,000 steps"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Write a time as people say it."""
     if seconds < 100:
