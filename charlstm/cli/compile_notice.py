@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event, RLock, Thread
-from typing import Any
+from threading import Event, RLock, Thread, current_thread, main_thread
+from types import FrameType
+from typing import Any, Self
 
 from numba.core import event
 
 from charlstm.cli.output import SafeStream, duration, say
 
 TICK = 1.0  # seconds between two looks at the clock
+
+
+class SignalRepeater:
+    """Sees to it that a signal ends what it should: an exception raised amid compiling may be lost.
+
+    Python drops what is raised while it calls back from C; then `repeat` raises it once more.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        """Listen to signals that Python handles."""
+        if current_thread() is main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if kind is None:
+            self.repeat()
+
+    def repeat(self) -> None:
+        """Handle the signal that came, if any, once more."""
+        if self._number:
+            self._handlers[self._number](self._number, None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._number = number
+        self._handlers[number](number, frame)
 
 
 class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
@@ -28,7 +67,8 @@ class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
         Time spent compiling so far; 0 if nothing was compiled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: SignalRepeater) -> None:
+        self._signals = signals
         self._is_terminal = sys.stderr.isatty()
         self._stream = SafeStream(sys.stderr)
         self._lock = RLock()  # an interrupt may come while it is held, and closes the notice
@@ -46,6 +86,7 @@ class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
 
     def on_start(self, event: Any) -> None:
         """Begin to count."""
+        self._signals.repeat()
         with self._lock:
             self._depth += 1
             if self._depth > 1:
@@ -99,11 +140,12 @@ def compile_notice(quiet: bool = False) -> Iterator[None]:
     if quiet:
         yield
         return
-    notice = CompileNotice()
-    try:
-        with event.install_listener("numba:compile", notice):
-            yield
-    finally:
-        notice.close()
+    with SignalRepeater() as signals:
+        notice = CompileNotice(signals)
+        try:
+            with event.install_listener("numba:compile", notice):
+                yield
+        finally:
+            notice.close()
     if notice.seconds:
         say(f"compiled kernels in {duration(notice.seconds)}")

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from shutil import get_terminal_size
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -22,7 +23,6 @@ _LAYOUTS = (
     "{nats}  {speed}, {remaining} left",
 )
 _LEAST_BARS = (24, 16, 4, 4, 0)  # columns that the bar of a layout must have
-_USUAL_COLUMNS = 80  # of a terminal that does not tell
 SHORTEST, LONGEST = 1.0, 60.0  # seconds between two lines
 GROWTH = 0.05  # lines are this share of the time so far apart
 
@@ -83,7 +83,7 @@ class _Meter(tqdm):  # type: ignore[type-arg]  # generic to mypy only
     def format_dict(self) -> dict[str, Any]:
         """What tqdm formats a bar from."""
         facts: dict[str, Any] = dict(super().format_dict)
-        columns = facts["ncols"] = facts["ncols"] or _USUAL_COLUMNS
+        columns = facts["ncols"] = facts["ncols"] or get_terminal_size().columns
         facts["bar_format"] = bar_layout(columns, facts | {"epoch": self.epoch, "loss": self.loss})
         return facts
 
