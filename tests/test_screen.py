@@ -25,8 +25,9 @@ from charlstm.cli.progress import bar_layout
 from charlstm.cli.reporting import remedy
 from charlstm.cli.session import Keeper
 from charlstm.config import TrainConfig
+from charlstm.evaluation import HeldOut
 from charlstm.model import CharLSTM
-from charlstm.trainer import HeldOut, Record, Trainer
+from charlstm.trainer import Record, Trainer
 
 SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8"]
 
