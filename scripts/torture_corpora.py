@@ -34,6 +34,7 @@ IN_A_PROCESS = 100  # one set in so many is also tried through a process of its 
 ROUNDS = 20  # of drawing what is still to be tried, and
 MORE = 10  # sets more: the first of a round is always the same
 DIVERGED = "training diverged at step"
+HARMED = "the model has learned nothing"
 GOOD = "a corpus that there is nothing to say against\n" * 5
 
 
@@ -114,14 +115,15 @@ class Judge:
         if result.code is None:
             self.outcome.tracebacks.append(f"{result.err} {self._set}")
             return
-        lines = [line for line in result.err.splitlines() if "compiling kernels" not in line]
+        about_compiling = ("compiling kernels", "compiled kernels")
+        lines = [x for x in result.err.splitlines() if not x.startswith(about_compiling)]
         errors = [line for line in lines if line.startswith("charlstm: error: ")]
         if result.code == 0:
             self._check(not errors, f"an error, and exit code 0: {errors}")
             return
         self._check(result.code in (1, 2), f"exit code {result.code}")
         is_said = len(errors) == 1 and lines[-1:] == errors
-        is_alone = len(lines) == 1 or DIVERGED in result.err
+        is_alone = len(lines) == 1 or DIVERGED in result.err or HARMED in result.err
         self._check(is_said and is_alone and not result.out, f"not one line: {result.err!r}")
 
     def _try_process(self, tried: Set, within: Result) -> None:

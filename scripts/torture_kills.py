@@ -109,7 +109,7 @@ class Run:
         threads = str(1 + self._legs % 2)
         self._legs += 1
         if self._command:
-            arguments = [*self._command[1:-1], threads]
+            arguments = [*self._command[:-1], threads]
         else:
             options = ["--resume"] if self.folder.last.exists() else self.twin.options
             arguments = [*train_command(self.folder.path), *options, "--threads", threads]
@@ -188,8 +188,8 @@ class Run:
                 0
             ]  # a signal may come after it
             command = shlex.split(line)
-            if self._check(command[:2] == ["charlstm", "train"], "no command to go on with"):
-                self._command = command
+            if self._check("train" in command, "no command to go on with"):
+                self._command = command[command.index("train") :]
         new = rows[max(0, self._steps_saved) :]
         if len(new) > 20:  # the machine may have been slower when the other run was timed
             taken = float(new[-1]["seconds"]) - float(new[0]["seconds"])

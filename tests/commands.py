@@ -26,7 +26,8 @@ def environment() -> dict[str, str]:
 
 def assert_one_line(error: str, *fragments: str) -> None:
     """Demand a single line from the command line, with all fragments."""
-    error = re.sub(r"\A(compiling kernels|sampling from) .*\n", "", error)  # may come before
+    # These may come before.
+    error = re.sub(r"\A((compiling kernels|compiled kernels|sampling from) .*\n)+", "", error)
     assert error.startswith("charlstm: error: ")
     assert error.count("\n") == 1 and error.endswith("\n")
     for fragment in fragments:

@@ -8,11 +8,16 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from charlstm.cli.output import say
+from charlstm.cli.program import command_line
 from charlstm.errors import CharLSTMError, UsageError
+
+if TYPE_CHECKING:
+    import click
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 INTERRUPTED, TERMINATED = 130, 143
@@ -54,9 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except OSError as error:
         return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+    except KeyboardInterrupt:  # who pressed Ctrl-C knows
+        _end_line()
+        return INTERRUPTED
     except _Terminated:
+        _end_line()
         return _fail("terminated", TERMINATED)
 
 
@@ -90,10 +97,9 @@ def _run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as done:  # --help
         code = done.exit_code
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "charlstm"
-        return _fail(
-            f"{error.format_message()} ({command} --help lists what there is)", WRONG_USAGE
-        )
+        names = error.ctx.command_path.split()[1:] if error.ctx else []
+        help_command = command_line(*names, "--help")
+        return _fail(f"{_usage(error)} ({help_command} lists what there is)", WRONG_USAGE)
     sys.stdout.flush()
     return code
 
@@ -121,6 +127,22 @@ def _with_options(error: CharLSTMError) -> str:
             message = re.sub(rf"\b{name}='(\w+)'", rf"{option} \1", message, count=1)
             message = re.sub(rf"(?<![\w-]){name}(=True)?\b", option, message, count=1)
     return message
+
+
+def _usage(error: click.UsageError) -> str:
+    """Return what is wrong with a command; of the names that are close, the closest first."""
+    similar = getattr(error, "possibilities", None)  # of an option or a command; the best first
+    if not similar:
+        return error.format_message()
+    return f"{error.message} Did you mean {' or '.join(similar)}?"
+
+
+def _end_line() -> None:
+    """Begin a new line where output, or what a terminal shows of Ctrl-C, may have left one."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    if sys.stdout.isatty() or sys.stderr.isatty():
+        say("")
 
 
 def _fail(message: str, code: int = FAILED) -> int:

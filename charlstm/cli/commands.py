@@ -20,6 +20,7 @@ from charlstm.config import (
 )
 
 _option = partial(click.option, show_default=True)
+_choice = partial(click.Choice, case_sensitive=False)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 NEWLINES = click.Choice(["lf", "keep"])
 POLICIES = click.Choice(["error", "skip"])
@@ -50,9 +51,9 @@ def commands() -> None:
 @_option("--dropout", default=ModelConfig.dropout, help="Share of outputs dropped in training.")
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
 @_option("--seq-length", default=TrainConfig.seq_length, help="Characters gradients flow back.")
-@_option("--optimizer", type=click.Choice(OPTIMIZERS), default=TrainConfig.optimizer)
+@_option("--optimizer", type=_choice(OPTIMIZERS), default=TrainConfig.optimizer)
 @click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
-@_option("--schedule", type=click.Choice(SCHEDULES), default=TrainConfig.schedule,
+@_option("--schedule", type=_choice(SCHEDULES), default=TrainConfig.schedule,
          help="Course of the learning rate.")  # fmt: skip
 @click.option("--warmup", type=int, help="First steps, over which the learning rate rises.  "
               f"[default: {_warmups}]")  # fmt: skip
@@ -66,16 +67,21 @@ def commands() -> None:
 @_option("--val-fraction", default=TrainConfig.val_fraction, help="Part held out to validate.")
 @_option("--test-fraction", default=TrainConfig.test_fraction, help="Part never looked at.")
 @_option("--eval-every", default=TrainConfig.eval_every,
-         help="Steps between evaluations; 0: an epoch, at most 1000.")  # fmt: skip
+         help="Steps between evaluations; 0: chosen to suit, shown now and then.")  # fmt: skip
 @_option("--save-every", default=TrainConfig.save_every,
-         help="Steps between saves; 0: at every evaluation.")  # fmt: skip
+         help="Steps between saves; 0: at evaluations, some seconds apart.")  # fmt: skip
+@click.option("--sample-every", type=click.IntRange(min=0), metavar="STEPS",
+              help="Steps between samples; 0: none.  [default: now and then]")  # fmt: skip
+@click.option("--sample-length", type=click.IntRange(1, 1_000_000), metavar="N",
+              help="Characters of such a sample.  [default: 160, cut to five lines]")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="Print warnings, errors and the last line only.")
 @_option("--seed", default=TrainConfig.seed, help="Of the first weights and of dropout.")
 @click.option(
     "--threads",
     type=click.IntRange(1, 4096),
     help="No result depends on it.  [default: all processors]",
 )
-@_option("--dtype", type=click.Choice(DTYPES), default=ModelConfig.dtype)
+@_option("--dtype", type=_choice(DTYPES), default=ModelConfig.dtype)
 @click.option("--bytes", "as_bytes", is_flag=True, help="Bytes are the symbols.")
 @_option("--encoding", default="utf-8", help="Encoding of the text.")
 @_option("--newlines", type=NEWLINES, default="lf",

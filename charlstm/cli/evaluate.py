@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from charlstm.cli.compiling import compile_notice
+from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.loading import find_run, load_run
 from charlstm.cli.output import loss_in_words, plural, say, table, write_line
 from charlstm.cli.source import Source, read_own_corpus, source_of

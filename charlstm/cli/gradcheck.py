@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from charlstm.cli.compiling import compile_notice
+from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.loading import find_run, load_run
 from charlstm.cli.output import plural, write_line
 from charlstm.cli.source import read_own_corpus

@@ -39,6 +39,7 @@ _FORM: Form = {
             "newlines?": _is_newlines,
         },
         "asked?": {"batch_size?": is_count, "seq_length?": is_count},
+        "explicit?": is_list_of_texts,
         "minutes?": is_number_or_none,
         "versions?": is_table_of_texts,
         "seconds?": is_number,

@@ -1,17 +1,28 @@
-"""How far training is: a bar on a terminal, plain lines elsewhere."""
+"""How far training is: a bar on a terminal, plain lines elsewhere, nothing where that is asked."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from typing import Protocol
+from collections.abc import Mapping
+from shutil import get_terminal_size
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from charlstm.cli.output import SafeStream, duration, loss_in_words, say
 from charlstm.trainer import Record, Trainer
 
-_FORMAT = "{desc} |{bar}| {percentage:3.0f}% {rate_fmt}, {remaining} left"
+# From the fullest to the barest; the bar takes what is left.
+_LAYOUTS = (
+    "epoch {epoch:.2f}  {loss_in_words} |{bar}| {percentage:3.0f}% {speed}, {remaining} left",
+    "epoch {epoch:.2f}  {nats} |{bar}| {percentage:3.0f}% {speed}, {remaining} left",
+    "{nats} |{bar}| {percentage:3.0f}% {speed}, {remaining} left",
+    "{nats} |{bar}| {speed}, {remaining} left",
+    "{nats}  {speed}, {remaining} left",
+)
+_LEAST_BARS = (24, 16, 4, 4, 0)  # columns that the bar of a layout must have
 SHORTEST, LONGEST = 1.0, 60.0  # seconds between two lines
 GROWTH = 0.05  # lines are this share of the time so far apart
 
@@ -28,8 +39,53 @@ class Progress(Protocol):
     def say(self, text: str) -> None:
         """Print lines that stay."""
 
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+
     def close(self) -> None:
         """End."""
+
+
+def bar_layout(columns: int, facts: Mapping[str, Any]) -> str:
+    """Return the fullest layout that fits, for tqdm to fill in.
+
+    Parameters
+    ----------
+    columns
+        Of the terminal.
+    facts
+        What tqdm knows (`tqdm.format_dict`), and ``epoch`` and ``loss``, the latter in nats.
+    """
+    loss, rate = facts["loss"], facts["rate"]
+    if rate is None and facts["elapsed"]:
+        rate = (facts["n"] - facts["initial"]) / facts["elapsed"]
+    words = {
+        "epoch": facts["epoch"],
+        "loss_in_words": "starting" if math.isnan(loss) else loss_in_words(loss),
+        "nats": "starting" if math.isnan(loss) else loss_in_words(loss).partition(" (")[0],
+        "speed": f"{tqdm.format_sizeof(rate)} char/s" if rate else "? char/s",
+        "percentage": 100 * facts["n"] / facts["total"],
+        "remaining": tqdm.format_interval((facts["total"] - facts["n"]) / rate) if rate else "?",
+    }
+    for layout, least in zip(_LAYOUTS, _LEAST_BARS, strict=True):
+        around = layout.format(bar="", **words)
+        if len(around) + least <= columns:
+            break
+    return layout.format(bar="{bar}", **words) if "{bar}" in layout else around[:columns]
+
+
+class _Meter(tqdm):  # type: ignore[type-arg]  # generic to mypy only
+    """A bar whose text fits the terminal, however narrow that is made meanwhile."""
+
+    epoch, loss = 0.0, float("nan")
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What tqdm formats a bar from."""
+        facts: dict[str, Any] = dict(super().format_dict)
+        columns = facts["ncols"] = facts["ncols"] or get_terminal_size().columns
+        facts["bar_format"] = bar_layout(columns, facts | {"epoch": self.epoch, "loss": self.loss})
+        return facts
 
 
 class Bar:
@@ -37,20 +93,16 @@ class Bar:
 
     def __init__(self, trainer: Trainer) -> None:
         self._characters = trainer.characters_per_step
-        self._bar = tqdm(
+        self._bar = _Meter(
             total=trainer.config.steps * self._characters,
             initial=trainer.step * self._characters,
             file=SafeStream(sys.stderr),
-            unit=" characters",
-            unit_scale=True,
             dynamic_ncols=True,
-            bar_format=_FORMAT,
         )
 
     def step(self, record: Record, loss: float) -> None:
         """Move the bar."""
-        text = f"epoch {record.epoch:.2f}  {loss_in_words(loss)}"
-        self._bar.set_description_str(text, refresh=False)
+        self._bar.epoch, self._bar.loss = record.epoch, loss
         self._bar.update(self._characters)
 
     def set_total(self, steps: int) -> None:
@@ -60,6 +112,10 @@ class Bar:
     def say(self, text: str) -> None:
         """Print above the bar."""
         self._bar.write(text, file=self._bar.fp)
+
+    def warn(self, text: str) -> None:
+        """Print above the bar, too."""
+        self.say(text)
 
     def close(self) -> None:
         """Leave the bar as it is."""
@@ -97,10 +153,36 @@ class Lines:
         """Print."""
         say(text)
 
+    def warn(self, text: str) -> None:
+        """Print."""
+        say(text)
+
     def close(self) -> None:
         """Have nothing to end."""
 
 
-def make_progress(trainer: Trainer) -> Progress:
+class Silence:
+    """Warnings, and nothing else."""
+
+    def step(self, record: Record, loss: float) -> None:
+        """Do nothing."""
+
+    def set_total(self, steps: int) -> None:
+        """Do nothing."""
+
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
+    def warn(self, text: str) -> None:
+        """Print."""
+        say(text)
+
+    def close(self) -> None:
+        """Have nothing to end."""
+
+
+def make_progress(trainer: Trainer, quiet: bool = False) -> Progress:
     """Return what suits standard error."""
+    if quiet:
+        return Silence()
     return Bar(trainer) if sys.stderr.isatty() else Lines(trainer)

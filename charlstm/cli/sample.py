@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.cli import INTERRUPTED
-from charlstm.cli.compiling import compile_notice
+from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.loading import find_run, load_run
 from charlstm.cli.output import shown, write_line
 from charlstm.cli.source import source_of

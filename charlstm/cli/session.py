@@ -1,4 +1,4 @@
-"""Runs a trainer to its end or to a signal: shows, evaluates, and saves."""
+"""Runs a trainer to its end or to a signal, and saves it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from typing import Any
 
 from charlstm import checkpoint
 from charlstm.checkpoint import Tensors
-from charlstm.cli.output import loss_in_words, shown
-from charlstm.cli.plan import EXCERPT, MinutesBudget
+from charlstm.cli.plan import MinutesBudget
 from charlstm.cli.progress import Progress, make_progress
+from charlstm.cli.reporting import Reporter, ReportOptions
 from charlstm.cli.stops import Stops
 from charlstm.errors import CheckpointError, DivergenceError, RunError
 from charlstm.runs import MetricsFile, RunFolder
-from charlstm.sampling import sample
 from charlstm.trainer import Record, Trainer
 
-TEMPERATURE = 0.8  # of the samples shown while training
-MOST_LINES = 5  # of such a sample
-MEMORY = 0.95  # share of the smoothed loss that stays from step to step
+SAVE_PAUSE = 5.0  # seconds between two saves whose steps nobody chose
+RETRY_PAUSE = 60.0  # the same after one that failed
 
 
 class Keeper:
@@ -36,14 +34,20 @@ class Keeper:
         What the command line adds to the checkpoints' metadata.
     seconds
         That the run took before.
+    pause
+        Least seconds between two saves on the way; 0 leaves the steps alone to decide.
     """
 
-    def __init__(self, folder: RunFolder, command: dict[str, Any], seconds: float) -> None:
+    def __init__(
+        self, folder: RunFolder, command: dict[str, Any], seconds: float, pause: float = 0.0
+    ) -> None:
         self.folder = folder
         self._command = command
         self._metrics = MetricsFile(folder.metrics)
         self._started = time.monotonic() - seconds
         self._unwritten: dict[Path, tuple[Tensors, dict[str, Any]]] = {}
+        self._pause = pause
+        self._next = -math.inf  # when to save again
 
     @property
     def seconds(self) -> float:
@@ -73,21 +77,56 @@ class Keeper:
         CheckpointError, RunError
             If one cannot be written: it then waits for the next call.
         """
+        self._next = time.monotonic() + RETRY_PAUSE  # unless all goes well
         self._metrics.flush()
         # The best before the last: a run killed between the two goes on from an older last,
         # and finds its best again.
         for path in sorted(self._unwritten):
             checkpoint.save(path, *self._unwritten[path])
             del self._unwritten[path]
+        self._next = time.monotonic() + self._pause
 
-    def flush_metrics(self) -> None:
-        """Write the metrics alone, if that is possible."""
-        with suppress(RunError):
-            self._metrics.flush()
+    def write_when_due(self, is_new: bool, is_urgent: bool = False) -> None:
+        """Write what is taken and waits, if the last time is long enough ago; see `write`.
+
+        Parameters
+        ----------
+        is_new
+            Whether a snapshot was taken just now; without a pause that is when to write.
+        is_urgent
+            Write in any case.
+        """
+        is_due = time.monotonic() >= self._next if self._pause else is_new
+        if self._unwritten and (is_due or is_urgent):
+            self.write()
+
+    def write_what_is_possible(self) -> None:
+        """Write as much as can be written."""
+        with suppress(CheckpointError, RunError):
+            self.write()
 
 
-def run(trainer: Trainer, keeper: Keeper, stops: Stops, budget: MinutesBudget) -> int:
+def run(
+    trainer: Trainer,
+    keeper: Keeper,
+    stops: Stops,
+    budget: MinutesBudget,
+    report: ReportOptions | None = None,
+) -> int:
     """Train to the end or to a signal, saving on the way and then.
+
+    Parameters
+    ----------
+    trainer
+        Trained in place.
+    keeper
+        Saves it.
+    stops
+        Says when a signal came.
+    budget
+        Decides the steps of --minutes.
+    report
+        What is shown.
 
     Returns
     -------
@@ -101,21 +140,24 @@ def run(trainer: Trainer, keeper: Keeper, stops: Stops, budget: MinutesBudget) -
     CheckpointError, RunError
         If the run cannot be saved at its end. On the way that is a warning.
     """
-    with closing(make_progress(trainer)) as progress:
-        watch = _LossWatch(len(trainer.model.vocabulary))
+    report = report or ReportOptions()
+    with closing(make_progress(trainer, report.quiet)) as progress:
+        reporter = Reporter(trainer, progress, report)
         try:
             started = time.monotonic()
             for record in trainer.train():
                 budget.note_step(time.monotonic() - started, record)
                 keeper.note(record)
                 is_revised = budget.revise(trainer, keeper.seconds)
-                progress.step(record, watch.smooth(record, progress))
-                _keep(record, trainer, keeper, progress, is_revised)
+                if is_revised:
+                    progress.set_total(trainer.config.steps)
+                reporter.step(record)
+                _save(record, trainer, keeper, progress, is_revised)
                 if stops.number:
                     break
                 started = time.monotonic()
         except DivergenceError:
-            keeper.flush_metrics()
+            keeper.write_what_is_possible()
             raise
         if stops.number:
             name = signal.Signals(stops.number).name
@@ -125,54 +167,21 @@ def run(trainer: Trainer, keeper: Keeper, stops: Stops, budget: MinutesBudget) -
     return stops.number
 
 
-def _keep(
+def _save(
     record: Record, trainer: Trainer, keeper: Keeper, progress: Progress, is_revised: bool
 ) -> None:
-    """After a step: tell of an evaluation, and save what is due, or has a new number of steps."""
+    """After a step: take the snapshots that are due, and write what has waited long enough.
+
+    A new number of steps, `is_revised`, cannot wait.
+    """
     config, step = trainer.config, record.step
-    if step % config.eval_every == 0 or step == config.steps:
-        progress.say(_evaluation(record, trainer))
     due = [keeper.folder.best] if record.improved else []
-    if is_revised:
-        progress.set_total(config.steps)
-    if (
-        step % config.save_every == 0 or is_revised
-    ) and step < config.steps:  # the last is saved anyway
+    is_last_due = is_revised or step % config.save_every == 0
+    if is_last_due and step < config.steps:  # at the end it is saved anyway
         due.append(keeper.folder.last)
     if due:
         keeper.keep(trainer, *due)
-        try:
-            keeper.write()
-        except (CheckpointError, RunError) as error:
-            progress.say(f"charlstm: warning: {error}; training goes on and tries again later")
-
-
-def _evaluation(record: Record, trainer: Trainer) -> str:
-    """Return lines that tell of an evaluation, with a sample of what the model writes."""
-    lines = []
-    if record.val_loss is not None:
-        best = ", the best so far" if record.improved else ""
-        lines.append(f"step {record.step}  validation {loss_in_words(record.val_loss)}{best}")
-    text = sample(trainer.model, EXCERPT, temperature=TEMPERATURE, seed=record.step)
-    return "\n".join([*lines, *(f"  | {line}" for line in shown(text).split("\n")[:MOST_LINES])])
-
-
-class _LossWatch:
-    """Smooths the training loss, and speaks up once when it explodes without end in sight."""
-
-    def __init__(self, symbols: int) -> None:
-        self._limit = 2 * math.log(symbols) + 1  # guessing costs log(V)
-        self._loss: float | None = None
-        self._is_said = False
-
-    def smooth(self, record: Record, progress: Progress) -> float:
-        """Return the smoothed loss."""
-        before = record.train_loss if self._loss is None else self._loss
-        self._loss = MEMORY * before + (1 - MEMORY) * record.train_loss
-        if self._loss > self._limit and not self._is_said:
-            progress.say(
-                f"charlstm: warning: at step {record.step} the loss, {self._loss:.3g} nats, is "
-                "far worse than guessing: try a lower --learning-rate or a smaller --clip-norm"
-            )
-            self._is_said = True
-        return self._loss
+    try:
+        keeper.write_when_due(bool(due), is_revised)
+    except (CheckpointError, RunError) as error:
+        progress.warn(f"charlstm: warning: {error}; training goes on and tries again later")

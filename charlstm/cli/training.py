@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
+import time
 from pathlib import Path
 from typing import Any
 
 from charlstm import checkpoint
-from charlstm.cli.compiling import compile_notice
-from charlstm.cli.output import duration, loss_in_words, megabytes, say, table
+from charlstm.cli.compile_notice import compile_notice
+from charlstm.cli.loading import load_run
+from charlstm.cli.output import duration, loss_in_words, megabytes, plural, say, table
 from charlstm.cli.plan import (
     Goal,
     MinutesBudget,
@@ -19,12 +20,14 @@ from charlstm.cli.plan import (
     memory_needed,
     total_steps,
 )
-from charlstm.cli.session import Keeper, run
+from charlstm.cli.program import as_argument, command_line
+from charlstm.cli.reporting import ReportOptions, explosion_limit, guessing_loss, remedy
+from charlstm.cli.session import SAVE_PAUSE, Keeper, run
 from charlstm.cli.source import Source
-from charlstm.cli.stand import Stand, new_stand, resumed_stand
+from charlstm.cli.stand import INTERVALS, Stand, new_stand, resumed_stand
 from charlstm.cli.stops import Stops
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.errors import UsageError
+from charlstm.errors import CharLSTMError, UsageError
 from charlstm.machine import available_processors
 from charlstm.runs import RunFolder
 from charlstm.trainer import Trainer
@@ -57,7 +60,7 @@ def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> i
         folder.resume()  # before the lock, which would make a folder
         with folder.lock():
             stand = resumed_stand(folder, paths, options, given)
-            return _train(folder, stand, goal, paths, options)
+            return _train(folder, stand, goal, paths, options, given)
     model, training = _configs(options)
     source = Source(paths, options["encoding"], options["as_bytes"], options["newlines"])
     corpus = source.read()
@@ -68,7 +71,8 @@ def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> i
         if not options["overwrite"]:
             folder.create()
         stand = new_stand(corpus, source, model, training)
-        return _train(folder, stand, goal, paths, options)
+        stand.notices += _replaced(folder)
+        return _train(folder, stand, goal, paths, options, given)
 
 
 def _configs(options: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
@@ -83,38 +87,68 @@ def _threads(options: dict[str, Any]) -> int:
     return available_processors() if options["threads"] is None else int(options["threads"])
 
 
+def _replaced(folder: RunFolder) -> list[str]:
+    """Tell of the run that the one to begin will replace, if there is any."""
+    files = [file for file in (folder.last, folder.best, folder.metrics) if file.exists()]
+    if not files:
+        return []
+    age = duration(max(0.0, time.time() - max(file.stat().st_mtime for file in files)))
+    try:
+        _, metadata = load_run(folder.last)
+    except CharLSTMError:
+        what = "a run that cannot be read"
+    else:
+        best, steps = metadata["best_loss"], plural(metadata["step"], "step")
+        loss = "" if best is None else f", best loss {loss_in_words(best)}"
+        what = f"a run of {steps} on {metadata['corpus']['name']}{loss}"
+    return [f"--overwrite replaces {what}, last saved {age} ago in {folder.path}"]
+
+
 def _train(
-    folder: RunFolder, stand: Stand, goal: Goal, paths: tuple[str, ...], options: dict[str, Any]
+    folder: RunFolder,
+    stand: Stand,
+    goal: Goal,
+    paths: tuple[str, ...],
+    options: dict[str, Any],
+    given: set[str],
 ) -> int:
     """Go on from a stand to a goal, in a folder that is locked."""
-    threads = _threads(options)
+    threads, quiet = _threads(options), options["quiet"]
     rehearsal = stand.trainer(threads, steps=NEVER, eval_every=NEVER)
     _refuse_less(stand, goal, rehearsal.steps_per_epoch)
-    say(_overview(rehearsal, folder, threads))
+    if not quiet:
+        say(_overview(rehearsal, folder, threads))
     for notice in stand.notices:
         say(f"note: {notice}")
-    with compile_notice():
+    with compile_notice(quiet):
         pace = measure_pace(rehearsal, _rehearsal_seconds(goal))
     steps = _total(stand, goal, pace, rehearsal.steps_per_epoch)
     del rehearsal  # its memory, too
     if steps <= stand.step:
-        say(f"nothing to do, all {stand.step} steps are done: {MORE}")
+        say(f"nothing to do, {_done(stand.step)} done: {MORE}")
         return 0
 
     trainer = stand.trainer(threads, steps=steps)
+    explicit = _explicit_intervals(stand, options, given)
     command = {
         "source": stand.source.to_dict(),
         "asked": stand.command.get("asked", {}),
+        "explicit": explicit,
         "minutes": stand.command.get("minutes") if goal.is_open else goal.minutes,
         "versions": checkpoint.versions(),
     }
-    keeper = Keeper(folder, command, stand.seconds)
+    pause = 0.0 if "save_every" in explicit else SAVE_PAUSE
+    keeper = Keeper(folder, command, stand.seconds, pause)
     is_decided = not stand.is_new and _is_same_goal(stand, goal)
     budget = MinutesBudget(
         Goal(None, None, None) if is_decided else goal, pace, trainer, stand.seconds
     )
+    report = ReportOptions(
+        quiet, "eval_every" in explicit, options["sample_every"], options["sample_length"]
+    )
     with Stops() as stops:  # from here on, what stops it finds it saved
-        say(_forecast(trainer, pace))
+        if not quiet:
+            say(_forecast(trainer, pace))
         if stand.is_new:
             folder.create(options["overwrite"])
             keeper.keep(trainer, folder.last)  # from now on there is something to go on with
@@ -122,9 +156,22 @@ def _train(
         else:
             keeper.cut_back(stand.step)
         stand.tensors.clear()  # the trainer has its own
-        number = run(trainer, keeper, stops, budget)
-    _report(trainer, folder, number, _go_on(folder, paths, options))
-    return 128 + number if number else 0
+        number = run(trainer, keeper, stops, budget, report)
+    if number:
+        say(
+            f"stopped at step {trainer.step} of {trainer.config.steps}, saved in {folder.path}; "
+            f"go on with\n  {_resume_command(folder, paths, options)}"
+        )
+        return 128 + number
+    _report_end(trainer, folder, quiet)
+    return 0
+
+
+def _explicit_intervals(stand: Stand, options: dict[str, Any], given: set[str]) -> list[str]:
+    """Return the intervals that the user chose, now or when the run began; 0 is no choice."""
+    chosen = {name for name in INTERVALS if name in stand.command.get("explicit", ())}
+    now = {name for name in INTERVALS if name in given}
+    return sorted(chosen - now | {name for name in now if options[name]})
 
 
 def _rehearsal_seconds(goal: Goal) -> float:
@@ -153,8 +200,12 @@ def _refuse_less(stand: Stand, goal: Goal, steps_per_epoch: int) -> None:
     steps = _total(stand, goal, Pace(0, 0), steps_per_epoch)
     if steps < stand.step:
         raise UsageError(
-            f"{stand.step} steps are done already, more than the {steps} asked for: {MORE}"
+            f"{_done(stand.step)} done already, more than the {steps} asked for: {MORE}"
         )
+
+
+def _done(steps: int) -> str:
+    return f"{plural(steps, 'step')} {'is' if steps == 1 else 'are'}"
 
 
 def _overview(trainer: Trainer, folder: RunFolder, threads: int) -> str:
@@ -163,14 +214,15 @@ def _overview(trainer: Trainer, folder: RunFolder, threads: int) -> str:
     memory = memory_needed(model, config, len(trainer.text), threads)
     parts = {"train": trainer.text, "validation": trainer.val, "test": trainer.test}
     return table({
-        "corpus": f"{trainer.corpus.name}: {len(trainer.corpus.text):,} characters, "
-        f"{model.vocabulary_size} symbols",
+        "corpus": f"{trainer.corpus.name}: {plural(len(trainer.corpus.text), 'character')}, "
+        f"{plural(model.vocabulary_size, 'symbol')}",
         "split": ", ".join(f"{name} {len(text):,}" for name, text in parts.items()),
-        "model": f"{model.layers} x {model.hidden_size} units, {model.dtype}: "
-        f"{trainer.model.layout.count:,} parameters",
+        "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}: "
+        f"{plural(trainer.model.layout.count, 'parameter')}",
         "memory": f"about {megabytes(memory)}",
         "training": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
-        f"{config.batch_size} streams of {config.seq_length} characters, {threads} threads",
+        f"{plural(config.batch_size, 'stream')} of {plural(config.seq_length, 'character')}, "
+        f"{plural(threads, 'thread')}",
         "run": str(folder.path),
     })  # fmt: skip
 
@@ -181,30 +233,46 @@ def _forecast(trainer: Trainer, pace: Pace) -> str:
     speed = trainer.characters_per_step / pace.step
     return table({
         "speed": f"{speed:,.0f} characters/s",
-        "an epoch": f"{trainer.steps_per_epoch:,} steps, about "
+        "an epoch": f"{plural(trainer.steps_per_epoch, 'step')}, about "
         f"{duration(pace.duration(trainer.steps_per_epoch, every))}",
-        "to go": f"{left:,} steps, about {duration(pace.duration(left, every))}",
+        "to go": f"{plural(left, 'step')}, about {duration(pace.duration(left, every))}",
     })  # fmt: skip
 
 
-def _go_on(folder: RunFolder, paths: tuple[str, ...], options: dict[str, Any]) -> str:
-    """Return the command that goes on with a run that was stopped."""
-    words = ["charlstm", "train", *paths, "--out", str(folder.path), "--resume"]
-    if options["threads"] is not None:
-        words += ["--threads", str(options["threads"])]
-    return shlex.join(words)
+def _resume_command(folder: RunFolder, paths: tuple[str, ...], options: dict[str, Any]) -> str:
+    """Return the command that goes on with a run that was stopped.
+
+    It repeats what no checkpoint stores, and only that.
+    """
+    words = ["train", *map(as_argument, paths), "--out", as_argument(folder.path), "--resume"]
+    if options["quiet"]:
+        words.append("--quiet")
+    for name in ("sample_every", "sample_length", "threads"):
+        if options[name] is not None:
+            words += ["--" + name.replace("_", "-"), str(options[name])]
+    return command_line(*words)
 
 
-def _report(trainer: Trainer, folder: RunFolder, stopped: int, go_on: str) -> None:
-    """Tell how a session ended, and what comes next."""
-    if stopped:
-        say(
-            f"stopped at step {trainer.step} of {trainer.config.steps}, saved in {folder.path}; "
-            f"go on with\n  {go_on}"
-        )
-    else:
-        best = loss_in_words(trainer.best_loss or 0.0)
-        say(
-            f"done: {trainer.step} steps, best loss {best}, saved in {folder.path}; sample with\n"
-            f"  {shlex.join(['charlstm', 'sample', str(folder.path)])}"
-        )
+def _report_end(trainer: Trainer, folder: RunFolder, quiet: bool) -> None:
+    """Tell how a run ended, and what comes next.
+
+    Raises
+    ------
+    CharLSTMError
+        If all that training did was harm: what comes next must not take that for a model.
+    """
+    best, guess = trainer.best_loss or 0.0, guessing_loss(trainer)
+    done = f"done: {plural(trainer.step, 'step')}"
+    if best <= guess:
+        command = command_line("sample", as_argument(folder.path))
+        then = "" if quiet else f"; sample with\n  {command}"
+        say(f"{done}, best loss {loss_in_words(best)}, saved in {folder.path}{then}")
+        return
+    say(f"{done}, saved in {folder.path}")
+    verdict = (
+        f"the model has learned nothing: its lowest loss, {loss_in_words(best)}, is worse than "
+        f"guessing, which costs {loss_in_words(guess)}; "
+    )
+    if best > explosion_limit(guess):
+        raise CharLSTMError(verdict + remedy(trainer.config))
+    say(f"charlstm: warning: {verdict}train longer, or {remedy(trainer.config)}")

@@ -1,0 +1,151 @@
+"""The notice that kernels are being compiled: the first time on a machine, and then only."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, RLock, Thread, current_thread, main_thread
+from types import FrameType
+from typing import Any, Self
+
+from numba.core import event
+
+from charlstm.cli.output import SafeStream, duration, say
+
+TICK = 1.0  # seconds between two looks at the clock
+
+
+class SignalRepeater:
+    """Sees to it that a signal ends what it should: an exception raised amid compiling may be lost.
+
+    Python drops what is raised while it calls back from C; then `repeat` raises it once more.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        """Listen to signals that Python handles."""
+        if current_thread() is main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Give the signals back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if kind is None:
+            self.repeat()
+
+    def repeat(self) -> None:
+        """Handle the signal that came, if any, once more."""
+        if self._number:
+            self._handlers[self._number](self._number, None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._number = number
+        self._handlers[number](number, frame)
+
+
+class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
+    """Speaks up while Numba compiles; loading from its cache is another event.
+
+    On a terminal a line counts the seconds; it is there only while something compiles, so that
+    a command's own output never lands in it. Elsewhere one line is printed at the beginning.
+
+    Attributes
+    ----------
+    seconds : float
+        Time spent compiling so far; 0 if nothing was compiled.
+    """
+
+    def __init__(self, signals: SignalRepeater) -> None:
+        self._signals = signals
+        self._is_terminal = sys.stderr.isatty()
+        self._stream = SafeStream(sys.stderr)
+        self._lock = RLock()  # an interrupt may come while it is held, and closes the notice
+        self._closed = Event()
+        self._ticker: Thread | None = None
+        self._depth = 0  # compiling a kernel compiles those that it calls
+        self._started = 0.0
+        self._before = 0.0  # seconds that compilations took which have ended
+        self._width = 0  # of the line on the terminal
+
+    @property
+    def seconds(self) -> float:
+        """See above."""
+        return self._before + (time.monotonic() - self._started if self._depth else 0)
+
+    def on_start(self, event: Any) -> None:
+        """Begin to count."""
+        self._signals.repeat()
+        with self._lock:
+            self._depth += 1
+            if self._depth > 1:
+                return
+            self._started = time.monotonic()
+            if self._is_terminal:
+                self._draw()
+            if self._ticker is None:
+                self._ticker = Thread(target=self._tick, daemon=True)
+                self._ticker.start()
+                if not self._is_terminal:
+                    say("compiling kernels for this machine, only once; about 20 s")
+
+    def on_end(self, event: Any) -> None:
+        """Stop counting."""
+        with self._lock:
+            self._depth -= 1
+            if not self._depth:
+                self._before += time.monotonic() - self._started
+                self._erase()
+
+    def close(self) -> None:
+        """Leave no line behind."""
+        self._closed.set()
+        with self._lock:
+            self._erase()
+
+    def _tick(self) -> None:
+        """Move the line on; Numba and LLVM let other threads in often enough."""
+        while not self._closed.wait(TICK):
+            with self._lock:
+                if self._depth and self._is_terminal and not self._closed.is_set():
+                    self._draw()
+
+    def _draw(self) -> None:
+        text = f"compiling kernels, only once: {int(self.seconds)} s"  # narrow: it must not wrap
+        self._stream.write(f"\r{text:{self._width}}")
+        self._stream.flush()
+        self._width = len(text)
+
+    def _erase(self) -> None:
+        if self._width:
+            self._stream.write(f"\r{'':{self._width}}\r")
+            self._stream.flush()
+            self._width = 0
+
+
+@contextmanager
+def compile_notice(quiet: bool = False) -> Iterator[None]:
+    """Say so if anything in this context has to be compiled, and how long that took."""
+    if quiet:
+        yield
+        return
+    with SignalRepeater() as signals:
+        notice = CompileNotice(signals)
+        try:
+            with event.install_listener("numba:compile", notice):
+                yield
+        finally:
+            notice.close()
+    if notice.seconds:
+        say(f"compiled kernels in {duration(notice.seconds)}")
