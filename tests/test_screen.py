@@ -323,12 +323,13 @@ def test_what_waits_is_written_when_its_time_comes(monkeypatch: pytest.MonkeyPat
 
 
 def ends(how: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let something happen in step 61."""
+    """Let something happen in step 61, not of the steps that are timed before the run."""
     window = CharLSTM.train_window
 
     def spoiled(model: CharLSTM, *ids: Any, mask_step: int) -> Any:
         result = window(model, *ids, mask_step=mask_step)
-        return (how() or result[0], result[1]) if mask_step == 60 else result
+        is_run = Path("runs/fox/last.safetensors").exists()
+        return (how() or result[0], result[1]) if mask_step == 60 and is_run else result
 
     monkeypatch.setattr(CharLSTM, "train_window", spoiled)
 
