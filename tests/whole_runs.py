@@ -12,7 +12,6 @@ from reference_run import Options, Run, Step
 
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus, Text
-from charlstm.optimizers import Optimizer
 from charlstm.trainer import Record, Trainer
 
 TOLERANCE = 1e-10
@@ -102,10 +101,10 @@ def oracle_steps(case: Case, parameters: Parameters | None = None) -> list[Step]
     """Return every step of the oracle's run."""
     parameters = case.parameters if parameters is None else parameters
     run = reference_run.start(parameters, case.options)
-    return list(oracle_goes_on(case, run, case.options))
+    return list(oracle_continues(case, run, case.options))
 
 
-def oracle_goes_on(case: Case, run: Run, options: Options) -> Iterator[Step]:
+def oracle_continues(case: Case, run: Run, options: Options) -> Iterator[Step]:
     """Yield the oracle's steps from a run that is given; dropout's masks are the model's."""
     train, val, _ = reference_run.split(case.ids, case.val_fraction, case.test_fraction)
     masks = None
@@ -130,15 +129,15 @@ def trainer_figures(trainer: Trainer, record: Record) -> dict[str, Any]:
         "h": trainer.state[0],
         "c": trainer.state[1],
         **trainer.model.parameters,
-        **memory_figures(trainer.optimizer, trainer),
+        **memory_figures(trainer),
     }
 
 
-def memory_figures(optimizer: Optimizer, trainer: Trainer) -> dict[str, Array]:
-    """Return an optimizer's memory by parameter."""
+def memory_figures(trainer: Trainer) -> dict[str, Array]:
+    """Return the optimizer's memory by parameter."""
     return {
         f"{kind}/{name}": array
-        for kind, flat in optimizer.memory.items()
+        for kind, flat in trainer.optimizer.memory.items()
         for name, array in trainer.model.layout.views(flat).items()
     }
 
