@@ -29,7 +29,7 @@ from whole_runs import (
 
 from charlstm import checkpoint
 from charlstm.model import CharLSTM
-from charlstm.trainer import Trainer, held_out
+from charlstm.trainer import Trainer
 
 NONE, VALUE, NORM, BOTH = (0.0, 0.0), (0.02, 0.0), (0.0, 0.3), (0.03, 0.3)  # --clip, --clip-norm
 OPTIMIZERS = ["adagrad", "rmsprop", "adam"]
@@ -138,19 +138,6 @@ def test_held_out_losses_across_evaluation_windows() -> None:
     trainer = make_trainer(case)
     assert [len(part) for part in (trainer.text, trainer.val, trainer.test)] == [1290, 5245, 2668]
     assert_agrees(trainer, case, oracle_steps(case))
-
-
-@pytest.mark.parametrize("characters", [2, 3, 19, 20, 21, 23, 2571, 5123])
-def test_held_out_loss_of_any_length(characters: int) -> None:
-    """Streams of unequal lengths, and fewer than ten where the text is short."""
-    case = Case(sizes=SEVEN_BY_FIVE._replace(characters=characters), layers=2)
-    model, ids = make_trainer(case._replace(sizes=SEVEN_BY_FIVE)).model, case.ids
-    text = make_trainer(case._replace(val_fraction=0, test_fraction=0)).text
-    measured = held_out(model, text)
-    streams = min(10, characters // 2)
-    assert (measured.streams, measured.characters) == (streams, characters - streams)
-    wanted = reference_run.held_out_loss(case.parameters, ids)
-    assert normwise(measured.nats, wanted) <= TOLERANCE
 
 
 # A run that is stopped and goes on

@@ -1,6 +1,6 @@
 """Small training runs, by charlstm and by the oracle, and the comparison of their figures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,11 +107,11 @@ def oracle_steps(case: Case, parameters: Parameters | None = None) -> list[Step]
 def oracle_continues(case: Case, run: Run, options: Options) -> Iterator[Step]:
     """Yield the oracle's steps from a run that is given; dropout's masks are the model's."""
     train, val, _ = reference_run.split(case.ids, case.val_fraction, case.test_fraction)
-    masks = None
+    masks: list[Sequence[Array]] | None = None
     if case.dropout:
         model = make_model(case.parameters, dropout=case.dropout, seed=case.seed)
         sizes = options.seq_length, options.batch_size
-        masks = [model.dropout_masks(*sizes, step) for step in range(options.steps)]
+        masks = [list(model.dropout_masks(*sizes, step)) for step in range(options.steps)]
     return reference_run.train(run, train, val, options, masks)
 
 
@@ -180,17 +180,19 @@ def assert_agrees(trainer: Trainer, case: Case, steps: list[Step]) -> None:
     assert done == len(steps) > 0
 
 
-def frozen(
-    parameters: Mapping[str, Array], layers: int, forget: float, recurrent: float
-) -> Parameters:
-    """Return parameters of which a state's one half matters, the other not at all.
-
-    The forget gates' biases become `forget`, and the recurrent weights are multiplied by
-    `recurrent`.
-    """
+def h_alone(parameters: Parameters) -> Parameters:
+    """Return parameters whose forget gates are shut: of a state, only h matters."""
     changed = {name: array.copy() for name, array in parameters.items()}
-    for layer in range(layers):
-        hidden = changed[f"lstm.weight_hh_l{layer}"].shape[1]
-        changed[f"lstm.bias_l{layer}"][hidden : 2 * hidden] = forget
-        changed[f"lstm.weight_hh_l{layer}"] *= recurrent
+    for name in parameters:
+        if name.startswith("lstm.bias"):
+            hidden = len(parameters[name]) // 4
+            changed[name][hidden : 2 * hidden] = -1e4
     return changed
+
+
+def c_alone(parameters: Parameters) -> Parameters:
+    """Return parameters whose recurrent weights are zero: of a state, only c matters."""
+    return {
+        name: array * ("weight_hh" not in name) + 3.0 * name.startswith("lstm.bias")
+        for name, array in parameters.items()
+    }
