@@ -25,6 +25,7 @@ class Options(NamedTuple):
     optimizer: str
     learning_rate: float
     schedule: str = "constant"
+    warmup: int = 0
     clip: float = 0.0
     clip_norm: float = 0.0
 
@@ -190,18 +191,22 @@ def clip_gradients(gradients: Mapping[str, Array], clip: float, clip_norm: float
     return scaled
 
 
-def scheduled_rate(schedule: str, learning_rate: float, step: int, steps: int) -> float:
+def scheduled_rate(
+    schedule: str, learning_rate: float, step: int, steps: int, warmup: int = 0
+) -> float:
     """Return the learning rate of `step`, from 0, of a run of `steps`.
 
-    It falls from `learning_rate` at step 0 to what would be 0 at step `steps`.
+    It falls from `learning_rate` at step 0 to what would be 0 at step `steps`, or is constant.
+    In the first `warmup` steps that is multiplied by 1 / warmup, 2 / warmup, and so on.
     """
     done = step / steps
+    warmth = (step + 1) / warmup if step < warmup else 1.0
     factors = {
         "constant": 1.0,
         "linear": 1 - done,
         "cosine": (1 + math.cos(math.pi * done)) / 2,
     }
-    return learning_rate * factors[schedule]
+    return learning_rate * factors[schedule] * warmth
 
 
 def first_memory(optimizer: str, parameters: Mapping[str, Array]) -> Memory:
@@ -291,7 +296,9 @@ def train(
         )
         gradients = {name: gradients[name] for name in run.parameters}  # not those of h0 and c0
         clipped = clip_gradients(gradients, options.clip, options.clip_norm)
-        rate = scheduled_rate(options.schedule, options.learning_rate, run.step, options.steps)
+        rate = scheduled_rate(
+            options.schedule, options.learning_rate, run.step, options.steps, options.warmup
+        )
         parameters, memory = optimizer_step(
             options.optimizer, run.parameters, clipped, run.memory, run.step, rate
         )

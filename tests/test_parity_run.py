@@ -79,7 +79,9 @@ def test_the_oracle_trains_as_pytorch_does(optimizer: str) -> None:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_trainer_trains_as_pytorch_does(optimizer: str) -> None:
     figures = stored()
-    config = TrainConfig(**options(optimizer)._asdict(), val_fraction=0, test_fraction=0)
+    config = TrainConfig(
+        **options(optimizer)._asdict(), reset_probability=0, val_fraction=0, test_fraction=0
+    )
     model = make_model(stored("initial/"))
     trainer = Trainer(model, make_corpus(figures["text"], SYMBOLS), config)
     records = list(trainer.train())

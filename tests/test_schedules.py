@@ -54,6 +54,18 @@ def test_a_schedule_is_the_oracles(schedule: str) -> None:
     np.testing.assert_allclose(rates(schedule, 97), wanted, rtol=1e-12)
 
 
+@pytest.mark.parametrize("warmup", [1, 4, 50])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_rate_rises_to_the_schedules_own(schedule: str, warmup: int) -> None:
+    """By equal shares of it, the first of them in the first step, the whole in the last."""
+    without = rates(schedule, 11)
+    share = np.minimum(np.arange(1, 12) / warmup, 1)
+    warmed = [scheduled_rate(schedule, 0.3, step, 11, warmup) for step in range(11)]
+    np.testing.assert_allclose(warmed, without * share, rtol=1e-12)
+    oracle = [reference_run.scheduled_rate(schedule, 0.3, step, 11, warmup) for step in range(11)]
+    np.testing.assert_allclose(warmed, oracle, rtol=1e-12)
+
+
 def weight_rates(trainer: Trainer) -> tuple[list[float], list[float]]:
     """Train to the end; return the rates recorded, and those that the weights moved by.
 
@@ -70,15 +82,16 @@ def weight_rates(trainer: Trainer) -> tuple[list[float], list[float]]:
     return recorded, moved
 
 
+@pytest.mark.parametrize("warmup", [0, 6])
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_schedule_is_applied_to_every_step(schedule: str) -> None:
+def test_a_schedule_is_applied_to_every_step(schedule: str, warmup: int) -> None:
     """In the record and in the weights, by a count of steps that runs through all epochs."""
-    case = Case("adagrad", schedule)
+    case = Case("adagrad", schedule, warmup=warmup)
     recorded, moved = weight_rates(make_trainer(case))
-    wanted = rates(schedule, case.sizes.steps, LEARNING_RATES["adagrad"])
+    rate = LEARNING_RATES["adagrad"]
+    wanted = [scheduled_rate(schedule, rate, step, 11, warmup) for step in range(11)]
     np.testing.assert_allclose(recorded, wanted, rtol=1e-12)
     np.testing.assert_allclose(moved, wanted, rtol=1e-6)
-    assert len(set(wanted)) == (1 if schedule == "constant" else 11)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -24,6 +24,7 @@ from whole_runs import (
     h_alone,
     make_corpus,
     make_trainer,
+    resets,
 )
 
 from charlstm.config import TrainConfig
@@ -99,6 +100,35 @@ def test_the_state_is_zero_at_the_start_of_each_epoch(monkeypatch: pytest.Monkey
         pass
     assert [bool(h.any()) for _, _, h, _ in calls] == [step % 4 != 0 for step in range(11)]
     assert [bool(c.any()) for _, _, _, c in calls] == [step % 4 != 0 for step in range(11)]
+
+
+def test_chosen_streams_start_a_window_from_zero_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every layer, h and c; the other streams go on with what they had, to the last bit."""
+    calls = entering_states(monkeypatch)
+    case = Case(layers=2, reset_probability=0.3)
+    trainer, marks = make_trainer(case), resets(case, 11)
+    assert marks is not None
+    for step in range(11):
+        before = trainer.state
+        next(trainer.train())
+        for now, then in zip(calls[step][2:], before, strict=True):
+            zero = np.full(5, step % 4 == 0) | marks[step]
+            assert not now[:, zero].any()
+            np.testing.assert_array_equal(now[:, ~zero], then[:, ~zero])
+    chosen = np.stack(marks)[[1, 2, 3, 5, 6, 7, 9, 10]]
+    assert chosen.any(axis=0).all() and not chosen.all(axis=0).any()
+
+
+@pytest.mark.parametrize("probability", [0.01, 0.3, 0.9])
+def test_a_stream_is_reset_as_often_as_asked(probability: float) -> None:
+    """And no oftener because another one is, or was in the window before."""
+    steps = 2000
+    marks = resets(Case(reset_probability=probability), steps)
+    assert marks is not None
+    drawn = np.stack(marks)
+    both = drawn[:, 1:] & drawn[:, :-1], drawn[1:] & drawn[:-1]
+    for sample, mean in [(drawn, probability), *((pairs, probability**2) for pairs in both)]:
+        assert abs(sample.mean() - mean) <= 4 * np.sqrt(mean * (1 - mean) / sample.size)
 
 
 def test_epochs_repeat_while_no_weight_moves() -> None:

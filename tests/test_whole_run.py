@@ -24,6 +24,7 @@ from whole_runs import (
     oracle_continues,
     oracle_figures,
     oracle_steps,
+    resets,
     trainer_figures,
 )
 
@@ -38,38 +39,51 @@ OPTIMIZERS = ["adagrad", "rmsprop", "adam"]
 def name(case: Case) -> str:
     """Return a test's name for a case."""
     bounds = f"clip{case.clip:g}-norm{case.clip_norm:g}-dropout{case.dropout:g}"
-    return f"{case.optimizer}-{case.schedule}-{bounds}-L{case.layers}-T{case.sizes.seq_length}"
+    start = f"warmup{case.warmup}-resets{case.reset_probability:g}"
+    sizes = f"L{case.layers}-T{case.sizes.seq_length}"
+    return f"{case.optimizer}-{case.schedule}-{bounds}-{start}-{sizes}"
 
 
-# Every pair of values of two columns occurs.
+# Every pair of values of two columns occurs: optimizer, schedule, bounds, dropout, warm-up, resets,
+# layers, sizes.
 CASES = [
-    Case("adagrad", "constant", *NORM, dropout=0.0, layers=3, sizes=SEVEN_BY_FIVE),
-    Case("adagrad", "cosine", *NONE, dropout=0.3, layers=2, sizes=FIVE_BY_THREE),
-    Case("adagrad", "linear", *BOTH, dropout=0.3, layers=1, sizes=SEVEN_BY_FIVE),
-    Case("adagrad", "linear", *VALUE, dropout=0.3, layers=2, sizes=THREE_BY_TWO),
-    Case("adam", "constant", *BOTH, dropout=0.0, layers=2, sizes=FIVE_BY_THREE),
-    Case("adam", "constant", *NONE, dropout=0.3, layers=3, sizes=THREE_BY_TWO),
-    Case("adam", "cosine", *VALUE, dropout=0.3, layers=1, sizes=SEVEN_BY_FIVE),
-    Case("adam", "linear", *NORM, dropout=0.3, layers=2, sizes=FIVE_BY_THREE),
-    Case("rmsprop", "constant", *NORM, dropout=0.0, layers=1, sizes=FIVE_BY_THREE),
-    Case("rmsprop", "constant", *VALUE, dropout=0.3, layers=2, sizes=SEVEN_BY_FIVE),
-    Case("rmsprop", "cosine", *BOTH, dropout=0.3, layers=3, sizes=THREE_BY_TWO),
-    Case("rmsprop", "cosine", *NORM, dropout=0.0, layers=1, sizes=THREE_BY_TWO),
-    Case("rmsprop", "linear", *NONE, dropout=0.0, layers=1, sizes=SEVEN_BY_FIVE),
-    Case("rmsprop", "linear", *VALUE, dropout=0.0, layers=3, sizes=FIVE_BY_THREE),
-]
+    Case("adagrad", "constant", *NONE, 0.3, 6, 0.0, 3, THREE_BY_TWO),
+    Case("adagrad", "constant", *NORM, 0.0, 6, 0.0, 2, FIVE_BY_THREE),
+    Case("adagrad", "cosine", *BOTH, 0.0, 6, 0.0, 3, FIVE_BY_THREE),
+    Case("adagrad", "cosine", *VALUE, 0.0, 6, 0.0, 3, SEVEN_BY_FIVE),
+    Case("adagrad", "linear", *BOTH, 0.0, 0, 0.3, 1, THREE_BY_TWO),
+    Case("adagrad", "linear", *VALUE, 0.3, 0, 0.0, 2, FIVE_BY_THREE),
+    Case("adam", "constant", *BOTH, 0.0, 0, 0.3, 2, SEVEN_BY_FIVE),
+    Case("adam", "constant", *VALUE, 0.0, 6, 0.3, 1, FIVE_BY_THREE),
+    Case("adam", "cosine", *NORM, 0.3, 0, 0.0, 3, THREE_BY_TWO),
+    Case("adam", "linear", *NONE, 0.0, 0, 0.3, 1, SEVEN_BY_FIVE),
+    Case("rmsprop", "constant", *BOTH, 0.3, 6, 0.3, 2, THREE_BY_TWO),
+    Case("rmsprop", "constant", *VALUE, 0.3, 0, 0.0, 3, THREE_BY_TWO),
+    Case("rmsprop", "cosine", *NONE, 0.3, 6, 0.3, 2, FIVE_BY_THREE),
+    Case("rmsprop", "cosine", *NORM, 0.3, 6, 0.0, 1, SEVEN_BY_FIVE),
+    Case("rmsprop", "linear", *NORM, 0.0, 6, 0.3, 3, SEVEN_BY_FIVE),
+]  # fmt: skip
 
 
 def test_every_pair_of_options_has_a_case() -> None:
     rows = [
-        (c.optimizer, c.schedule, (c.clip, c.clip_norm), c.dropout, c.layers, c.sizes)
+        (
+            c.optimizer,
+            c.schedule,
+            (c.clip, c.clip_norm),
+            c.dropout,
+            c.warmup,
+            c.reset_probability,
+            c.layers,
+            c.sizes,
+        )
         for c in CASES
     ]
     for (a, first), (b, second) in combinations(enumerate(zip(*rows, strict=True)), 2):
         occurring = {(row[a], row[b]) for row in rows}
         assert occurring == set(product(first, second))
     counts = [len(set(column)) for column in zip(*rows, strict=True)]
-    assert counts == [3, 3, 4, 2, 3, 3]
+    assert counts == [3, 3, 4, 2, 2, 2, 3, 3]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)
@@ -91,6 +105,10 @@ def test_the_cases_see_what_they_are_there_for(case: Case) -> None:
     if case.clip:
         bounded = [np.concatenate([g.ravel() for g in s.clipped.values()]) for s in steps]
         assert all((g == case.clip).any() and (g == -case.clip).any() for g in bounded)
+    marks = resets(case, len(steps))
+    if marks is not None:
+        assert {bool(mark[stream]) for mark in marks for stream in range(streams)} == {True, False}
+        assert any(mark.any() and not mark.all() for i, mark in enumerate(marks) if i % windows)
     if case.clip_norm:
         assert sum(step.gradient_norm > case.clip_norm for step in steps) >= 3
 
@@ -161,7 +179,7 @@ def test_a_run_that_was_stopped_agrees_with_the_oracle(
     optimizer: str, stop: int, tmp_path: Path
 ) -> None:
     """At every step of an epoch, at its end, and in the next one."""
-    case = Case(optimizer, "linear", *BOTH, dropout=0.3, layers=2, sizes=THREE_BY_TWO)
+    case = Case(optimizer, "linear", *BOTH, 0.3, 6, 0.3, layers=2, sizes=THREE_BY_TWO)
     resumed = stop_and_resume(case, stop, tmp_path)
     assert resumed.steps_per_epoch == 7
     assert_agrees(resumed, case, oracle_steps(case)[stop:])
@@ -172,8 +190,8 @@ def test_options_may_change_where_a_run_goes_on(optimizer: str, tmp_path: Path) 
     """More steps, another rate, schedule and bounds: all by the count of the whole run."""
     case, stop = Case(optimizer, "linear", *NORM, layers=2, dropout=0.3, eval_every=2), 6
     changes: dict[str, Any] = {
-        "steps": 19, "learning_rate": 0.03, "schedule": "cosine", "clip": 0.01, "clip_norm": 0.3,
-        "eval_every": 3,
+        "steps": 19, "learning_rate": 0.03, "schedule": "cosine", "warmup": 9, "clip": 0.01,
+        "clip_norm": 0.3, "eval_every": 3,
     }  # fmt: skip
     before = oracle_steps(case)[stop - 1].after
     steps = list(oracle_continues(case, before, case.options._replace(**changes)))

@@ -12,7 +12,8 @@ from reference_run import Options, Run, Step
 
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus, Text
-from charlstm.trainer import Record, Trainer
+from charlstm.randomness import uniforms
+from charlstm.trainer import RESETS, Record, Trainer
 
 TOLERANCE = 1e-10
 LEARNING_RATES = {"adagrad": 0.1, "rmsprop": 0.01, "adam": 0.02}
@@ -44,6 +45,8 @@ class Case(NamedTuple):
     clip: float = 0.0
     clip_norm: float = 0.0
     dropout: float = 0.0
+    warmup: int = 0
+    reset_probability: float = 0.0
     layers: int = 1
     sizes: Sizes = SEVEN_BY_FIVE
     eval_every: int = 1
@@ -70,7 +73,7 @@ class Case(NamedTuple):
         """The oracle's options."""
         return Options(
             self.sizes.batch_size, self.sizes.seq_length, self.sizes.steps, self.eval_every,
-            self.optimizer, LEARNING_RATES[self.optimizer], self.schedule, self.clip,
+            self.optimizer, LEARNING_RATES[self.optimizer], self.schedule, self.warmup, self.clip,
             self.clip_norm,
         )  # fmt: skip
 
@@ -78,8 +81,8 @@ class Case(NamedTuple):
     def config(self) -> TrainConfig:
         """The trainer's options."""
         return TrainConfig(
-            **self.options._asdict(), val_fraction=self.val_fraction,
-            test_fraction=self.test_fraction,
+            **self.options._asdict(), reset_probability=self.reset_probability,
+            val_fraction=self.val_fraction, test_fraction=self.test_fraction,
         )  # fmt: skip
 
 
@@ -105,14 +108,25 @@ def oracle_steps(case: Case, parameters: Parameters | None = None) -> list[Step]
 
 
 def oracle_continues(case: Case, run: Run, options: Options) -> Iterator[Step]:
-    """Yield the oracle's steps from a run that is given; dropout's masks are the model's."""
+    """Yield the oracle's steps from a run that is given.
+
+    What is drawn at random is charlstm's: dropout's masks, and the streams that are reset.
+    """
     train, val, _ = reference_run.split(case.ids, case.val_fraction, case.test_fraction)
     masks: list[Sequence[Array]] | None = None
     if case.dropout:
         model = make_model(case.parameters, dropout=case.dropout, seed=case.seed)
         sizes = options.seq_length, options.batch_size
         masks = [list(model.dropout_masks(*sizes, step)) for step in range(options.steps)]
-    return reference_run.train(run, train, val, options, masks)
+    return reference_run.train(run, train, val, options, masks, resets(case, options.steps))
+
+
+def resets(case: Case, steps: int) -> list[Array] | None:
+    """Return the streams (B,) that are reset before each of the first `steps` steps."""
+    if case.reset_probability == 0:
+        return None
+    draws = [uniforms(RESETS, case.seed, step, case.sizes.batch_size) for step in range(steps)]
+    return [draw < case.reset_probability for draw in draws]
 
 
 def trainer_figures(trainer: Trainer, record: Record) -> dict[str, Any]:
