@@ -19,7 +19,8 @@ from whole_runs import make_corpus, memory_figures
 
 from charlstm.config import TrainConfig
 from charlstm.corpus import Text
-from charlstm.trainer import Trainer, held_out
+from charlstm.evaluation import held_out
+from charlstm.trainer import Trainer
 
 HERE = Path(__file__).parent
 FIGURES = HERE / "data" / "torch_runs.npz"

@@ -29,8 +29,9 @@ from whole_runs import (
 
 from charlstm.config import TrainConfig
 from charlstm.errors import CorpusError, DivergenceError
+from charlstm.evaluation import HeldOut
 from charlstm.model import CharLSTM
-from charlstm.trainer import HeldOut, Record, Trainer
+from charlstm.trainer import Record, Trainer
 
 TINY = 1e-300  # a learning rate by which no weight moves
 SIZES = SEVEN_BY_FIVE

@@ -13,8 +13,8 @@ from whole_runs import SEVEN_BY_FIVE, TOLERANCE, Case, c_alone, h_alone, make_tr
 
 from charlstm.corpus import Text
 from charlstm.errors import CorpusError
+from charlstm.evaluation import HeldOut, held_out
 from charlstm.model import CharLSTM
-from charlstm.trainer import HeldOut, held_out
 
 SIZES = SEVEN_BY_FIVE
 CLOSE = 1e-12
