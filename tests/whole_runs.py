@@ -12,6 +12,7 @@ from reference_run import Options, Run, Step
 
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus, Text
+from charlstm.model import CharLSTM
 from charlstm.randomness import uniforms
 from charlstm.trainer import RESETS, Record, Trainer
 
@@ -113,12 +114,17 @@ def oracle_continues(case: Case, run: Run, options: Options) -> Iterator[Step]:
     What is drawn at random is charlstm's: dropout's masks, and the streams that are reset.
     """
     train, val, _ = reference_run.split(case.ids, case.val_fraction, case.test_fraction)
-    masks: list[Sequence[Array]] | None = None
-    if case.dropout:
-        model = make_model(case.parameters, dropout=case.dropout, seed=case.seed)
-        sizes = options.seq_length, options.batch_size
-        masks = [list(model.dropout_masks(*sizes, step)) for step in range(options.steps)]
+    model = make_model(case.parameters, dropout=case.dropout, seed=case.seed)
+    masks = masks_of(case, model, options.steps)
     return reference_run.train(run, train, val, options, masks, resets(case, options.steps))
+
+
+def masks_of(case: Case, model: CharLSTM, steps: int) -> list[Sequence[Array]] | None:
+    """Return a model's dropout masks for each of the first `steps` steps."""
+    if case.dropout == 0:
+        return None
+    sizes = case.sizes.seq_length, case.sizes.batch_size
+    return [list(model.dropout_masks(*sizes, step)) for step in range(steps)]
 
 
 def resets(case: Case, steps: int) -> list[Array] | None:
