@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from bench_rows import CLIP, EPSILON, LEARNING_RATE, Row, initial_parameters, make_windows
 from bench_worker import System
 
-REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "reference.py"
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+import reference  # noqa: E402
+import reference_run  # noqa: E402
 
 
 class Training(System):
@@ -21,13 +22,9 @@ class Training(System):
 
     def __init__(self, row: Row, threads: int) -> None:
         super().__init__()
-        specification = importlib.util.spec_from_file_location("reference", REFERENCE)
-        assert specification and specification.loader
-        self.reference: Any = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(self.reference)
         parameters = initial_parameters(row).items()
         self.parameters = {name: values.astype(np.float64) for name, values in parameters}
-        self.squares = self.reference.zeros_like(self.parameters)
+        self.squares = reference_run.zeros_like(self.parameters)
         self.windows = make_windows(row)
         zeros = np.zeros((row.layers, row.streams, row.hidden))
         self.state = zeros, zeros
@@ -38,11 +35,11 @@ class Training(System):
         losses = []
         for _ in range(steps):
             inputs, targets = self.windows[self.step % len(self.windows)]
-            loss, gradients, self.state = self.reference.loss_and_gradients(
+            loss, gradients, self.state = reference.loss_and_gradients(
                 self.parameters, inputs, targets, self.state
             )
             clipped = {name: np.clip(gradients[name], -CLIP, CLIP) for name in self.parameters}
-            self.parameters, self.squares = self.reference.adagrad_step(
+            self.parameters, self.squares = reference_run.adagrad_step(
                 self.parameters, clipped, self.squares, LEARNING_RATE, EPSILON
             )
             self.step += 1

@@ -1,4 +1,4 @@
-"""The oracle: a character LSTM, its gradients and its optimizers in plain NumPy.
+"""The oracle: a character LSTM and its gradients in plain NumPy.
 
 It is slow and meant to be obviously right. It imports nothing from charlstm. Whatever is
 differentiated also accepts complex arrays, so that `complex_step` can differentiate it again,
@@ -322,78 +322,6 @@ def loss_and_gradients(
     nats = float(softmax_cross_entropy_forward(logits, targets))
     dlogits = softmax_cross_entropy_backward(logits, targets)
     return nats, backward(dlogits, parameters, cache, masks), final_state
-
-
-# Optimizers: each returns the new parameters and the new memory
-
-
-def zeros_like(parameters: Mapping[str, Array]) -> Parameters:
-    """Return zeros in the parameters' shapes: every optimizer's first memory."""
-    return {name: np.zeros_like(parameter) for name, parameter in parameters.items()}
-
-
-def adagrad_step(
-    parameters: Mapping[str, Array],
-    gradients: Mapping[str, Array],
-    memory: Mapping[str, Array],
-    learning_rate: float,
-    eps: float = 1e-10,
-) -> tuple[Parameters, Parameters]:
-    """Step by Adagrad: memory += g^2; p -= learning_rate * g / (sqrt(memory) + eps)."""
-    new_parameters, new_memory = {}, {}
-    for name, p in parameters.items():
-        g = gradients[name]
-        new_memory[name] = memory[name] + g**2
-        new_parameters[name] = p - learning_rate * g / (np.sqrt(new_memory[name]) + eps)
-    return new_parameters, new_memory
-
-
-def rmsprop_step(
-    parameters: Mapping[str, Array],
-    gradients: Mapping[str, Array],
-    memory: Mapping[str, Array],
-    learning_rate: float,
-    decay: float = 0.99,
-    eps: float = 1e-8,
-) -> tuple[Parameters, Parameters]:
-    """Step by RMSprop: like Adagrad, but memory = decay * memory + (1 - decay) * g^2."""
-    new_parameters, new_memory = {}, {}
-    for name, p in parameters.items():
-        g = gradients[name]
-        new_memory[name] = decay * memory[name] + (1 - decay) * g**2
-        new_parameters[name] = p - learning_rate * g / (np.sqrt(new_memory[name]) + eps)
-    return new_parameters, new_memory
-
-
-def adam_step(
-    parameters: Mapping[str, Array],
-    gradients: Mapping[str, Array],
-    first: Mapping[str, Array],
-    second: Mapping[str, Array],
-    step: int,
-    learning_rate: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-) -> tuple[Parameters, Parameters, Parameters]:
-    """Step by Adam (Kingma and Ba 2015); `step` counts from 1.
-
-    With beta_1 and beta_2 the decay rates of the first and second moment of the gradient::
-
-        m = beta_1 m + (1 - beta_1) g          m_hat = m / (1 - beta_1^step)
-        v = beta_2 v + (1 - beta_2) g^2        v_hat = v / (1 - beta_2^step)
-        p -= learning_rate * m_hat / (sqrt(v_hat) + eps)
-    """
-    beta_1, beta_2 = betas
-    new_parameters, new_first, new_second = {}, {}, {}
-    for name, p in parameters.items():
-        g = gradients[name]
-        m = beta_1 * first[name] + (1 - beta_1) * g
-        v = beta_2 * second[name] + (1 - beta_2) * g**2
-        m_hat = m / (1 - beta_1**step)
-        v_hat = v / (1 - beta_2**step)
-        new_parameters[name] = p - learning_rate * m_hat / (np.sqrt(v_hat) + eps)
-        new_first[name], new_second[name] = m, v
-    return new_parameters, new_first, new_second
 
 
 # Judging gradients

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+import reference_run
 from reference import Array, normwise
 
 T, B, H, V = 5, 3, 7, 11  # distinct primes: no transposition can hide
@@ -259,13 +260,15 @@ def test_torch_ten_adagrad_steps(layers: int) -> None:
     start = reference.torch_figures(f"L{layers}/")
     learning_rate = float(reference.torch_figures("learning_rate")[""])
     parameters = reference.torch_figures(f"L{layers}/initial/")
-    memory = reference.zeros_like(parameters)
+    memory = reference_run.zeros_like(parameters)
     state = (start["h0"], start["c0"])
     losses = []
     for inputs, targets in zip(start["inputs"], start["targets"], strict=True):
         loss, gradients, state = reference.loss_and_gradients(parameters, inputs, targets, state)
         losses.append(loss)
-        parameters, memory = reference.adagrad_step(parameters, gradients, memory, learning_rate)
+        parameters, memory = reference_run.adagrad_step(
+            parameters, gradients, memory, learning_rate
+        )
     assert normwise(losses, start["float64/losses"]) <= 1e-10
     assert normwise(losses, start["float32/losses"]) <= 1e-6
     trained = {**parameters, "h_n": state[0], "c_n": state[1]}
@@ -278,16 +281,16 @@ def test_torch_optimizers(optimizer: str) -> None:
     figures = reference.torch_figures("optimizer/")
     learning_rate = float(figures["learning_rate"])
     vector = {"p": figures["initial"]}
-    first, second = reference.zeros_like(vector), reference.zeros_like(vector)
+    first, second = reference_run.zeros_like(vector), reference_run.zeros_like(vector)
     path = []
     for step, gradient in enumerate(figures["gradients"], start=1):
         g = {"p": gradient}
         if optimizer == "adagrad":
-            vector, second = reference.adagrad_step(vector, g, second, learning_rate)
+            vector, second = reference_run.adagrad_step(vector, g, second, learning_rate)
         elif optimizer == "rmsprop":
-            vector, second = reference.rmsprop_step(vector, g, second, learning_rate)
+            vector, second = reference_run.rmsprop_step(vector, g, second, learning_rate)
         else:
-            vector, first, second = reference.adam_step(
+            vector, first, second = reference_run.adam_step(
                 vector, g, first, second, step, learning_rate
             )
         path.append(vector["p"])

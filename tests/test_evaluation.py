@@ -1,0 +1,82 @@
+"""The held-out loss, the one function behind every such figure: what it reads, and from where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import reference_run
+from problems import make_model
+from reference import Array, Parameters, normwise
+from whole_runs import SEVEN_BY_FIVE, TOLERANCE, Case, c_alone, h_alone, make_trainer
+
+from charlstm.corpus import Text
+from charlstm.errors import CorpusError
+from charlstm.evaluation import HeldOut, held_out
+from charlstm.model import CharLSTM
+
+SIZES = SEVEN_BY_FIVE
+CLOSE = 1e-12
+
+
+def held_out_problem(half: Any, characters: int) -> tuple[CharLSTM, Parameters, Array]:
+    case = Case(layers=2, sizes=SIZES._replace(characters=characters))
+    parameters = half(case.parameters)
+    return make_model(parameters), parameters, case.ids
+
+
+@pytest.mark.parametrize("half", [h_alone, c_alone], ids=["h", "c"])
+def test_a_held_out_loss_keeps_its_state_across_evaluation_windows(half: Any) -> None:
+    """One stream of 601 characters takes three windows; of the state only h, or c, can tell."""
+    model, parameters, ids = held_out_problem(half, 601)
+    wanted = reference_run.held_out_loss(parameters, ids, streams=1)
+    measured = held_out(model, Text(ids.astype(np.uint16)), streams=1)
+    assert measured == HeldOut(measured.nats, characters=600, streams=1)
+    assert normwise(measured.nats, wanted) <= CLOSE
+    # Were the state lost between the windows, which are of 200 steps, the loss would be another.
+    pieces = [ids[i : i + 201] for i in (0, 200, 400)]
+    forgetful = np.mean([reference_run.held_out_loss(parameters, p, streams=1) for p in pieces])
+    assert abs(forgetful - wanted) > 1e-7
+
+
+def test_each_held_out_stream_starts_from_zero_state() -> None:
+    """A loss of ten streams is the mean of ten losses of one stream."""
+    model, _, ids = held_out_problem(dict, 5230)
+    parts = np.array_split(ids.astype(np.uint16), 10)
+    alone = [held_out(model, Text(part), streams=1).nats for part in parts]
+    together = held_out(model, Text(ids.astype(np.uint16)))
+    assert together == HeldOut(together.nats, characters=5220, streams=10)
+    assert normwise(together.nats, np.mean(alone)) <= CLOSE
+
+
+def test_a_held_out_loss_drops_nothing_and_modifies_nothing() -> None:
+    case = Case("adam", layers=2, dropout=0.3)
+    trainer, plain = make_trainer(case), make_trainer(case._replace(dropout=0.0))
+    for _ in zip(range(2), trainer.train(), strict=False):
+        pass
+    plain.model.buffer[:] = trainer.model.buffer
+    before = {name: array.copy() for name, array in trainer.snapshot()[0].items()}
+    assert trainer.evaluate().nats == trainer.evaluate().nats == plain.evaluate().nats
+    for name, array in trainer.snapshot()[0].items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("characters", [0, 1])
+def test_a_held_out_loss_needs_two_characters(characters: int) -> None:
+    model = make_trainer(Case()).model
+    with pytest.raises(CorpusError, match=f"at least 2 characters of text, got {characters}"):
+        held_out(model, Text(np.zeros(characters, np.uint16)))
+
+
+@pytest.mark.parametrize("characters", [2, 3, 19, 20, 21, 23, 2571, 5123])
+def test_held_out_loss_of_any_length(characters: int) -> None:
+    """Streams of unequal lengths, and fewer than ten where the text is short."""
+    case = Case(sizes=SEVEN_BY_FIVE._replace(characters=characters), layers=2)
+    model, ids = make_trainer(case._replace(sizes=SEVEN_BY_FIVE)).model, case.ids
+    text = make_trainer(case._replace(val_fraction=0, test_fraction=0)).text
+    measured = held_out(model, text)
+    streams = min(10, characters // 2)
+    assert (measured.streams, measured.characters) == (streams, characters - streams)
+    wanted = reference_run.held_out_loss(case.parameters, ids)
+    assert normwise(measured.nats, wanted) <= TOLERANCE
