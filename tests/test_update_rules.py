@@ -268,5 +268,5 @@ def test_the_norm_is_of_every_entry() -> None:
 
 
 def test_an_unknown_optimizer_is_refused() -> None:
-    with pytest.raises(UsageError, match="--optimizer must be one of adagrad, rmsprop, adam, got"):
+    with pytest.raises(UsageError, match="optimizer must be one of adagrad, rmsprop, adam, got"):
         make_optimizer("sgd", SIZE, "float64")
