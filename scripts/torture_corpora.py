@@ -167,7 +167,7 @@ class Judge:
         files = metadata["command"]["source"]["paths"]
         arguments = ("--out", "run", "--resume", "--steps", str(step + 2), "--threads", "1")
         result = self._train((*files, *arguments), tried.stdin)
-        if rate > 1 and DIVERGED in result.err:
+        if rate > 1 and (DIVERGED in result.err or HARMED in result.err):
             return
         if self._check(result.code == 0, f"does not go on: {result.err}"):
             self.counts["resumed"] += 1
