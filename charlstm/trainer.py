@@ -166,11 +166,7 @@ class Trainer:
                 self.model.rows,
             )  # fmt: skip
         if not math.isfinite(norm):
-            raise DivergenceError(
-                f"training diverged at step {step + 1}: loss {loss}, gradient norm {norm}; "
-                "try a lower learning_rate or a smaller clip_norm",
-                ["learning_rate", "clip_norm"],
-            )
+            raise self._diverged(step + 1, f"loss {loss}, gradient norm {norm}")
         self.state = state
         self.step = step + 1
         return Record(
@@ -196,16 +192,16 @@ class Trainer:
     def _with_evaluation(self, record: Record) -> Record:
         measured = self.evaluate().nats if len(self.val) >= 2 else None
         if measured is not None and not math.isfinite(measured):
-            raise DivergenceError(
-                f"training diverged at step {record.step}: validation loss {measured}; "
-                "try a lower learning_rate or a smaller clip_norm",
-                ["learning_rate", "clip_norm"],
-            )
+            raise self._diverged(record.step, f"validation loss {measured}")
         decisive = record.train_loss if measured is None else measured
         improved = self.best_loss is None or decisive < self.best_loss
         if improved:
             self.best_loss = decisive
         return dataclasses.replace(record, val_loss=measured, improved=improved)
+
+    def _diverged(self, step: int, found: str) -> DivergenceError:
+        message = f"training diverged at step {step}: {found}; {remedy(self.config)}"
+        return DivergenceError(message, ["learning_rate", "clip_norm"])
 
     def evaluate(self, part: str = "val") -> HeldOut:
         """Return the held-out loss on part ``"val"`` or ``"test"``; nothing is modified.
@@ -277,6 +273,12 @@ class Trainer:
         targets |= dict(zip(("state.h", "state.c"), trainer.state, strict=True))
         _fill(targets, tensors)
         return trainer
+
+
+def remedy(config: TrainConfig) -> str:
+    """Return what to try when training does harm, in terms of the options in force."""
+    clip = f", or a clip_norm under {config.clip_norm:g}" if config.clip_norm else ""
+    return f"try a learning_rate under {config.learning_rate:g}{clip}"
 
 
 def restore_model(

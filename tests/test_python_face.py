@@ -237,9 +237,9 @@ def test_advice_names_options_too(
 ) -> None:
     """In errors other than of usage: here, of a training that diverges."""
     text = str(run.parent / "fox.txt")
-    options = "--optimizer rmsprop --learning-rate 1e38 --steps 9 --clip 0".split()
+    options = "--optimizer rmsprop --learning-rate 1e38 --steps 9 --clip 0 --clip-norm 2".split()
     assert main(["train", text, "--out", str(tmp_path / "run"), *SMALL, *options]) == 1
-    advice = "try a lower --learning-rate or a smaller --clip-norm\n"
+    advice = "try a --learning-rate under 1e+38, or a --clip-norm under 2\n"
     assert advice in capsys.readouterr().err
 
 

@@ -22,7 +22,7 @@ from charlstm.cli import main
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.output import plural
 from charlstm.cli.progress import bar_layout
-from charlstm.cli.reporting import remedy
+from charlstm.cli.reporting import advice
 from charlstm.cli.session import Keeper
 from charlstm.config import TrainConfig
 from charlstm.evaluation import HeldOut
@@ -239,8 +239,8 @@ def test_a_little_worse_than_guessing_is_a_warning(
 
 
 def test_advice_fits_the_options() -> None:
-    assert "--clip-norm" not in remedy(TrainConfig())
-    assert remedy(TrainConfig(clip_norm=5)).endswith("or a --clip-norm under 5")
+    assert "--clip-norm" not in advice(TrainConfig())
+    assert advice(TrainConfig(clip_norm=5)).endswith("or a --clip-norm under 5")
 
 
 # --- how often -------------------------------------------------------------------------------

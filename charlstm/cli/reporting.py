@@ -11,7 +11,7 @@ from charlstm.cli.plan import EXCERPT
 from charlstm.cli.progress import Progress
 from charlstm.config import TrainConfig
 from charlstm.sampling import sample
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import Record, Trainer, remedy
 
 EVALUATION_PAUSE, SAMPLE_PAUSE = 5.0, 15.0  # least seconds between two that are shown
 TEMPERATURE = 0.8  # of the samples
@@ -77,7 +77,7 @@ class Reporter:
         if loss > explosion_limit(self._guess) and not self._is_warned:
             self._progress.warn(
                 f"charlstm: warning: at step {step} the loss, {loss:.3g} nats, is far worse than "
-                f"guessing ({self._guess:.3g} nats): {remedy(self._trainer.config)}"
+                f"guessing ({self._guess:.3g} nats): {advice(self._trainer.config)}"
             )
             self._is_warned = True
 
@@ -130,7 +130,7 @@ def explosion_limit(guess: float) -> float:
     return 2 * guess + 1
 
 
-def remedy(config: TrainConfig) -> str:
-    """Return what to try when training does harm, in terms of the options in force."""
-    clip = f", or a --clip-norm under {config.clip_norm:g}" if config.clip_norm else ""
-    return f"try a --learning-rate under {config.learning_rate:g}{clip}"
+def advice(config: TrainConfig) -> str:
+    """Return what to try when training does harm, as options of the command line."""
+    words = remedy(config)
+    return words.replace("learning_rate", "--learning-rate").replace("clip_norm", "--clip-norm")

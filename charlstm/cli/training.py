@@ -21,7 +21,7 @@ from charlstm.cli.plan import (
     total_steps,
 )
 from charlstm.cli.program import as_argument, command_line
-from charlstm.cli.reporting import ReportOptions, explosion_limit, guessing_loss, remedy
+from charlstm.cli.reporting import ReportOptions, advice, explosion_limit, guessing_loss
 from charlstm.cli.session import SAVE_PAUSE, Keeper, run
 from charlstm.cli.source import Source
 from charlstm.cli.stand import INTERVALS, Stand, new_stand, resumed_stand
@@ -274,5 +274,5 @@ def _report_end(trainer: Trainer, folder: RunFolder, quiet: bool) -> None:
         f"guessing, which costs {loss_in_words(guess)}; "
     )
     if best > explosion_limit(guess):
-        raise CharLSTMError(verdict + remedy(trainer.config))
-    say(f"charlstm: warning: {verdict}train longer, or {remedy(trainer.config)}")
+        raise CharLSTMError(verdict + advice(trainer.config))
+    say(f"charlstm: warning: {verdict}train longer, or {advice(trainer.config)}")
