@@ -83,8 +83,10 @@ def _rows(
         + shown(repr("".join(symbols[:MOST_SYMBOLS])))
         + ("..." if len(symbols) > MOST_SYMBOLS else ""),
         "optimizer": f"{training.optimizer}, learning rate {training.learning_rate:g} "
-        f"({training.schedule}), clip {training.clip:g}, clip norm {training.clip_norm:g}",
-        "windows": f"{plural(size, 'stream')} of {plural(length, 'character')}",
+        f"({training.schedule}, warm-up {plural(training.warmup or 0, 'step')})",
+        "clipping": f"entries {training.clip:g}, norm {training.clip_norm:g}; 0 is off",
+        "windows": f"{plural(size, 'stream')} of {plural(length, 'character')}, each carried "
+        f"state reset with probability {training.reset_probability:g}",
         "held out": f"{training.val_fraction:g} to validate, {training.test_fraction:g} to test",
         "corpus": ", ".join(facts["corpus"]["source"]["paths"]) or facts["corpus"]["name"],
         "sha256": facts["corpus"]["sha256"],
