@@ -98,7 +98,7 @@ def test_one_of_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "runs/fox"]) == 0
     output = capsys.readouterr().out
     for said in ("1 of 1 step, 1 character\n", "1 x 1 unit, ", "1 character: 'a'\n",
-                 "1 stream of 1 character\n"):  # fmt: skip
+                 "1 stream of 1 character, "):  # fmt: skip
         assert said in output
 
 
