@@ -47,4 +47,4 @@ class RunError(CharLSTMError):
 
 
 class DivergenceError(CharLSTMError):
-    """Training produced a loss or gradient that is not a finite number."""
+    """A loss, a gradient or an output of the model is not a finite number."""

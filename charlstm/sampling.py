@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.arguments import check_real, check_seed, check_text, check_whole, show
-from charlstm.errors import UsageError
+from charlstm.errors import DivergenceError, UsageError
 from charlstm.kernels.dropout import NO_DROPOUT
 from charlstm.kernels.generate import generate as generate_ids
 from charlstm.kernels.window import FORWARD, PACK, run_phase, run_phase_address
 from charlstm.model import CharLSTM
+from charlstm.randomness import SAMPLING, derive_key
 from charlstm.trainer import load
 from charlstm.workspace import load_state, make_packed, make_workspace, without_dropout
 
@@ -46,13 +47,17 @@ def generate(
         Text that is read first. Without one the model starts from a newline, where the
         vocabulary has one.
     temperature
-        Divides the logits: below 1 is bolder, 0 always takes the likeliest.
+        Divides the logits: below 1 is more conservative, above 1 more varied; 0 always takes
+        the likeliest.
     top_k
-        Choose among the k likeliest symbols; 0 is off.
+        Choose among the k likeliest symbols, of equals the first in the vocabulary; 0 is off.
     top_p
-        Choose among the fewest symbols whose probability reaches p; 1 is off.
+        Choose among the fewest, likeliest symbols whose probability reaches p; 1 is off. With
+        both, top-k comes first and p is of the k symbols' probability, as in Hugging Face's
+        transformers; the temperature comes before either.
     seed
-        Each choice is a function of seed, sample and position; None draws a seed.
+        Each choice is a function of seed, sample and position, and no two seeds share draws;
+        None draws a seed.
     count
         Samples, run as one batch.
     unknown
@@ -63,6 +68,8 @@ def generate(
     ------
     UsageError
         If an argument is of a wrong kind or out of range, or the prime has unknown characters.
+    DivergenceError
+        If the model's outputs are not finite, once the characters before are yielded.
     """
     if not isinstance(model, CharLSTM):
         raise UsageError(f"model must be a CharLSTM or the path of a run, got {show(model)}")
@@ -73,7 +80,7 @@ def generate(
         check_real("temperature", temperature),
         min(check_whole("top_k", top_k), len(model.vocabulary)),
         check_real("top_p", top_p, above=0, maximum=1),
-        check_seed("seed", seed),
+        *derive_key(SAMPLING, check_seed("seed", seed)),
     )
     start = model.vocabulary.encode(check_text("prime", prime), unknown)
     if start.size == 0:
@@ -86,7 +93,7 @@ def _chunks(
     model: CharLSTM,
     length: int,
     start: npt.NDArray[np.int64],
-    choice: tuple[float, int, float, int],
+    choice: tuple[float, int, float, int, int],
     count: int,
 ) -> Iterator[npt.NDArray[np.int32]]:
     packed = make_packed(model.config)
@@ -107,8 +114,14 @@ def _chunks(
     address = run_phase_address(*window)
     for position in range(0, length, CHUNK):
         ids = np.empty((min(CHUNK, length - position), count), np.int32)
-        generate_ids(ids, address, *memory, *choice, position)
-        yield ids
+        filled = generate_ids(ids, address, *memory, *choice, position)
+        if filled:
+            yield ids[:filled]
+        if filled < len(ids):
+            raise DivergenceError(
+                "the model's outputs are not finite numbers: its weights hold NaN or infinity, "
+                "or are too large; use an earlier checkpoint"
+            )
 
 
 def sample(

@@ -11,7 +11,6 @@ from charlstm.arguments import as_real_array, show
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.packing import Packed
-from charlstm.kernels.softmax import PAD
 from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import Workspace
@@ -30,8 +29,6 @@ def make_packed(config: ModelConfig) -> Packed:
     def zeros(*shape: int) -> Array:
         return aligned_zeros(shape, config.dtype)
 
-    head_bias = zeros(rows, PANEL)
-    head_bias.fill(PAD)
     return Packed(
         used=np.zeros(symbols, np.bool_),
         table=zeros(panels, symbols, PANEL),
@@ -39,7 +36,7 @@ def make_packed(config: ModelConfig) -> Packed:
         weight_ih=zeros(layers - 1, panels, hidden, PANEL),
         weight_hh=zeros(layers, panels, hidden, PANEL),
         head=zeros(rows, hidden, PANEL),
-        head_bias=head_bias,
+        head_bias=zeros(rows, PANEL),
         weight_ih_t=zeros(layers - 1, columns, panels * PANEL, PANEL),
         weight_hh_t=zeros(layers, columns, panels * PANEL, PANEL),
         head_t=zeros(columns, rows * PANEL, PANEL),

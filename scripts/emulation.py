@@ -157,6 +157,11 @@ def splat(array: Array, value: float) -> Array:
     return np.full(LANES, value, array.dtype)
 
 
+def replace_lanes(x: Array, first: int, value: float) -> Array:
+    """Return `x` with the lanes from number `first` on set to `value`."""
+    return np.where(np.arange(LANES) < first, x, value)
+
+
 def exponential_parts(x: Array) -> tuple[Array, float]:
     """Return q and s with exp(x) = s * q + s."""
     return np.expm1(x), 1.0
@@ -204,6 +209,7 @@ INTRINSICS = {
     "load": load,
     "store": store,
     "splat": splat,
+    "replace_lanes": replace_lanes,
     "transpose_block": transpose_block,
     "maximum": np.maximum,
     "max_lanes": np.max,

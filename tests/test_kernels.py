@@ -308,8 +308,8 @@ def test_bits_of_a_product_do_not_depend_on_its_tile(dtype: str) -> None:
 
 
 def in_panels(logits: Array) -> Array:
-    """Return (rows, V) as panels (R, rows, PANEL), padded with what is never a logit."""
-    return np.stack(plain_panels(logits, softmax.PAD))
+    """Return (rows, V) as panels (R, rows, PANEL), padded with what must never be seen."""
+    return np.stack(plain_panels(logits, np.nan))
 
 
 def run_softmax(logits: Array, targets: Array, train: bool = True) -> tuple[Array, Array]:

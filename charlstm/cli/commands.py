@@ -107,11 +107,15 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 @commands.command()
 @click.argument("run", required=False)
 @_option("--length", default=500, help="Characters of a sample.")
-@_option("--temperature", default=1.0, 
+@_option("--temperature", default=1.0,
          help="Below 1 is more conservative, above 1 more varied; 0 always takes the "
          "likeliest.")  # fmt: skip
-@_option("--top-k", default=0, help="Choose among the k likeliest; 0 is off.")
-@_option("--top-p", default=1.0, help="Choose among the likeliest that make up p; 1 is off.")
+@_option("--top-k", default=0, help="Choose among the k likeliest symbols; 0 is off.")
+@_option(
+    "--top-p",
+    default=1.0,
+    help="Choose among the likeliest that make up p, of those that --top-k keeps; 1 is off.",
+)
 @_option("--prime", default="", help="Text to go on from; - reads it from standard input.")
 @_option("--seed", default=0, help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")

@@ -99,7 +99,8 @@ def _time_evaluation(trainer: Trainer) -> float:
     piece = trainer.val.part(0, EVAL_STREAMS * (EVAL_LENGTH + 1))
     for _ in range(2):  # the first time compiles
         started = time.perf_counter()
-        sample(trainer.model, EXCERPT)
+        with suppress(DivergenceError):
+            sample(trainer.model, EXCERPT)
         sampled = time.perf_counter()
         if len(piece) >= 2:
             held_out(trainer.model, piece)

@@ -2,45 +2,36 @@
 
 import math
 
-import numpy as np
-
 from charlstm.kernels.compiler import call_at, entry, kernel
 from charlstm.kernels.dropout import NO_DROPOUT
 from charlstm.kernels.product import plain_place
+from charlstm.kernels.random import uniform
 from charlstm.kernels.vector import LANES, flat, load, store
 from charlstm.kernels.window import FORWARD, STREAMS
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
-
-
-@kernel
-def uniform(seed, stream, position):
-    """Return a number in [0, 1): SplitMix64 (Steele, Lea & Flood 2014) of the arguments."""
-    x = np.uint64(seed)
-    for part in (stream, position):
-        x = (x ^ np.uint64(part)) + _GOLDEN
-        x = (x ^ (x >> np.uint64(30))) * _FIRST
-        x = (x ^ (x >> np.uint64(27))) * _SECOND
-        x = x ^ (x >> np.uint64(31))
-    return np.float64(x >> np.uint64(11)) * 2.0**-53
+NOT_FINITE = -1  # what `choose` returns in place of a symbol
 
 
 @kernel
 def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
     """Return the next character of stream b by inverting the distribution at `draw`.
 
-    `top_k` > 0 keeps the k likeliest symbols, `top_p` < 1 the fewest whose probability
-    reaches p; temperature 0 takes the likeliest. `weights` and `heap` (V,) are scratch.
+    Temperature 0 takes the likeliest; any other divides the logits. Of the symbols,
+    `top_k` > 0 then keeps the k likeliest, and of those `top_p` < 1 the fewest whose share
+    reaches p. `weights` and `heap` (V,) are scratch. A logit of -inf is never chosen; where
+    another is not finite, or all are -inf, there is no distribution: NOT_FINITE.
     """
     symbols = weights.size
     best = 0
     for v in range(symbols):
         panel, column = plain_place(v, symbols)
         weights[v] = logits[panel, 0, b, column]
+        if math.isnan(weights[v]):
+            return NOT_FINITE
         if weights[v] > weights[best]:
             best = v
+    if not math.isfinite(weights[best]):
+        return NOT_FINITE
     if temperature == 0:
         return best
     highest = weights[best]
@@ -65,24 +56,32 @@ def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
 def _keep_likeliest(weights, heap, top_k, top_p, total):
     """Set the weights beyond `top_k` and `top_p` to zero; return the sum of the others.
 
-    `heap` becomes a heap of the symbols, likeliest first, and pops only as many as are
-    kept; ties go to the smaller id.
+    `total` is the sum of all. `heap` becomes a heap of the symbols, likeliest first, and
+    pops the k likeliest, or without `top_k` only as many as are kept, to its end; ties go to
+    the smaller id.
     """
     size = weights.size
     for v in range(size):
         heap[v] = v
     for root in range(size // 2 - 1, -1, -1):
         _sift_down(heap, weights, root, size)
-    most = min(top_k, size) if top_k > 0 else size
-    kept, count = 0.0, 0
-    while count < most and (count == 0 or kept < top_p * total):
+    most = top_k if 0 < top_k < size else size
+    goal = total if most < size else top_p * total
+    popped, count = 0.0, 0
+    while count < most and (count == 0 or popped < goal):
         likeliest = heap[0]
-        kept += weights[likeliest]
+        popped += weights[likeliest]
         count += 1
         heap[0] = heap[size - count]
         heap[size - count] = likeliest
         _sift_down(heap, weights, 0, size - count)
-    for rank in range(size - count):
+    kept, first = popped, size - count  # heap[first:] are kept, the likeliest last
+    if most < size and top_p < 1:
+        kept, first = weights[heap[size - 1]], size - 1
+        while first > size - count and kept < top_p * popped:
+            first -= 1
+            kept += weights[heap[first]]
+    for rank in range(first):
         weights[heap[rank]] = 0.0
     return kept
 
@@ -108,13 +107,16 @@ def _likelier(weights, u, v):
 @entry
 def generate(
     ids, run_phase_at, parameters, offsets, packed, work, inputs, weights, heap, temperature,
-    top_k, top_p, seed, position,
+    top_k, top_p, first_key, second_key, position,
 ):  # fmt: skip
     """Fill `ids` (n, B) with the next characters, each fed back as the next input.
 
     `run_phase_at` is the address of `run_phase`, which has packed the weights. `inputs`
     (1, B) holds the characters to start from; `position` counts the characters chosen
-    before. The state in row 0 of the workspace's h and c moves along.
+    before, and what is drawn is a function of the key, the position and the stream. The
+    state in row 0 of the workspace's h and c moves along.
+
+    Returns the rows that are filled: fewer than n where logits are not finite.
     """
     layers, _, streams, width = work.h.shape
     h, c, size = flat(work.h), flat(work.c), streams * width
@@ -128,7 +130,10 @@ def generate(
                 store(h, i, load(h, i + size))
                 store(c, i, load(c, i + size))
         for b in range(streams):
-            draw = uniform(seed, b, position + n)
+            draw = uniform(first_key, second_key, position + n, b)
             chosen = choose(work.logits, b, weights, heap, temperature, top_k, top_p, draw)
+            if chosen == NOT_FINITE:
+                return n
             ids[n, b] = chosen
             inputs[0, b] = chosen
+    return ids.shape[0]

@@ -19,12 +19,11 @@ from charlstm.kernels.vector import (
     load,
     max_lanes,
     maximum,
+    replace_lanes,
     splat,
     store,
     sum_lanes,
 )
-
-PAD = -1e30  # a logit beyond the vocabulary: its exponential is exactly 0
 
 
 @inline_kernel
@@ -38,9 +37,15 @@ def panel_span(panel, row, rows, symbols):
 def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
     """Return the loss in nats of one row (t, b); with `train`, logits become dlogits.
 
-    dlogits are multiplied by `scale`. Columns from `symbols` on hold PAD and become 0.
+    dlogits are multiplied by `scale`. The padding of the last panel's last vector, whatever
+    it holds, counts for nothing: it becomes -inf, whose exponential is 0, and with `train` 0.
     """
-    highest = splat(logits, PAD)
+    minus_infinity = splat(logits, -np.inf)
+    last = logits.shape[0] - 1
+    start, end = panel_span(last, row, rows, symbols)
+    final = end - (end - start - 1) % LANES - 1  # where that vector starts
+    store(logits, final, replace_lanes(load(logits, final), end - final, minus_infinity))
+    highest = minus_infinity
     for panel in range(logits.shape[0]):
         start, end = panel_span(panel, row, rows, symbols)
         for offset in range(start, end, LANES):

@@ -219,6 +219,20 @@ def maximum(typing_context, x, y):
 
 
 @intrinsic
+def replace_lanes(typing_context, x, first, value):
+    """Return `x` with the lanes from number `first` on set to `value`."""
+
+    def emit(context, builder, signature, args):
+        x, first, value = args
+        word = ir.IntType(32)
+        lanes = ir.Constant(ir.VectorType(word, LANES), list(range(LANES)))
+        first = broadcast(builder, builder.trunc(first, word))
+        return builder.select(builder.icmp_signed("<", lanes, first), x, value)
+
+    return x(x, types.intp, x), emit
+
+
+@intrinsic
 def square_root(typing_context, x):
     """Return the correctly rounded square root of each lane."""
 
