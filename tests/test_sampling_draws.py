@@ -103,6 +103,7 @@ def test_top_k_keeps_k_and_of_equals_the_first() -> None:
     assert kept([0, 0, 0, 1, 0, 0, 1, 0], top_k=4) == [0, 1, 3, 6]
     for k in range(1, 8):
         assert kept(np.arange(8) * 0.1, top_k=k) == list(range(8 - k, 8))
+    assert kept([0, 1, 1, 1], temperature=0.0) == [1]
     assert kept([0.0] * 8, top_k=8) == kept([0.0] * 8, top_k=9) == list(range(8))
 
 
