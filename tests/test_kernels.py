@@ -350,11 +350,12 @@ def test_softmax(rows: int, symbols: int, spread: float) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_softmax_of_far_logits(dtype: str) -> None:
     """Differences beyond the range of exp are losses like any other."""
-    logits = np.array([[1e4, -1e4, 0], [-3e4, -3e4, -3e4], [0, 0, 1e4]], dtype)
+    logits = np.array([[1e4, -1e4, 0], [-3e4, -3e4, -3e4], [0, 0, 1e4], [-2e38] * 3], dtype)
     eps = float(np.finfo(dtype).eps)
-    losses, dlogits = run_softmax(logits, np.array([1, 2, 2]))
-    np.testing.assert_allclose(losses, [2e4, np.log(3), 0], rtol=4 * eps)
-    wanted = np.array([[1, -1, 0], [1 / 3, 1 / 3, -2 / 3], [0, 0, 0]]) / 3
+    losses, dlogits = run_softmax(logits, np.array([1, 2, 2, 2]))
+    np.testing.assert_allclose(losses, [2e4, np.log(3), 0, np.log(3)], rtol=4 * eps)
+    alike = [1 / 3, 1 / 3, -2 / 3]
+    wanted = np.array([[1, -1, 0], alike, [0, 0, 0], alike]) / 4
     np.testing.assert_allclose(dlogits, wanted, rtol=0, atol=eps)
 
 

@@ -140,14 +140,18 @@ def test_a_text_goes_on_where_a_longer_prime_ends() -> None:
 
 def test_a_text_without_prime_starts_from_a_newline() -> None:
     """Where the vocabulary has one; else from its first symbol."""
+    parameters = sharp_parameters(4, 5)
     for symbols, start in (("\t\nab", 1), ("abcd", 0)):
-        parameters = sharp_parameters(4, 5)
         model = CharLSTM(Vocabulary(symbols), 5, 2, dtype="float64", threads=1)
         for name, view in model.parameters.items():
             view[...] = parameters[name]
-        wanted = reference_sampling.generate(parameters, [start], 40)
-        np.testing.assert_array_equal(sampled(model, 40), wanted)
-        assert sample(model, 40) == "".join(symbols[i] for i in wanted[:, 0])
+        wanted, other = (
+            reference_sampling.generate(parameters, [first], 40, seed=1, count=9)
+            for first in (start, 1 - start)
+        )
+        assert (wanted[0] != other[0]).any()
+        np.testing.assert_array_equal(sampled(model, 40, seed=1, count=9), wanted)
+        assert sample(model, 40, seed=1) == "".join(symbols[i] for i in wanted[:, 0])
 
 
 def test_chunks_are_as_long_as_they_say() -> None:
