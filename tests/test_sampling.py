@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
+import reference_sampling
 from problems import vocabulary_of
 from reference import Array
 
@@ -41,6 +43,23 @@ def test_the_likeliest_are_those_of_forward(symbols: int, dtype: str) -> None:
     np.testing.assert_array_equal(logits_before(model, ids).argmax(axis=2), ids)
     np.testing.assert_array_equal(sampled(model, 70, top_k=1, count=3), ids)
     np.testing.assert_array_equal(sampled(model, 70, top_p=1e-9, count=3), ids)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.5, "top_k": 9, "top_p": 0.9}], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_choices_are_the_references_from_the_logits_of_forward(
+    dtype: str, options: dict[str, float]
+) -> None:
+    """With the reference's draws and filter; rounding in the model has no part in it."""
+    model, seed = make_sharp_model(33, dtype), 11
+    ids = sampled(model, 70, seed=seed, count=5, **options)
+    logits = logits_before(model, ids).astype(np.float64)
+    key = reference_sampling.key("sampling", seed)
+    filters: Any = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, **options}
+    for (position, stream), chosen in np.ndenumerate(ids):
+        chances = reference_sampling.distribution(logits[position, stream], **filters)
+        draw = reference_sampling.uniform(key, position, stream)
+        assert chosen == reference_sampling.invert(chances, draw)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
