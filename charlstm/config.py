@@ -29,7 +29,7 @@ MAX_LAYERS = 1_000
 MAX_WINDOW = 2**31 - 1
 MAX_THREADS = 4_096
 # Fields that older checkpoints lack, and the values that train as those were trained.
-ADDED_LATER: dict[str, Any] = {"warmup": 0, "reset_probability": 0.0}
+ADDED_LATER: dict[str, Any] = {"warmup": 0, "reset_probability": 0.0, "patience": 0}
 MOST_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
 
 
@@ -146,6 +146,10 @@ class TrainConfig(_Options):
         Training steps in all, also after a resume.
     eval_every, save_every
         Steps between evaluations and between checkpoints; 0 leaves the choice to the trainer.
+    patience
+        Evaluations in a row without a new lowest loss after which training ends before its
+        last step; 0 is off. A schedule is laid out over all `steps`, so a run that ends early
+        leaves it where it is, the learning rate not yet at its lowest.
 
     Raises
     ------
@@ -168,6 +172,7 @@ class TrainConfig(_Options):
     steps: int = 1000
     eval_every: int = 0
     save_every: int = 0
+    patience: int = 0
 
     def __post_init__(self) -> None:
         """Check every option, make its type plain, and fill in what the optimizer decides."""
@@ -185,7 +190,7 @@ class TrainConfig(_Options):
             self, check_real, "reset_probability", "val_fraction", "test_fraction", below=1.0
         )
         check_fractions(self.val_fraction, self.test_fraction)
-        _check_fields(self, check_whole, "seed", "eval_every", "save_every")
+        _check_fields(self, check_whole, "seed", "eval_every", "save_every", "patience")
         _check_fields(self, check_whole, "steps", minimum=1)
 
 

@@ -1,7 +1,8 @@
-"""The held-out loss: the one function behind every such figure."""
+"""The held-out loss: the one function behind every such figure, and how often it is measured."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ from charlstm.errors import CorpusError
 from charlstm.model import CharLSTM
 
 EVAL_STREAMS = 10  # contiguous streams that a held-out text is cut into; few, for each starts cold
+EVALUATIONS = 50  # of a run whose interval nobody chose, about
+MAX_INTERVAL = 1000  # steps between two of them, where they are cheap
+FORWARD_SHARE = 1 / 3  # of the time of a training step
+EVAL_SHARE = 0.1  # of the time of training, the most that evaluations take
 EVAL_LENGTH = 256  # time steps that are evaluated at once; no result depends on it
 
 
@@ -45,3 +50,23 @@ def held_out(model: CharLSTM, text: Text, streams: int = EVAL_STREAMS) -> HeldOu
         total += float(np.where(scored, losses, 0).sum(dtype=np.float64))
         count += int(scored.sum())
     return HeldOut(total / count, count, min(streams, len(text) // 2))
+
+
+def evaluation_interval(steps: int, characters_per_step: int, held_out_length: int) -> int:
+    """Return the steps between evaluations where nobody chose them.
+
+    A run has about fifty, no more than 1,000 steps apart, and fewer where so much is held out
+    that they would take more than a tenth of the time of training.
+
+    Parameters
+    ----------
+    steps
+        Of the whole run.
+    characters_per_step
+        That a step trains on, T * B.
+    held_out_length
+        Characters of the validation text.
+    """
+    wanted = min(-(-steps // EVALUATIONS), MAX_INTERVAL)
+    cost = held_out_length / characters_per_step * FORWARD_SHARE  # in steps
+    return min(steps, max(wanted, math.ceil(cost / EVAL_SHARE)))

@@ -19,7 +19,7 @@ from charlstm.batches import Windows, fit_sizes
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError, CorpusError, DivergenceError, UsageError
-from charlstm.evaluation import HeldOut, held_out
+from charlstm.evaluation import HeldOut, evaluation_interval, held_out
 from charlstm.forms import Form, check_form, is_count, is_number_or_none, is_table, is_text
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer, scheduled_rate
@@ -38,6 +38,7 @@ RUN_FORM: Form = {
     "corpus": {"sha256": is_text, "name": is_text},
     "step": is_count,
     "best_loss": is_number_or_none,
+    "evaluations_since_best?": is_count,
 }
 
 
@@ -73,6 +74,8 @@ class Trainer:
         Steps done.
     best_loss : float or None
         Lowest validation loss so far, in nats.
+    evaluations_since_best : int
+        Evaluations in a row since then that were no better.
     config : TrainConfig
         The options in force: sizes fitted, intervals chosen.
     notices : list of str
@@ -98,16 +101,18 @@ class Trainer:
         if len(self.val) < 2:
             self.notices.append("no validation text: the training loss decides what is best")
         self.windows = Windows(self.text, batch_size, seq_length)
-        eval_every = config.eval_every or min(config.steps, self.windows.steps_per_epoch, 1000)
-        self.config = dataclasses.replace(
-            config, batch_size=batch_size, seq_length=seq_length, eval_every=eval_every,
-            save_every=config.save_every or eval_every,
-        )  # fmt: skip
+        self.config = dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length)
+        every = config.eval_every or evaluation_interval(
+            config.steps, self.characters_per_step, len(self.val)
+        )
+        saved = config.save_every or every
+        self.config = dataclasses.replace(self.config, eval_every=every, save_every=saved)
         self.optimizer = make_optimizer(config.optimizer, model.layout.size, model.config.dtype)
         self.state = model.zero_state(batch_size)
         self._tuner = ThreadTuner(model.threads)
         self.step = 0
         self.best_loss: float | None = None
+        self.evaluations_since_best = 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -118,6 +123,11 @@ class Trainer:
     def characters_per_step(self) -> int:
         """Characters that a step trains on, T * B."""
         return self.config.batch_size * self.config.seq_length
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether `config.patience` evaluations in a row brought nothing: training ends."""
+        return 0 < self.config.patience <= self.evaluations_since_best
 
     def set_steps(self, steps: int) -> None:
         """Change the number of steps in all, and with it where the schedule ends.
@@ -130,7 +140,7 @@ class Trainer:
         self.config = dataclasses.replace(self.config, steps=steps)
 
     def train(self) -> Iterator[Record]:
-        """Go on to `config.steps`, yielding a record after every step.
+        """Go on to `config.steps` or out of patience, yielding a record after every step.
 
         Between two records the trainer is at rest: `snapshot` then holds all that the
         steps to come depend on.
@@ -141,7 +151,7 @@ class Trainer:
             If a loss or gradient is not finite (the weights are those before the step), or a
             validation loss is (the step is done, and no record of it is yielded).
         """
-        while self.step < self.config.steps:
+        while self.step < self.config.steps and not self.is_out_of_patience:
             with self._tuner.timed_step() as self.model.active_threads:
                 record = self._train_step()
             if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
@@ -197,6 +207,7 @@ class Trainer:
         improved = self.best_loss is None or decisive < self.best_loss
         if improved:
             self.best_loss = decisive
+        self.evaluations_since_best = 0 if improved else self.evaluations_since_best + 1
         return dataclasses.replace(record, val_loss=measured, improved=improved)
 
     def _diverged(self, step: int, found: str) -> DivergenceError:
@@ -227,6 +238,7 @@ class Trainer:
             "corpus": {"sha256": self.corpus.sha256, "name": self.corpus.name},
             "step": self.step,
             "best_loss": self.best_loss,
+            "evaluations_since_best": self.evaluations_since_best,
         }
         return tensors, metadata
 
@@ -269,6 +281,7 @@ class Trainer:
         trainer = cls(model, corpus, dataclasses.replace(config, **changes))
         trainer.step = trainer.optimizer.count = metadata["step"]
         trainer.best_loss = metadata["best_loss"]
+        trainer.evaluations_since_best = metadata.get("evaluations_since_best", 0)
         targets = {f"optimizer.{name}": array for name, array in trainer.optimizer.memory.items()}
         targets |= dict(zip(("state.h", "state.c"), trainer.state, strict=True))
         _fill(targets, tensors)

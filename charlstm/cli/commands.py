@@ -61,13 +61,14 @@ def commands() -> None:
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
 @_option("--reset-probability", default=TrainConfig.reset_probability,
          help="Chance that a stream starts a window from zero state.")  # fmt: skip
-@click.option("--epochs", type=float, help="Train so often on the whole text.  [default: 10]")
+@click.option("--epochs", type=float, help="Train so often on the whole text."
+              "  [default: 10, at least 2,000 steps]")  # fmt: skip
 @click.option("--steps", type=int, help="Train this many steps in all, on --resume too.")
 @click.option("--minutes", type=float, help="Train as many steps as take this long.")
 @_option("--val-fraction", default=TrainConfig.val_fraction, help="Part held out to validate.")
 @_option("--test-fraction", default=TrainConfig.test_fraction, help="Part never looked at.")
 @_option("--eval-every", default=TrainConfig.eval_every,
-         help="Steps between evaluations; 0: chosen to suit, shown now and then.")  # fmt: skip
+         help="Steps between evaluations; 0: about 50, a tenth of the time at most.")  # fmt: skip
 @_option("--save-every", default=TrainConfig.save_every,
          help="Steps between saves; 0: at evaluations, some seconds apart.")  # fmt: skip
 @click.option("--sample-every", type=click.IntRange(min=0), metavar="STEPS",
@@ -75,6 +76,9 @@ def commands() -> None:
 @click.option("--sample-length", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Characters of such a sample.  [default: 160, cut to five lines]")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print warnings, errors and the last line only.")
+@click.option("--patience", type=int, default=TrainConfig.patience,
+              help="End after this many evaluations without a new lowest loss; 0 is off."
+              "  [default: 10, or 0 where the length of training is given]")  # fmt: skip
 @_option("--seed", default=TrainConfig.seed, help="Of the first weights and of dropout.")
 @click.option(
     "--threads",

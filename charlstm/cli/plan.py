@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from charlstm.batches import fit_sizes
 from charlstm.config import ModelConfig, TrainConfig
@@ -21,6 +22,11 @@ from charlstm.trainer import Record, Trainer
 from charlstm.workspace import make_packed, make_workspace
 
 DEFAULT_EPOCHS = 10.0
+MIN_STEPS = 2000  # of the default length: ten epochs of a small text teach nothing
+PATIENCE = 10  # evaluations; of the default length
+CHARACTERS_PER_STREAM = 1000  # that a small text has at least, as long as it has MIN_STREAMS
+MIN_STREAMS = 4  # fewer take hardly less time a step
+MIN_VALIDATED = 10_000  # characters of a text, below which a tenth of it is too few to judge by
 LARGEST_GOAL = 1e12  # of steps, epochs or minutes
 EXCERPT = 160  # characters sampled at every evaluation
 SPARE = 0.97  # of --minutes: the rest is for saving
@@ -116,7 +122,7 @@ def total_steps(
     Parameters
     ----------
     goal
-        No goal at all stands for ten epochs.
+        No goal at all stands for ten epochs, and at least `MIN_STEPS`.
     pace
         Decides for a goal in minutes only.
     steps_per_epoch, eval_every
@@ -126,13 +132,59 @@ def total_steps(
     """
     if goal.steps is not None:
         return goal.steps
+    if goal.epochs is not None:
+        return math.ceil(goal.epochs * steps_per_epoch)
     if goal.minutes is None:
-        return math.ceil((goal.epochs or DEFAULT_EPOCHS) * steps_per_epoch)
+        return max(math.ceil(DEFAULT_EPOCHS * steps_per_epoch), MIN_STEPS)
     left = (60 * goal.minutes - seconds) * SPARE
     steps = left / (pace.step + pace.evaluation / eval_every)
     if steps < eval_every:  # one evaluation, at the end
         steps = (left - pace.evaluation) / pace.step
     return done + max(1 if left > 0 else 0, int(steps))
+
+
+def suit_text(
+    training: TrainConfig, length: int, goal: Goal, given: set[str]
+) -> tuple[TrainConfig, list[str]]:
+    """Return the options that suit a text of a certain length, and notices of what differs.
+
+    The rule, for options that were not given:
+
+    - There is a stream for each 1,000 characters, at least 4 and at most the default.
+    - A text of less than 10,000 characters is learned by heart: nothing is held out, for the
+      loss on a few hundred characters is lowest while the model still writes gibberish.
+    - Without a goal, training takes ten epochs and at least 2,000 steps; where a part is held
+      out it ends when ten evaluations in a row were no better than the best before.
+
+    Parameters
+    ----------
+    training
+        As given, or by default.
+    length
+        Characters of the whole text.
+    goal
+        How far to train.
+    given
+        Names of the options that were given.
+    """
+    changes: dict[str, Any] = {}
+    notices = []
+    streams = min(max(length // CHARACTERS_PER_STREAM, MIN_STREAMS), training.batch_size)
+    if "batch_size" not in given and streams < training.batch_size:
+        changes["batch_size"] = streams
+        notices.append(
+            f"a small text: {streams} streams, not {training.batch_size}, for more steps an epoch; "
+            "--batch-size decides otherwise"
+        )
+    if "val_fraction" not in given and length < MIN_VALIDATED:
+        changes["val_fraction"] = 0.0
+        notices.append(
+            f"{length:,} characters are too few to hold some out: the model learns them by heart, "
+            "and its losses are training losses; --val-fraction decides otherwise"
+        )
+    if goal.is_open and "patience" not in given and changes.get("val_fraction") != 0:
+        changes["patience"] = PATIENCE
+    return dataclasses.replace(training, **changes), notices
 
 
 class MinutesBudget:

@@ -25,7 +25,9 @@ FIXED = (
     "val_fraction", "test_fraction", "seed", "as_bytes", "encoding", "newlines",
 )  # fmt: skip
 # What may change, and then decides how the run goes on.
-CHANGEABLE = ("learning_rate", "schedule", "warmup", "clip", "clip_norm", "reset_probability")
+CHANGEABLE = (
+    "learning_rate", "schedule", "warmup", "clip", "clip_norm", "reset_probability", "patience",
+)  # fmt: skip
 INTERVALS = ("eval_every", "save_every")
 
 

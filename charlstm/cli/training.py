@@ -18,6 +18,7 @@ from charlstm.cli.plan import (
     check_memory,
     measure_pace,
     memory_needed,
+    suit_text,
     total_steps,
 )
 from charlstm.cli.program import as_argument, command_line
@@ -28,6 +29,7 @@ from charlstm.cli.stand import INTERVALS, Stand, new_stand, resumed_stand
 from charlstm.cli.stops import Stops
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import CharLSTMError, UsageError
+from charlstm.evaluation import evaluation_interval
 from charlstm.machine import available_processors
 from charlstm.runs import RunFolder
 from charlstm.trainer import Trainer
@@ -65,12 +67,14 @@ def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> i
     source = Source(paths, options["encoding"], options["as_bytes"], options["newlines"])
     corpus = source.read()
     model = dataclasses.replace(model, vocabulary_size=len(corpus.vocabulary))
+    training, notices = suit_text(training, len(corpus.text), goal, given)
     text = corpus.split(training.val_fraction, training.test_fraction)[0]
     check_memory(memory_needed(model, training, len(text), _threads(options)))
     with folder.lock():
         if not options["overwrite"]:
             folder.create()
         stand = new_stand(corpus, source, model, training)
+        stand.notices[:0] = notices
         stand.notices += _replaced(folder)
         return _train(folder, stand, goal, paths, options, given)
 
@@ -115,14 +119,17 @@ def _train(
     """Go on from a stand to a goal, in a folder that is locked."""
     threads, quiet = _threads(options), options["quiet"]
     rehearsal = stand.trainer(threads, steps=NEVER, eval_every=NEVER)
-    _refuse_less(stand, goal, rehearsal.steps_per_epoch)
+    _refuse_less(stand, goal, rehearsal)
+    if rehearsal.is_out_of_patience:
+        say(f"nothing to do, {_early_end(rehearsal)}: a larger --patience, or 0, goes on")
+        return 0
     if not quiet:
         say(_overview(rehearsal, folder, threads))
     for notice in stand.notices:
         say(f"note: {notice}")
     with compile_notice(quiet):
         pace = measure_pace(rehearsal, _rehearsal_seconds(goal))
-    steps = _total(stand, goal, pace, rehearsal.steps_per_epoch)
+    steps = _total(stand, goal, pace, rehearsal)
     del rehearsal  # its memory, too
     if steps <= stand.step:
         say(f"nothing to do, {_done(stand.step)} done: {MORE}")
@@ -180,12 +187,23 @@ def _rehearsal_seconds(goal: Goal) -> float:
     return min(LONGEST_REHEARSAL, max(LONG_REHEARSAL, REHEARSED_SHARE * 60 * goal.minutes))
 
 
-def _total(stand: Stand, goal: Goal, pace: Pace, steps_per_epoch: int) -> int:
+def _total(stand: Stand, goal: Goal, pace: Pace, rehearsal: Trainer) -> int:
     """Return the steps in all; a run that goes on to the same goal keeps its number."""
     if not stand.is_new and (goal.is_open or _is_same_goal(stand, goal)):
         return int(stand.metadata["training"]["steps"])
-    eval_every = stand.changes.get("eval_every") or stand.metadata["training"]["eval_every"]
-    return total_steps(goal, pace, steps_per_epoch, eval_every, stand.step, stand.seconds)
+
+    def total(eval_every: int) -> int:
+        return total_steps(
+            goal, pace, rehearsal.steps_per_epoch, eval_every, stand.step, stand.seconds
+        )
+
+    eval_every = stand.changes.get("eval_every", stand.metadata["training"]["eval_every"])
+    return total(
+        eval_every
+        or evaluation_interval(
+            max(1, total(NEVER)), rehearsal.characters_per_step, len(rehearsal.val)
+        )
+    )
 
 
 def _is_same_goal(stand: Stand, goal: Goal) -> bool:
@@ -193,11 +211,11 @@ def _is_same_goal(stand: Stand, goal: Goal) -> bool:
     return goal.minutes is not None and goal.minutes == stand.command.get("minutes")
 
 
-def _refuse_less(stand: Stand, goal: Goal, steps_per_epoch: int) -> None:
+def _refuse_less(stand: Stand, goal: Goal, rehearsal: Trainer) -> None:
     """Refuse fewer steps than are done, before anything is said."""
     if goal.minutes is not None:  # what is done is part of what they become
         return
-    steps = _total(stand, goal, Pace(0, 0), steps_per_epoch)
+    steps = _total(stand, goal, Pace(0, 0), rehearsal)
     if steps < stand.step:
         raise UsageError(
             f"{_done(stand.step)} done already, more than the {steps} asked for: {MORE}"
@@ -253,6 +271,14 @@ def _resume_command(folder: RunFolder, paths: tuple[str, ...], options: dict[str
     return command_line(*words)
 
 
+def _early_end(trainer: Trainer) -> str:
+    """Return that a run ended before its last step, and why."""
+    return (
+        f"ended early, after {trainer.step} steps: {trainer.evaluations_since_best} evaluations "
+        f"in a row, {trainer.config.eval_every} steps apart, brought no lower loss"
+    )
+
+
 def _report_end(trainer: Trainer, folder: RunFolder, quiet: bool) -> None:
     """Tell how a run ended, and what comes next.
 
@@ -262,6 +288,8 @@ def _report_end(trainer: Trainer, folder: RunFolder, quiet: bool) -> None:
         If all that training did was harm: what comes next must not take that for a model.
     """
     best, guess = trainer.best_loss or 0.0, guessing_loss(trainer)
+    if trainer.is_out_of_patience:
+        say(_early_end(trainer))
     done = f"done: {plural(trainer.step, 'step')}"
     if best <= guess:
         command = command_line("sample", as_argument(folder.path))

@@ -1,0 +1,213 @@
+"""Training where nobody says how long: what small texts get, and when it ends early."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charlstm import checkpoint
+from charlstm.cli import main
+from charlstm.cli.plan import MIN_STEPS, PATIENCE, Goal, suit_text
+from charlstm.config import TrainConfig
+from charlstm.corpus import Corpus, read_corpus
+from charlstm.errors import CheckpointError
+from charlstm.evaluation import HeldOut, evaluation_interval
+from charlstm.model import CharLSTM
+from charlstm.trainer import Record, Trainer
+
+HARBOUR = Path(__file__).parents[1] / "data" / "harbour.txt"
+OPEN = Goal(None, None, None)
+Run = tuple[Trainer, list[Record]]
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder; measure the pace briefly."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+
+
+def write_text(length: int) -> None:
+    """Write the first characters of the harbour's chronicle as a corpus."""
+    Path("text.txt").write_text(HARBOUR.read_text("utf-8")[:length], "utf-8")
+
+
+def stored(name: str = "last") -> dict[str, Any]:
+    """Return the metadata of a checkpoint of the run."""
+    return checkpoint.load(Path("runs", "text", f"{name}.safetensors"))[1]
+
+
+# --- the rule --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("length", "streams", "val_fraction", "patience"),
+    [
+        (10, 4, 0.0, 0),
+        (3_000, 4, 0.0, 0),
+        (9_999, 9, 0.0, 0),
+        (10_000, 10, 0.1, PATIENCE),
+        (49_999, 49, 0.1, PATIENCE),
+        (50_000, 50, 0.1, PATIENCE),
+        (10**9, 50, 0.1, PATIENCE),
+    ],
+)
+def test_options_that_suit_a_text(
+    length: int, streams: int, val_fraction: float, patience: int
+) -> None:
+    """Each departure from the defaults is told of, with the option that decides otherwise."""
+    config, notices = suit_text(TrainConfig(), length, OPEN, set())
+    assert (config.batch_size, config.val_fraction, config.patience) == (
+        streams, val_fraction, patience,
+    )  # fmt: skip
+    assert any("--batch-size" in notice for notice in notices) == (streams < 50)
+    assert any("--val-fraction" in notice for notice in notices) == (val_fraction == 0)
+    unchanged = {"batch_size": 50, "val_fraction": 0.1, "patience": 0}
+    assert config.to_dict() | unchanged == TrainConfig().to_dict()
+
+
+def test_what_is_given_stays() -> None:
+    """The values of the defaults, too."""
+    given = {"batch_size", "val_fraction", "patience"}
+    assert suit_text(TrainConfig(), 500, OPEN, given) == (TrainConfig(), [])
+    config, _ = suit_text(TrainConfig(batch_size=3), 500, OPEN, {"batch_size"})
+    assert config.batch_size == 3
+
+
+@pytest.mark.parametrize("goal", [Goal(5, None, None), Goal(None, 5, None), Goal(None, None, 5)])
+def test_no_patience_where_the_length_is_given(goal: Goal) -> None:
+    """Who says how far to train is taken at the word."""
+    assert suit_text(TrainConfig(), 10**6, goal, set()) == (TrainConfig(), [])
+
+
+@pytest.mark.parametrize(
+    ("steps", "characters", "held_out", "interval"),
+    [
+        (2000, 200, 0, 40),  # fifty evaluations
+        (2000, 200, 300, 40),
+        (1, 200, 0, 1),
+        (49, 200, 0, 1),
+        (10**6, 2500, 0, 1000),
+        (4000, 2500, 110_000, 147),  # each costs 14.7 steps
+        (100, 200, 10**6, 100),  # one, at the end
+    ],
+)
+def test_interval_of_evaluations(steps: int, characters: int, held_out: int, interval: int) -> None:
+    assert evaluation_interval(steps, characters, held_out) == interval
+
+
+def test_default_run_of_a_small_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """It takes the floor of steps, says what it departs in, and stores all that it decided."""
+    write_text(1000)
+    assert main(["train", "text.txt", "--hidden-size", "8", "--seq-length", "10"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("note: ") == 3
+    assert "by heart" in said
+    training = stored()["training"]
+    assert training["steps"] == stored()["step"] == MIN_STEPS
+    assert (training["batch_size"], training["val_fraction"]) == (4, 0.0)
+    assert training["eval_every"] == MIN_STEPS / 50
+    # A resume without options keeps them; one with the usual batch is another run.
+    assert main(["train", "text.txt", "--resume"]) == 0
+    assert main(["train", "text.txt", "--resume", "--batch-size", "50"]) == 2
+    assert "--batch-size is 4, not 50" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("length", [1000, 3000])
+def test_small_texts_are_learned(length: int) -> None:
+    """Ten epochs end above 3 nats; 64 units are enough to know such a text nearly by heart."""
+    write_text(length)
+    assert main(["train", "text.txt", "--hidden-size", "128", "--threads", "1"]) == 0
+    assert stored("best")["best_loss"] < 0.5
+
+
+# --- patience --------------------------------------------------------------------------------
+
+
+def make_trainer(**options: Any) -> Trainer:
+    """Return a trainer of a tiny model on a kilobyte, which evaluates every two steps."""
+    write_text(1000)
+    corpus: Corpus = read_corpus("text.txt")
+    model = CharLSTM(corpus.vocabulary, 4, seed=1, threads=1)
+    config = {"steps": 40, "batch_size": 4, "seq_length": 10, "eval_every": 2} | options
+    return Trainer(model, corpus, TrainConfig(**config))
+
+
+def with_losses(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float]) -> None:
+    """Let the validation loss be 5 but for the steps of a table."""
+
+    def evaluate(trainer: Trainer, part: str = "val") -> HeldOut:
+        return HeldOut(losses.get(trainer.step, 5.0), 100, 10)
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+
+
+def test_patience_counts_evaluations_since_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An equal loss is no improvement, and a better one begins the count anew."""
+    with_losses(monkeypatch, {4: 4.0, 10: 3.0, 12: 3.0})
+    trainer = make_trainer(patience=3)
+    assert [record.step for record in trainer.train()] == [*range(1, 17)]
+    assert trainer.is_out_of_patience
+    assert trainer.best_loss == 3.0
+    assert list(trainer.train()) == []
+
+
+def test_no_patience_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_losses(monkeypatch, {})
+    trainer = make_trainer()
+    assert len(list(trainer.train())) == 40
+    assert not trainer.is_out_of_patience
+
+
+@pytest.mark.parametrize("stop", [5, 9, 13, 16])
+def test_a_resume_ends_at_the_same_step(monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
+    """The count is in the snapshot: the run ends with the same bits, wherever it was stopped."""
+    with_losses(monkeypatch, {4: 4.0, 10: 3.0})
+    whole, stopped = make_trainer(patience=3), make_trainer(patience=3)
+    list(whole.train())
+    for record in stopped.train():
+        if record.step == stop:
+            break
+    resumed = Trainer.resume(*stopped.snapshot(), stopped.corpus, threads=1)
+    list(resumed.train())
+    assert resumed.step == whole.step == 16
+    assert resumed.snapshot()[1] == whole.snapshot()[1]
+    assert resumed.model.buffer.tobytes() == whole.model.buffer.tobytes()
+
+
+def test_a_checkpoint_of_before() -> None:
+    """Without the fields of early stopping it goes on as it was begun: to its last step."""
+    trainer = make_trainer(patience=1)
+    tensors, metadata = trainer.snapshot()
+    del metadata["training"]["patience"], metadata["evaluations_since_best"]
+    resumed = Trainer.resume(tensors, metadata, trainer.corpus, threads=1)
+    assert resumed.config.patience == resumed.evaluations_since_best == 0
+    assert not resumed.is_out_of_patience
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, None, "2", 2**63])
+def test_a_damaged_count_is_refused(value: Any) -> None:
+    trainer = make_trainer()
+    tensors, metadata = trainer.snapshot()
+    metadata["evaluations_since_best"] = value
+    with pytest.raises(CheckpointError, match="evaluations_since_best is not a whole number"):
+        Trainer.resume(tensors, metadata, trainer.corpus, threads=1)
+
+
+def test_what_an_early_end_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Why it ended, also when asked to go on; more patience does."""
+    with_losses(monkeypatch, {2: 4.0})
+    write_text(1000)
+    options = ["--hidden-size", "4", "--seq-length", "10", "--val-fraction", "0.1"]
+    limits = ["--steps", "20", "--eval-every", "2", "--patience", "3"]
+    assert main(["train", "text.txt", *options, *limits]) == 0
+    why = "ended early, after 8 steps: 3 evaluations in a row, 2 steps apart, brought no lower loss"
+    said = capsys.readouterr().err
+    assert why in said
+    assert "done: 8 steps, best loss 4.000 nats" in said
+    assert main(["train", "text.txt", "--resume"]) == 0
+    assert f"nothing to do, {why}" in capsys.readouterr().err
+    assert main(["train", "text.txt", "--resume", "--patience", "0"]) == 0
+    assert "done: 20 steps" in capsys.readouterr().err
