@@ -130,13 +130,7 @@ class Trainer:
         return 0 < self.config.patience <= self.evaluations_since_best
 
     def set_steps(self, steps: int) -> None:
-        """Change the number of steps in all, and with it where the schedule ends.
-
-        Parameters
-        ----------
-        steps
-            At least those done.
-        """
+        """Change the steps in all, at least those done, and with them where the schedule ends."""
         self.config = dataclasses.replace(self.config, steps=steps)
 
     def train(self) -> Iterator[Record]:

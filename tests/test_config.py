@@ -77,6 +77,7 @@ def test_defaults() -> None:
         "steps": 1000,
         "eval_every": 0,
         "save_every": 0,
+        "patience": 0,
     }
 
 

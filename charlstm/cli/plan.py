@@ -148,13 +148,14 @@ def suit_text(
 ) -> tuple[TrainConfig, list[str]]:
     """Return the options that suit a text of a certain length, and notices of what differs.
 
-    The rule, for options that were not given:
+    The rule, where neither --steps, --epochs nor --minutes says how far to train, for options
+    that were not given:
 
     - There is a stream for each 1,000 characters, at least 4 and at most the default.
     - A text of less than 10,000 characters is learned by heart: nothing is held out, for the
       loss on a few hundred characters is lowest while the model still writes gibberish.
-    - Without a goal, training takes ten epochs and at least 2,000 steps; where a part is held
-      out it ends when ten evaluations in a row were no better than the best before.
+    - Training takes ten epochs and at least 2,000 steps; where a part is held out it ends when
+      ten evaluations in a row were no better than the best before.
 
     Parameters
     ----------
@@ -167,6 +168,8 @@ def suit_text(
     given
         Names of the options that were given.
     """
+    if not goal.is_open:
+        return training, []
     changes: dict[str, Any] = {}
     notices = []
     streams = min(max(length // CHARACTERS_PER_STREAM, MIN_STREAMS), training.batch_size)
@@ -182,7 +185,7 @@ def suit_text(
             f"{length:,} characters are too few to hold some out: the model learns them by heart, "
             "and its losses are training losses; --val-fraction decides otherwise"
         )
-    if goal.is_open and "patience" not in given and changes.get("val_fraction") != 0:
+    if "patience" not in given and changes.get("val_fraction", training.val_fraction) > 0:
         changes["patience"] = PATIENCE
     return dataclasses.replace(training, **changes), notices
 

@@ -121,7 +121,7 @@ def _train(
     rehearsal = stand.trainer(threads, steps=NEVER, eval_every=NEVER)
     _refuse_less(stand, goal, rehearsal)
     if rehearsal.is_out_of_patience:
-        say(f"nothing to do, {_early_end(rehearsal)}: a larger --patience, or 0, goes on")
+        say(f"nothing to do, {_early_end(stand.trainer(1))}: a larger --patience, or 0, goes on")
         return 0
     if not quiet:
         say(_overview(rehearsal, folder, threads))
@@ -274,8 +274,8 @@ def _resume_command(folder: RunFolder, paths: tuple[str, ...], options: dict[str
 def _early_end(trainer: Trainer) -> str:
     """Return that a run ended before its last step, and why."""
     return (
-        f"ended early, after {trainer.step} steps: {trainer.evaluations_since_best} evaluations "
-        f"in a row, {trainer.config.eval_every} steps apart, brought no lower loss"
+        f"ended early, after {trainer.step} of {trainer.config.steps} steps: "
+        f"{trainer.evaluations_since_best} evaluations in a row brought no lower loss"
     )
 
 
