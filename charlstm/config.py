@@ -17,7 +17,7 @@ from charlstm.errors import CheckpointError, UsageError
 
 DTYPES = ("float32", "float64")
 SCHEDULES = ("constant", "linear", "cosine")
-DEFAULT_LEARNING_RATES = {"adagrad": 0.02, "rmsprop": 0.002, "adam": 0.004}
+DEFAULT_LEARNING_RATES = {"adagrad": 0.1, "rmsprop": 0.002, "adam": 0.004}
 # Adagrad's first steps move every weight by the whole rate: enough, at rates that serve it
 # later, to saturate the cells for good. RMSprop and Adam learn more slowly with a warm-up.
 DEFAULT_WARMUPS = {"adagrad": 10, "rmsprop": 0, "adam": 0}

@@ -104,5 +104,5 @@ def test_a_schedule_reaches_its_end_with_the_steps(corpus):
         seconds += 0.01
         budget.note_step(0.01, record)
         budget.revise(trainer, seconds)
-    assert record.learning_rate == pytest.approx(0.02 / trainer.config.steps, rel=1e-9)
+    assert record.learning_rate == pytest.approx(0.1 / trainer.config.steps, rel=1e-9)
     assert record.step == trainer.config.steps

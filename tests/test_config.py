@@ -65,7 +65,7 @@ def test_defaults() -> None:
         "batch_size": 50,
         "seq_length": 50,
         "optimizer": "adagrad",
-        "learning_rate": 0.02,
+        "learning_rate": 0.1,
         "schedule": "constant",
         "warmup": 10,
         "clip": 5.0,

@@ -42,14 +42,16 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder that holds a corpus of 900 characters; measure the pace briefly."""
+    """Work in a folder with a corpus of 900 characters; by default evaluate every 25 steps."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+    for module in ("trainer", "cli.training"):
+        monkeypatch.setattr(f"charlstm.{module}.evaluation_interval", lambda *sizes: 25)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
 
 
 def train(*arguments: str, steps: int = 100) -> int:
-    """Train a small model; by default an epoch, from evaluation to evaluation, is 25 steps."""
+    """Train a small model; return the exit code."""
     if "--resume" in arguments:
         return main(["train", "fox.txt", *arguments])
     return main(["train", "fox.txt", *SMALL, "--steps", str(steps), *arguments])

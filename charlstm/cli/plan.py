@@ -182,8 +182,8 @@ def suit_text(
     if "val_fraction" not in given and length < MIN_VALIDATED:
         changes["val_fraction"] = 0.0
         notices.append(
-            f"{length:,} characters are too few to hold some out: the model learns them by heart, "
-            "and its losses are training losses; --val-fraction decides otherwise"
+            f"{length:,} characters are too few to hold some out: the model learns them by heart; "
+            "--val-fraction decides otherwise"
         )
     if "patience" not in given and changes.get("val_fraction", training.val_fraction) > 0:
         changes["patience"] = PATIENCE
