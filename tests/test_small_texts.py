@@ -8,7 +8,7 @@ import pytest
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.plan import MIN_STEPS, PATIENCE, Goal, suit_text
-from charlstm.config import TrainConfig
+from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.errors import CheckpointError
 from charlstm.evaluation import HeldOut, evaluation_interval
@@ -41,44 +41,50 @@ def stored(name: str = "last") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("length", "streams", "val_fraction", "patience"),
+    ("length", "streams", "val_fraction", "patience", "dropout"),
     [
-        (10, 4, 0.0, 0),
-        (3_000, 4, 0.0, 0),
-        (9_999, 9, 0.0, 0),
-        (10_000, 10, 0.1, PATIENCE),
-        (49_999, 49, 0.1, PATIENCE),
-        (50_000, 50, 0.1, PATIENCE),
-        (10**9, 50, 0.1, PATIENCE),
+        (10, 4, 0.0, 0, 0.0),
+        (3_000, 4, 0.0, 0, 0.0),
+        (9_999, 9, 0.0, 0, 0.0),
+        (10_000, 10, 0.1, PATIENCE, 0.3),
+        (49_999, 49, 0.1, PATIENCE, 0.3),
+        (50_000, 50, 0.1, PATIENCE, 0.3),
+        (999_999, 50, 0.1, PATIENCE, 0.3),
+        (10**6, 50, 0.1, PATIENCE, 0.0),
+        (10**9, 50, 0.1, PATIENCE, 0.0),
     ],
 )
 def test_options_that_suit_a_text(
-    length: int, streams: int, val_fraction: float, patience: int
+    length: int, streams: int, val_fraction: float, patience: int, dropout: float
 ) -> None:
     """Each departure from the defaults is told of, with the option that decides otherwise."""
-    config, notices = suit_text(TrainConfig(), length, OPEN, set())
+    model, config, notices = suit_text(ModelConfig(9), TrainConfig(), length, OPEN, set())
     assert (config.batch_size, config.val_fraction, config.patience) == (
         streams, val_fraction, patience,
     )  # fmt: skip
     assert any("--batch-size" in notice for notice in notices) == (streams < 50)
     assert any("--val-fraction" in notice for notice in notices) == (val_fraction == 0)
+    assert any("--dropout" in notice for notice in notices) == (dropout > 0)
     unchanged = {"batch_size": 50, "val_fraction": 0.1, "patience": 0}
     assert config.to_dict() | unchanged == TrainConfig().to_dict()
+    assert model == ModelConfig(9, dropout=dropout)
 
 
 def test_what_is_given_stays() -> None:
     """The values of the defaults, too."""
-    given = {"batch_size", "val_fraction", "patience"}
-    assert suit_text(TrainConfig(), 500, OPEN, given) == (TrainConfig(), [])
-    config, _ = suit_text(TrainConfig(batch_size=3), 500, OPEN, {"batch_size"})
+    given = {"batch_size", "val_fraction", "patience", "dropout"}
+    options = ModelConfig(9), TrainConfig()
+    assert suit_text(*options, 500, OPEN, given) == (*options, [])
+    _, config, _ = suit_text(ModelConfig(9), TrainConfig(batch_size=3), 500, OPEN, {"batch_size"})
     assert config.batch_size == 3
 
 
 @pytest.mark.parametrize("goal", [Goal(5, None, None), Goal(None, 5, None), Goal(None, None, 5)])
-@pytest.mark.parametrize("length", [500, 10**6])
+@pytest.mark.parametrize("length", [500, 20_000, 10**6])
 def test_a_length_that_is_given_changes_nothing(goal: Goal, length: int) -> None:
     """Who says how far to train is taken at the word."""
-    assert suit_text(TrainConfig(), length, goal, set()) == (TrainConfig(), [])
+    options = ModelConfig(9), TrainConfig()
+    assert suit_text(*options, length, goal, set()) == (*options, [])
 
 
 @pytest.mark.parametrize(

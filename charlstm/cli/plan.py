@@ -26,6 +26,7 @@ MIN_STEPS = 2000  # of the default length: ten epochs of a small text teach noth
 PATIENCE = 10  # evaluations; of the default length
 CHARACTERS_PER_STREAM = 1000  # that a small text has at least, as long as it has MIN_STREAMS
 MIN_STREAMS = 4  # fewer take hardly less time a step
+MANY_CHARACTERS, SMALL_DROPOUT = 1_000_000, 0.3  # of fewer, a part is dropped in training
 MIN_VALIDATED = 10_000  # characters of a text, below which a tenth of it is too few to judge by
 LARGEST_GOAL = 1e12  # of steps, epochs or minutes
 EXCERPT = 160  # characters sampled at every evaluation
@@ -144,8 +145,8 @@ def total_steps(
 
 
 def suit_text(
-    training: TrainConfig, length: int, goal: Goal, given: set[str]
-) -> tuple[TrainConfig, list[str]]:
+    model: ModelConfig, training: TrainConfig, length: int, goal: Goal, given: set[str]
+) -> tuple[ModelConfig, TrainConfig, list[str]]:
     """Return the options that suit a text of a certain length, and notices of what differs.
 
     The rule, where neither --steps, --epochs nor --minutes says how far to train, for options
@@ -154,12 +155,13 @@ def suit_text(
     - There is a stream for each 1,000 characters, at least 4 and at most the default.
     - A text of less than 10,000 characters is learned by heart: nothing is held out, for the
       loss on a few hundred characters is lowest while the model still writes gibberish.
+    - Otherwise a text of less than 1,000,000 characters gets a dropout of 0.3.
     - Training takes ten epochs and at least 2,000 steps; where a part is held out it ends when
       ten evaluations in a row were no better than the best before.
 
     Parameters
     ----------
-    training
+    model, training
         As given, or by default.
     length
         Characters of the whole text.
@@ -169,7 +171,7 @@ def suit_text(
         Names of the options that were given.
     """
     if not goal.is_open:
-        return training, []
+        return model, training, []
     changes: dict[str, Any] = {}
     notices = []
     streams = min(max(length // CHARACTERS_PER_STREAM, MIN_STREAMS), training.batch_size)
@@ -185,9 +187,16 @@ def suit_text(
             f"{length:,} characters are too few to hold some out: the model learns them by heart; "
             "--val-fraction decides otherwise"
         )
-    if "patience" not in given and changes.get("val_fraction", training.val_fraction) > 0:
-        changes["patience"] = PATIENCE
-    return dataclasses.replace(training, **changes), notices
+    if changes.get("val_fraction", training.val_fraction) > 0:
+        if "patience" not in given:
+            changes["patience"] = PATIENCE
+        if "dropout" not in given and length < MANY_CHARACTERS:
+            model = dataclasses.replace(model, dropout=SMALL_DROPOUT)
+            notices.append(
+                f"a small text: dropout {SMALL_DROPOUT:g}, not to learn it by heart; "
+                "--dropout decides otherwise"
+            )
+    return model, dataclasses.replace(training, **changes), notices
 
 
 class MinutesBudget:

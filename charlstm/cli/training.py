@@ -67,7 +67,7 @@ def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> i
     source = Source(paths, options["encoding"], options["as_bytes"], options["newlines"])
     corpus = source.read()
     model = dataclasses.replace(model, vocabulary_size=len(corpus.vocabulary))
-    training, notices = suit_text(training, len(corpus.text), goal, given)
+    model, training, notices = suit_text(model, training, len(corpus.text), goal, given)
     text = corpus.split(training.val_fraction, training.test_fraction)[0]
     check_memory(memory_needed(model, training, len(text), _threads(options)))
     with folder.lock():
