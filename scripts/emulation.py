@@ -2,18 +2,19 @@
 
 Compiling takes seconds; this takes none. The sources are executed as they stand, but for
 the decorators, which do nothing, and for the modules that emit machine instructions: their
-intrinsics are NumPy's here. float64 only.
+intrinsics are NumPy's here. float64 only. A `BranchCounter` tells which branches ran.
 """
 
 import ast
 import builtins
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from branch_counter import BranchCounter
 
 import charlstm
 from charlstm.kernels.tile import PANEL
@@ -45,6 +46,8 @@ class Emulation:
     ----------
     edits
         Made in the sources, in this order, before they are executed.
+    counter
+        Counts the branches of all kernels but the intrinsics.
 
     Raises
     ------
@@ -52,13 +55,24 @@ class Emulation:
         If an edit does not apply to the sources.
     """
 
-    def __init__(self, edits: Sequence[Edit] = ()) -> None:
+    def __init__(self, edits: Sequence[Edit] = (), counter: BranchCounter | None = None) -> None:
+        self._counter = counter
         self._sources: dict[str, str] = {}
         for edit in edits:
             self._sources[edit.file] = _edited(self._source(edit.file), edit)
         self._modules = {
-            "numba": _module("numba", prange=range),
-            "charlstm.kernels.compiler": _module("compiler", __getattr__=lambda name: _unchanged),
+            "numba": _module(
+                "numba",
+                prange=range,
+                set_num_threads=lambda count: None,
+                config=SimpleNamespace(NUMBA_NUM_THREADS=1),
+            ),
+            "charlstm.kernels.compiler": _module(
+                "compiler",
+                code_address=lambda function, *arguments: function,
+                call_at=lambda function, arguments: function(*arguments),
+                __getattr__=lambda name: _unchanged,
+            ),
         }
 
     def module(self, name: str) -> Any:
@@ -69,10 +83,14 @@ class Emulation:
             source = self._source(file)
             module = self._modules[name] = ModuleType(name)
             module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._import}
+            code: str | ast.Module = source
             if "@intrinsic" in source:
                 module.__dict__.update(INTRINSICS)
-                source = _plain_part(source)
-            exec(compile(source, f"<emulated {file}>", "exec"), module.__dict__)
+                code = _plain_part(source)
+            elif self._counter and file.startswith("kernels/"):
+                module.__dict__.update(self._counter.names)
+                code = self._counter.instrument(source, file)
+            exec(compile(code, f"<emulated {file}>", "exec"), module.__dict__)
         return self._modules[name]
 
     def _source(self, file: str) -> str:
@@ -214,6 +232,9 @@ INTRINSICS = {
     "maximum": np.maximum,
     "max_lanes": np.max,
     "sum_lanes": np.sum,
+    "clamp": np.clip,
+    "square_root": np.sqrt,
+    "widen": np.float64,
     "dropout_mask": dropout_mask,
     "_exponential_parts": exponential_parts,
     "tile_shape": tile_shape,

@@ -1,6 +1,10 @@
 """What holds for all tests: how Hypothesis chooses its examples, and a folder with a corpus."""
 
+import os
 from pathlib import Path
+
+# Before NumPy is loaded: on a busy machine its threads wait for each other, for seconds.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 from commands import TEXT

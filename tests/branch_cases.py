@@ -1,0 +1,222 @@
+"""What runs the branches of the kernels, case by case; run as a script it prints the table.
+
+The kernels run as plain Python with counters in them (scripts/emulation.py), at the sizes
+of their constants: no chunk or block is made smaller.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import sizes
+from problems import vocabulary_of
+from reference import Array
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+
+from branch_counter import Branch, BranchCounter
+from emulation import PACKAGE, Emulation
+
+from charlstm import sampling
+from charlstm.kernels.tile import PANEL
+from charlstm.layers import LSTM
+from charlstm.optimizers import make_optimizer
+
+INFINITY, NAN = math.inf, math.nan
+
+# Loops over something that a model, a window or a matrix has one of at least.
+NEVER_EMPTY = {
+    "range(layers)": "L is at least 1",
+}
+# Outcomes that no input can bring about, and why.
+IMPOSSIBLE: dict[tuple[str, str, str], str] = {}
+
+
+class Outcome(NamedTuple):
+    """What a case gives in the emulation, and what it should."""
+
+    actual: dict[str, Any]
+    wanted: dict[str, Any]
+
+
+Run = Callable[[Emulation], Outcome]
+
+
+def run_window(case: sizes.Case, emulation: Emulation) -> Outcome:
+    """Run a window forward, through its losses, and as training does."""
+    module = emulation.module("charlstm.model")
+    module.PARALLEL_FROM = 0
+    model, problem = sizes.build(case, module.CharLSTM)
+    return Outcome(sizes.answers(model, problem), sizes.expected_answers(case, model, problem))
+
+
+class Choice(NamedTuple):
+    """A choice from given logits."""
+
+    logits: list[float]
+    draw: float
+    wanted: int
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+def run_choice(choice: Choice, emulation: Emulation) -> Outcome:
+    """Choose once."""
+    size = len(choice.logits)
+    logits = np.zeros((1, 1, 1, PANEL))
+    logits[0, 0, 0, :size] = choice.logits
+    chosen = emulation.module("charlstm.kernels.generate").choose(
+        logits, 0, np.empty(size), np.empty(size, np.int64),
+        choice.temperature, choice.top_k, choice.top_p, choice.draw,
+    )  # fmt: skip
+    return Outcome({"chosen": chosen}, {"chosen": choice.wanted})
+
+
+def run_sample(count: int, length: int, bias: float, emulation: Emulation) -> Outcome:
+    """Sample; where the head's bias is not finite, what comes before the error is nothing."""
+    kind = emulation.module("charlstm.model").CharLSTM
+    texts = []
+    for module, model in (
+        (emulation.module("charlstm.sampling"), kind(vocabulary_of(5), 3, 2, dtype="float64")),
+        (sampling, sampling.CharLSTM(vocabulary_of(5), 3, 2, dtype="float64")),
+    ):
+        model.parameters["head.bias"] = np.full(5, bias)
+        pieces = []
+        try:
+            pieces += list(module.generate(model, length, count=count, seed=1))
+        except sampling.DivergenceError:
+            pieces.append("not finite")
+        texts.append(pieces)
+    return Outcome({"text": texts[0]}, {"text": texts[1]})
+
+
+def run_layer(shape: tuple[int, int, int, int], emulation: Emulation) -> Outcome:
+    """Run a layer of dense inputs, T, B, I and H, forward and back."""
+    steps, streams, inputs, hidden = shape
+    rng = np.random.default_rng(0)
+    x, dy = rng.normal(size=(steps, streams, inputs)), rng.normal(size=(steps, streams, hidden))
+
+    def solve(kind: type[LSTM]) -> dict[str, Any]:
+        layer = kind(inputs, hidden)
+        y, (h, c), cache = layer.forward(x)
+        dx, (dh, dc), gradients = layer.backward(dy, cache)
+        return {"y": y, "h": h, "c": c, "dx": dx, "dh": dh, "dc": dc, **gradients}
+
+    return Outcome(solve(emulation.module("charlstm.layers").LSTM), solve(LSTM))
+
+
+def run_optimizer(name: str, used: list[bool], size: int, emulation: Emulation) -> Outcome:
+    """Make two steps, the second with clipping, on rows of 24 and what follows them."""
+    rng = np.random.default_rng(0)
+    gradient = rng.normal(size=size)
+    for row, is_used in enumerate(used):
+        gradient[24 * row : 24 * (row + 1)] *= is_used
+    start = rng.normal(size=size)
+
+    def solve(make: Any) -> dict[str, Array]:
+        from charlstm.kernels.packing import Rows
+
+        optimizer, buffer = make(name, size, "float64"), start.copy()
+        rows = Rows(np.array(used, np.bool_), 24)
+        optimizer.step(buffer, gradient, 0.1, 0.0, 0.0, rows)
+        optimizer.step(buffer, gradient, 0.1, 0.5, 3.0, rows)
+        return {"buffer": buffer, **optimizer.memory}
+
+    emulated = emulation.module("charlstm.optimizers").make_optimizer
+    return Outcome(solve(emulated), solve(make_optimizer))
+
+
+CHOICES = {
+    "temperature 0 takes the first of equals": Choice([1, 3, 3, 2], 0.9, 1, temperature=0),
+    "a logit that is no number": Choice([1, NAN, 3], 0.9, -1),
+    "every logit minus infinity": Choice([-INFINITY, -INFINITY], 0.9, -1),
+    "one symbol to draw": Choice([2], 0.5, 0),
+    "the first symbol drawn": Choice([0, 0], 0.25, 0),
+    "the last symbol drawn": Choice([0, 0], 0.75, 1),
+    "minus infinity is not drawn": Choice([-INFINITY, 0], 0.0, 1),
+    "a draw beyond all, by rounding": Choice([0, 0, -INFINITY], 1.0, 1),
+    "top-k with ties": Choice([1, 2, 1, 1, 2], 0.999, 4, top_k=2),
+    "top-k with a tie at its border": Choice([1, 2, 1, 1, 2], 0.999, 4, top_k=3),
+    "top-k of one symbol": Choice([5], 0.5, 0, top_k=1),
+    "top-k of all": Choice([1, 0, 0], 0.99, 2, top_k=3),
+    "top-p of the likeliest": Choice([9, 0, 0], 0.99, 0, top_p=0.5),
+    "top-p with ties": Choice([0, 0, 0, 0], 0.99, 1, top_p=0.4),
+    "top-k, then top-p": Choice([0, 0, 0, 0, 0], 0.99, 1, top_k=4, top_p=0.5),
+    "top-k, then a top-p that keeps all": Choice([0, 0, 0, 0], 0.99, 1, top_k=2, top_p=0.99),
+    "top-k, then a top-p of the likeliest": Choice([3, 9, 2, 1], 0.99, 1, top_k=3, top_p=0.1),
+}
+CASES: dict[str, Run] = {
+    **{name: partial(run_window, case) for name, case in sizes.EDGES.items()},
+    **{name: partial(run_choice, choice) for name, choice in CHOICES.items()},
+    "no characters to sample": partial(run_sample, 1, 0, 0.0),
+    "one character to sample": partial(run_sample, 1, 1, 0.0),
+    "two samples at a time": partial(run_sample, 2, 3, 0.0),
+    "a sample whose logits are not finite": partial(run_sample, 1, 3, INFINITY),
+    "a layer of one input and unit": partial(run_layer, (1, 1, 1, 1)),
+    "a layer of 65 inputs and units": partial(run_layer, (2, 3, 65, 65)),
+    "Adagrad, some rows without a gradient": partial(
+        run_optimizer, "adagrad", [True, False, False, True], 4096 + 160
+    ),
+    "Adagrad, rows only": partial(run_optimizer, "adagrad", [True, True], 48),
+    "Adagrad, no rows": partial(run_optimizer, "adagrad", [], 16),
+    "RMSprop": partial(run_optimizer, "rmsprop", [True], 32),
+    "Adam": partial(run_optimizer, "adam", [True], 32),
+}
+
+
+class Coverage(NamedTuple):
+    """All branches; which of them each case runs; and what each case gives."""
+
+    branches: list[Branch]
+    hits: dict[str, set[Branch]]
+    outcomes: dict[str, Outcome]
+
+    def first_case(self, branch: Branch) -> str | None:
+        """Return the first case that runs a branch."""
+        return next((name for name, hit in self.hits.items() if branch in hit), None)
+
+    def uncovered(self) -> list[Branch]:
+        """Return the branches that no case runs, though one could."""
+        return [b for b in self.branches if not self.first_case(b) and not why_impossible(b)]
+
+
+def why_impossible(branch: Branch) -> str | None:
+    """Return why a branch cannot run, or None where it can."""
+    if branch.outcome == "zero" and " in " in branch.text:
+        return NEVER_EMPTY.get(branch.text.split(" in ", 1)[1])
+    return IMPOSSIBLE.get((branch.function, branch.text, branch.outcome))
+
+
+def measure(cases: dict[str, Run]) -> Coverage:
+    """Run the cases, each with its own counts, on one emulation."""
+    counter = BranchCounter()
+    emulation = Emulation(counter=counter)
+    for file in sorted((PACKAGE / "kernels").glob("*.py")):
+        if file.stem not in ("__init__", "compiler", "cache", "stored"):
+            emulation.module(f"charlstm.kernels.{file.stem}")
+    hits, outcomes = {}, {}
+    for name, run in cases.items():
+        counter.hit.clear()
+        outcomes[name] = run(emulation)
+        hits[name] = counter.hit.copy()
+    return Coverage(counter.branches, hits, outcomes)
+
+
+def table(coverage: Coverage) -> str:
+    """Return a line a branch: where, what, and the first case that runs it, of how many."""
+    lines = []
+    for branch in coverage.branches:
+        case = coverage.first_case(branch)
+        count = sum(branch in hit for hit in coverage.hits.values())
+        ran = f"{case} ({count})" if case else f"impossible: {why_impossible(branch)}"
+        lines.append(f"{branch} | {ran}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(measure(CASES)))
