@@ -1,7 +1,7 @@
 """Which branches of the kernels run: counters put into their sources, for `Emulation`.
 
 Counted are both outcomes of every comparison and of every condition, each operand of `and`
-and `or`, each argument of `min` and `max` (whether it was the result), and whether a loop's
+and `or`, each argument of `min` and `max` (whether it alone was the result), and whether a loop's
 body ran zero times, once, or many times. Loops over constants have one outcome only, and
 are left out.
 """
@@ -71,9 +71,8 @@ class BranchCounter:
 
     def _pick(self, site: int, function: Callable[..., Any], *values: Any) -> Any:
         result = function(*values)
-        for branch, value in zip(self._sites[site].values(), values, strict=True):
-            if value == result:
-                self.hit.add(branch)
+        if values.count(result) == 1:
+            self.hit.add(list(self._sites[site].values())[values.index(result)])
         return result
 
     def _each(self, site: int, values: Iterable[Any]) -> Iterator[Any]:

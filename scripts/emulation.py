@@ -56,7 +56,7 @@ class Emulation:
     """
 
     def __init__(self, edits: Sequence[Edit] = (), counter: BranchCounter | None = None) -> None:
-        self._counter = counter
+        self.counter = counter
         self._sources: dict[str, str] = {}
         for edit in edits:
             self._sources[edit.file] = _edited(self._source(edit.file), edit)
@@ -87,9 +87,9 @@ class Emulation:
             if "@intrinsic" in source:
                 module.__dict__.update(INTRINSICS)
                 code = _plain_part(source)
-            elif self._counter and file.startswith("kernels/"):
-                module.__dict__.update(self._counter.names)
-                code = self._counter.instrument(source, file)
+            elif self.counter and file.startswith("kernels/"):
+                module.__dict__.update(self.counter.names)
+                code = self.counter.instrument(source, file)
             exec(compile(code, f"<emulated {file}>", "exec"), module.__dict__)
         return self._modules[name]
 

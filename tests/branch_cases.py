@@ -51,6 +51,7 @@ def run_window(case: sizes.Case, emulation: Emulation) -> Outcome:
     module = emulation.module("charlstm.model")
     module.PARALLEL_FROM = 0
     model, problem = sizes.build(case, module.CharLSTM)
+    emulation.counter.hit.clear()  # of the window before
     return Outcome(sizes.answers(model, problem), sizes.expected_answers(case, model, problem))
 
 
@@ -77,13 +78,15 @@ def run_choice(choice: Choice, emulation: Emulation) -> Outcome:
     return Outcome({"chosen": chosen}, {"chosen": choice.wanted})
 
 
-def run_sample(count: int, length: int, bias: float, emulation: Emulation) -> Outcome:
+def run_sample(
+    emulation: Emulation, count: int, length: int, layers: int = 2, bias: float = 0.0
+) -> Outcome:
     """Sample; where the head's bias is not finite, what comes before the error is nothing."""
     kind = emulation.module("charlstm.model").CharLSTM
     texts = []
     for module, model in (
-        (emulation.module("charlstm.sampling"), kind(vocabulary_of(5), 3, 2, dtype="float64")),
-        (sampling, sampling.CharLSTM(vocabulary_of(5), 3, 2, dtype="float64")),
+        (emulation.module("charlstm.sampling"), kind(vocabulary_of(5), 3, layers, dtype="float64")),
+        (sampling, sampling.CharLSTM(vocabulary_of(5), 3, layers, dtype="float64")),
     ):
         model.parameters["head.bias"] = np.full(5, bias)
         pieces = []
@@ -147,16 +150,17 @@ CHOICES = {
     "top-p of the likeliest": Choice([9, 0, 0], 0.99, 0, top_p=0.5),
     "top-p with ties": Choice([0, 0, 0, 0], 0.99, 1, top_p=0.4),
     "top-k, then top-p": Choice([0, 0, 0, 0, 0], 0.99, 1, top_k=4, top_p=0.5),
+    "top-k, then a top-p of several": Choice([0, 0, 0, 0, 0], 0.99, 2, top_k=4, top_p=0.7),
+    "top-k of all but one": Choice([0, 0, 1], 0.99, 0, top_k=2),
     "top-k, then a top-p that keeps all": Choice([0, 0, 0, 0], 0.99, 1, top_k=2, top_p=0.99),
     "top-k, then a top-p of the likeliest": Choice([3, 9, 2, 1], 0.99, 1, top_k=3, top_p=0.1),
 }
 CASES: dict[str, Run] = {
     **{name: partial(run_window, case) for name, case in sizes.EDGES.items()},
     **{name: partial(run_choice, choice) for name, choice in CHOICES.items()},
-    "no characters to sample": partial(run_sample, 1, 0, 0.0),
-    "one character to sample": partial(run_sample, 1, 1, 0.0),
-    "two samples at a time": partial(run_sample, 2, 3, 0.0),
-    "a sample whose logits are not finite": partial(run_sample, 1, 3, INFINITY),
+    "one character to sample": partial(run_sample, count=1, length=1),
+    "two samples of one layer at a time": partial(run_sample, count=2, length=3, layers=1),
+    "a sample whose logits are not finite": partial(run_sample, count=1, length=3, bias=INFINITY),
     "a layer of one input and unit": partial(run_layer, (1, 1, 1, 1)),
     "a layer of 65 inputs and units": partial(run_layer, (2, 3, 65, 65)),
     "Adagrad, some rows without a gradient": partial(
@@ -164,8 +168,14 @@ CASES: dict[str, Run] = {
     ),
     "Adagrad, rows only": partial(run_optimizer, "adagrad", [True, True], 48),
     "Adagrad, no rows": partial(run_optimizer, "adagrad", [], 16),
+    "Adagrad, a last row without a gradient": partial(
+        run_optimizer, "adagrad", [True, False], 64
+    ),
+    "Adagrad, one row": partial(run_optimizer, "adagrad", [True], 32),
     "RMSprop": partial(run_optimizer, "rmsprop", [True], 32),
+    "RMSprop of one vector": partial(run_optimizer, "rmsprop", [], 16),
     "Adam": partial(run_optimizer, "adam", [True], 32),
+    "Adam of one vector": partial(run_optimizer, "adam", [], 16),
 }
 
 

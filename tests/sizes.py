@@ -127,24 +127,26 @@ CASES = [*ROWS, *COVERING]
 # they run every branch.
 EDGES = {
     "one of everything": Case(T=1, B=1, H=1, V=1),
-    "a few of everything": Case(T=5, B=7, H=37, V=11, L=2),
+    "a few of everything": Case(T=5, B=6, H=36, V=11, L=2),
+    "three layers": Case(T=2, B=6, H=12, V=11, L=3),
     "one time step": Case(T=1, B=4, H=20, V=10, L=2),
+    "dropout of one vector": Case(T=1, B=1, H=5, V=10, dropout=0.25),
     "dropout": Case(T=3, B=5, H=20, V=10, L=2, dropout=0.25),
-    "more than 24 streams": Case(T=4, B=33, H=20, V=10),
     "a last tile of fewer rows": Case(T=2, B=11, H=20, V=10),
+    "more than 24 streams": Case(T=3, B=33, H=20, V=10),
     "a second block of 48 rows": Case(T=2, B=50, H=20, V=10),
-    "a second part of 96 rows of the dense input": Case(T=10, B=13, H=20, V=10, L=2),
-    "gradients over more than a chunk of 128 rows": Case(T=15, B=17, H=20, V=10, L=2),
-    "a second panel of 64 inputs": Case(T=2, B=3, H=64 + 16, V=10, L=2),
-    "depth beyond a chunk of 128": Case(T=2, B=3, H=128 + 2, V=10, L=2),
-    "more than 4 panels of depth": Case(T=2, B=3, H=9 * 16 + 5, V=10, L=2),
-    "whole vectors only": Case(T=2, B=6, H=64, V=64, L=2),
+    "a second part of 96 rows of the dense input": Case(T=9, B=12, H=20, V=10, L=2),
     "a second panel of the head": Case(T=2, B=3, H=20, V=65),
     "a fifth panel of the head": Case(T=2, B=3, H=20, V=257),
+    "whole vectors only": Case(T=2, B=6, H=64, V=64, L=2),
+    "more than 4 panels of depth": Case(T=2, B=3, H=4 * 16 + 6, V=10, L=2),
+    "more than 8 panels of depth, and 128 rows of it": Case(T=2, B=3, H=8 * 16 + 2, V=10, L=2),
+    "gradients over more than a chunk of 128 rows": Case(T=15, B=17, H=20, V=10, L=2),
     "more panels of gradients than the scratch holds": Case(T=2, B=3, H=70, V=1500),
     "three shards that do not divide H": Case(T=3, B=7, H=100, V=65, L=2, threads=3),
     "shards without streams": Case(T=2, B=3, H=70, V=10, L=2, threads=4),
     "shards without panels": Case(T=2, B=9, H=20, V=10, L=2, threads=4),
+    "shards without rows of the head's gradient": Case(T=2, B=9, H=2, V=10, threads=4),
 }
 
 
@@ -205,10 +207,10 @@ def build(case: Case, kind: type[CharLSTM] = CharLSTM) -> tuple[CharLSTM, Proble
     )
     for name, parameter in problem.parameters.items():
         model.parameters[name] = parameter
+    model.active_threads = case.threads
     lacking = np.setdiff1d(np.arange(case.V), problem.inputs)[None, :40]
     if lacking.size:
         model.train_window(lacking, lacking)
-    model.active_threads = case.threads
     return model, problem
 
 
