@@ -98,9 +98,7 @@ class BranchCounter:
 class _Instrument(ast.NodeTransformer):
     """Put calls of a counter's functions into one function."""
 
-    def __init__(
-        self, new_site: Callable[[list[Branch]], int], file: str, function: str
-    ) -> None:
+    def __init__(self, new_site: Callable[[list[Branch]], int], file: str, function: str) -> None:
         self._new_site, self._file, self._function = new_site, file, function
 
     def _call(
@@ -164,4 +162,3 @@ class _Instrument(ast.NodeTransformer):
         node.test = self._call("_again", node, text, PASSES, node.test)
         start = ast.Call(ast.Name("_start", ast.Load()), [node.test.args[0]], [])
         return [ast.Expr(start), node]
-

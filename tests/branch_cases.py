@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import sizes
+from impossible_branches import NEVER_EMPTY, OTHERS
 from problems import vocabulary_of
 from reference import Array
 
@@ -22,18 +23,14 @@ from branch_counter import Branch, BranchCounter
 from emulation import PACKAGE, Emulation
 
 from charlstm import sampling
+from charlstm.errors import DivergenceError
+from charlstm.kernels.packing import Rows
 from charlstm.kernels.tile import PANEL
 from charlstm.layers import LSTM
+from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer
 
 INFINITY, NAN = math.inf, math.nan
-
-# Loops over something that a model, a window or a matrix has one of at least.
-NEVER_EMPTY = {
-    "range(layers)": "L is at least 1",
-}
-# Outcomes that no input can bring about, and why.
-IMPOSSIBLE: dict[tuple[str, str, str], str] = {}
 
 
 class Outcome(NamedTuple):
@@ -51,7 +48,8 @@ def run_window(case: sizes.Case, emulation: Emulation) -> Outcome:
     module = emulation.module("charlstm.model")
     module.PARALLEL_FROM = 0
     model, problem = sizes.build(case, module.CharLSTM)
-    emulation.counter.hit.clear()  # of the window before
+    if emulation.counter:
+        emulation.counter.hit.clear()  # of the window before
     return Outcome(sizes.answers(model, problem), sizes.expected_answers(case, model, problem))
 
 
@@ -86,13 +84,13 @@ def run_sample(
     texts = []
     for module, model in (
         (emulation.module("charlstm.sampling"), kind(vocabulary_of(5), 3, layers, dtype="float64")),
-        (sampling, sampling.CharLSTM(vocabulary_of(5), 3, layers, dtype="float64")),
+        (sampling, CharLSTM(vocabulary_of(5), 3, layers, dtype="float64")),
     ):
         model.parameters["head.bias"] = np.full(5, bias)
-        pieces = []
+        pieces: list[Any] = []
         try:
-            pieces += list(module.generate(model, length, count=count, seed=1))
-        except sampling.DivergenceError:
+            pieces += [ids.tolist() for ids in module.generate(model, length, count=count, seed=1)]
+        except DivergenceError:
             pieces.append("not finite")
         texts.append(pieces)
     return Outcome({"text": texts[0]}, {"text": texts[1]})
@@ -122,8 +120,6 @@ def run_optimizer(name: str, used: list[bool], size: int, emulation: Emulation) 
     start = rng.normal(size=size)
 
     def solve(make: Any) -> dict[str, Array]:
-        from charlstm.kernels.packing import Rows
-
         optimizer, buffer = make(name, size, "float64"), start.copy()
         rows = Rows(np.array(used, np.bool_), 24)
         optimizer.step(buffer, gradient, 0.1, 0.0, 0.0, rows)
@@ -151,7 +147,7 @@ CHOICES = {
     "top-p with ties": Choice([0, 0, 0, 0], 0.99, 1, top_p=0.4),
     "top-k, then top-p": Choice([0, 0, 0, 0, 0], 0.99, 1, top_k=4, top_p=0.5),
     "top-k, then a top-p of several": Choice([0, 0, 0, 0, 0], 0.99, 2, top_k=4, top_p=0.7),
-    "top-k of all but one": Choice([0, 0, 1], 0.99, 0, top_k=2),
+    "top-k of all but one": Choice([0, 0, 1], 0.99, 2, top_k=2),
     "top-k, then a top-p that keeps all": Choice([0, 0, 0, 0], 0.99, 1, top_k=2, top_p=0.99),
     "top-k, then a top-p of the likeliest": Choice([3, 9, 2, 1], 0.99, 1, top_k=3, top_p=0.1),
 }
@@ -168,9 +164,7 @@ CASES: dict[str, Run] = {
     ),
     "Adagrad, rows only": partial(run_optimizer, "adagrad", [True, True], 48),
     "Adagrad, no rows": partial(run_optimizer, "adagrad", [], 16),
-    "Adagrad, a last row without a gradient": partial(
-        run_optimizer, "adagrad", [True, False], 64
-    ),
+    "Adagrad, a last row without a gradient": partial(run_optimizer, "adagrad", [True, False], 64),
     "Adagrad, one row": partial(run_optimizer, "adagrad", [True], 32),
     "RMSprop": partial(run_optimizer, "rmsprop", [True], 32),
     "RMSprop of one vector": partial(run_optimizer, "rmsprop", [], 16),
@@ -197,9 +191,9 @@ class Coverage(NamedTuple):
 
 def why_impossible(branch: Branch) -> str | None:
     """Return why a branch cannot run, or None where it can."""
-    if branch.outcome == "zero" and " in " in branch.text:
-        return NEVER_EMPTY.get(branch.text.split(" in ", 1)[1])
-    return IMPOSSIBLE.get((branch.function, branch.text, branch.outcome))
+    if branch.outcome == "zero":
+        return NEVER_EMPTY.get(branch.function, {}).get(branch.text.split(" in ", 1)[-1])
+    return OTHERS.get((branch.function, branch.text, branch.outcome))
 
 
 def measure(cases: dict[str, Run]) -> Coverage:
@@ -214,7 +208,8 @@ def measure(cases: dict[str, Run]) -> Coverage:
         counter.hit.clear()
         outcomes[name] = run(emulation)
         hits[name] = counter.hit.copy()
-    return Coverage(counter.branches, hits, outcomes)
+    branches = sorted(counter.branches, key=lambda branch: (branch.file, branch.line))
+    return Coverage(branches, hits, outcomes)
 
 
 def table(coverage: Coverage) -> str:
@@ -223,7 +218,7 @@ def table(coverage: Coverage) -> str:
     for branch in coverage.branches:
         case = coverage.first_case(branch)
         count = sum(branch in hit for hit in coverage.hits.values())
-        ran = f"{case} ({count})" if case else f"impossible: {why_impossible(branch)}"
+        ran = f"{case} ({count})" if case else f"none: {why_impossible(branch) or 'UNCOVERED'}"
         lines.append(f"{branch} | {ran}")
     return "\n".join(lines)
 

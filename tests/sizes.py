@@ -51,6 +51,7 @@ class Case(NamedTuple):
         return 6.0 * weights * self.T * self.B
 
 
+# In the order of a case's fields.
 VALUES: dict[str, tuple[Any, ...]] = {
     "T": (1, 25, 50, 128),
     "B": (25, 33, 50, 64, 129, 200),
@@ -90,8 +91,8 @@ def _covering_array() -> list[Case]:
     """
     names = list(VALUES)
     choices = np.array(list(itertools.product(*(range(len(v)) for v in VALUES.values()))))
-    values = {n: np.array(VALUES[n])[choices[:, i]] for i, n in enumerate(names)}
-    work = Case(**values).work  # type: ignore[arg-type]
+    values: Any = [np.array(VALUES[n])[choices[:, i]] for i, n in enumerate(names)]
+    work: Any = Case(*values).work
     choices, work = choices[work <= MAX_WORK], work[work <= MAX_WORK]
     span = max(map(len, VALUES.values()))
     pairs = list(itertools.combinations(range(len(names)), 2))
@@ -148,6 +149,11 @@ EDGES = {
     "shards without panels": Case(T=2, B=9, H=20, V=10, L=2, threads=4),
     "shards without rows of the head's gradient": Case(T=2, B=9, H=2, V=10, threads=4),
 }
+
+# Windows whose head's products have tiles of every size: rows are streams, vectors symbols.
+TILES = [
+    Case(T=1, B=rows, H=12, V=16 * vectors) for rows in range(1, 7) for vectors in (1, 2, 3, 4)
+]
 
 
 def make_ids(case: Case) -> Array:

@@ -1,0 +1,84 @@
+"""The branches that no input can bring about, and why; `test_branches.py` sees any that runs."""
+
+NUMBERS = "T, B, H, V and L are at least 1, and so is every number of panels"
+STREAMS = "a shard without streams does not run"
+PIECES = "no chunk, block, tile or group is empty"
+BUFFERS = "a buffer holds one vector at least"
+
+# By function: loops that pass once at least, by what they run over.
+NEVER_EMPTY: dict[str, dict[str, str]] = {
+    "_keep_likeliest": {
+        "range(size)": NUMBERS,
+        "while count < most and (count == 0 or popped < goal)": "the likeliest is always kept",
+    },
+    "adam": {"range(0, parameters.size, LANES)": BUFFERS},
+    "add_row_sum": {"range(offset, offset + rows * PANEL, PANEL)": PIECES},
+    "apply_dropout": {
+        "range(0, (last - first) * width, LANES)": STREAMS,
+        "range(1, rows)": NUMBERS,
+    },
+    "backward_shard": {"range(top, -1, -1)": NUMBERS},
+    "cell_backward": {"range(first, last)": STREAMS},
+    "cell_forward": {"range(first, last)": STREAMS},
+    "choose": {"range(symbols)": NUMBERS},
+    "cross_entropy_row": {
+        "range(start, end, LANES)": "a panel of the head holds a column at least",
+        "range(logits.shape[0])": NUMBERS,
+    },
+    "dense_backward": {
+        "range(weight_ih.shape[0])": NUMBERS,
+        "range(spans * parts)": STREAMS,
+    },
+    "dense_forward": {"range(panels)": NUMBERS, "range(spans * parts)": STREAMS},
+    "embedding_backward": {"range(first, last)": PIECES},
+    "fill": {"range(offset, offset + count, LANES)": PIECES},
+    "forward_shard": {"range(layers)": NUMBERS},
+    "generate": {
+        "range(layers)": NUMBERS,
+        "range(state, state + size, LANES)": NUMBERS,
+        "range(streams)": NUMBERS,
+        "range(ids.shape[0])": "a chunk of a sample has a character at least",
+    },
+    "gradient_shard": {"range(layers)": NUMBERS, "range(first, last)": PIECES},
+    "head_backward": {
+        "range(columns)": NUMBERS,
+        "range(packed.head_t.shape[0])": NUMBERS,
+        "range(steps)": NUMBERS,
+    },
+    "head_forward": {"range(steps)": NUMBERS, "range(columns)": NUMBERS},
+    "head_gradient": {"range(columns)": NUMBERS},
+    "layer_backward": {
+        "range(packed.weight_ih_t.shape[0])": NUMBERS,
+        "range(packed.weight_hh_t.shape[0])": NUMBERS,
+        "range(panels)": NUMBERS,
+    },
+    "layer_gradients": {"range(first, last)": PIECES, "range(0, rows, CHUNK)": NUMBERS},
+    "loss_shard": {"range(first, last)": STREAMS, "range(steps)": NUMBERS},
+    "lstm_backward": {
+        "range(panels)": NUMBERS,
+        "range(columns)": NUMBERS,
+        "range(steps - 1, -1, -1)": NUMBERS,
+    },
+    "lstm_forward": {"range(tiles)": STREAMS, "range(panels)": NUMBERS, "range(steps)": NUMBERS},
+    "multiply_chunk": {"range(tiles)": PIECES},
+    "multiply_panel": {"range((depth * blocks + most - 1) // most)": NUMBERS},
+    "multiply_rows": {"range(0, width, tile_vectors * LANES)": NUMBERS},
+    "pack_panel_transposed": {"range(panels)": NUMBERS},
+    "pack_panels": {"range(rows)": NUMBERS},
+    "pack_transposed": {"range(layers)": NUMBERS},
+    "pack_shard": {"range(layers)": NUMBERS, "range(symbols)": NUMBERS},
+    "rmsprop": {"range(0, parameters.size, LANES)": BUFFERS},
+    "run_phase_parallel": {"numba.prange(shards)": NUMBERS},
+    "set_rows": {"range(offset + group, offset + rows * PANEL, PANEL)": STREAMS},
+    "squared_norm": {
+        "range(start, min(start + NORM_BLOCK, gradient.size), LANES)": PIECES,
+        "range(0, gradient.size, NORM_BLOCK)": BUFFERS,
+    },
+    "unpack_used": {"range(used.size)": NUMBERS},
+}
+
+# Others, by function, text and outcome.
+OTHERS: dict[tuple[str, str, str], str] = {
+    ("run_phase_parallel", "for shard in numba.prange(shards)", "once"):
+        "one thread runs all phases in one call",
+}  # fmt: skip
