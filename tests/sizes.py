@@ -129,6 +129,7 @@ CASES = [*ROWS, *COVERING]
 EDGES = {
     "one of everything": Case(T=1, B=1, H=1, V=1),
     "a few of everything": Case(T=5, B=6, H=36, V=11, L=2),
+    "symbols once, twice, often and never": Case(T=3, B=8, H=12, V=60),
     "three layers": Case(T=2, B=6, H=12, V=11, L=3),
     "one time step": Case(T=1, B=4, H=20, V=10, L=2),
     "dropout of one vector": Case(T=1, B=1, H=5, V=10, dropout=0.25),
@@ -142,7 +143,7 @@ EDGES = {
     "whole vectors only": Case(T=2, B=6, H=64, V=64, L=2),
     "more than 4 panels of depth": Case(T=2, B=3, H=4 * 16 + 6, V=10, L=2),
     "more than 8 panels of depth, and 128 rows of it": Case(T=2, B=3, H=8 * 16 + 2, V=10, L=2),
-    "gradients over more than a chunk of 128 rows": Case(T=15, B=17, H=20, V=10, L=2),
+    "gradients over more than two chunks of 128 rows": Case(T=16, B=17, H=20, V=10, L=2),
     "more panels of gradients than the scratch holds": Case(T=2, B=3, H=70, V=1500),
     "three shards that do not divide H": Case(T=3, B=7, H=100, V=65, L=2, threads=3),
     "shards without streams": Case(T=2, B=3, H=70, V=10, L=2, threads=4),

@@ -59,7 +59,7 @@ def test_case(name: str, coverage: Coverage) -> None:
         ("a second part of 96 rows of the dense input", "range(spans * parts)"),
         ("a second panel of the head", "r > 0"),
         ("more than 8 panels of depth, and 128 rows of it", "min(CHUNK, depth - done): CHUNK"),
-        ("gradients over more than a chunk of 128 rows", "row > 0"),
+        ("gradients over more than two chunks of 128 rows", "row > 0"),
         ("shards without streams", "first < last: False"),
         ("shards without panels", "for first in range(start, stop, group): zero"),
         ("top-k, then top-p", "kept < top_p * popped"),
