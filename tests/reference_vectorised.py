@@ -61,7 +61,7 @@ def solve(
     Returns
     -------
     dict
-        ``"losses"`` (T, B) in nats, their mean ``"loss"``, the final state ``"h_n"`` and
+        ``"logits"`` (T, B, V), ``"losses"`` (T, B) in nats, their mean ``"loss"``, the final state ``"h_n"`` and
         ``"c_n"``, and the gradients under the parameters' names, ``"h0"`` and ``"c0"``.
     """
     logits, (h_n, c_n), layers, features = forward(parameters, inputs, state, masks)
@@ -91,7 +91,8 @@ def solve(
             gradients["lstm.weight_ih_l0"] = _sum_by_symbol(rows, x.reshape(-1), symbols).T
         dstate.insert(0, (dh0, dc0))
     gradients["h0"], gradients["c0"] = (np.stack(s) for s in zip(*dstate, strict=True))
-    return {"losses": losses, "loss": losses.mean(), "h_n": h_n, "c_n": c_n, **gradients}
+    figures = {"logits": logits, "losses": losses, "loss": losses.mean(), "h_n": h_n, "c_n": c_n}
+    return {**figures, **gradients}
 
 
 def _backward_through_time(

@@ -54,7 +54,7 @@ def test_window(case: Case, parallel_calls: list[int], monkeypatch: pytest.Monke
     assert not actual["lstm.weight_ih_l0"][:, lacking].any()
 
     monkeypatch.setattr(model_module, "PARALLEL_FROM", 0)
-    every = (1, 2, 3, 4) if case.work < FEW_RUNS_FROM else (1, 2)
+    every = (1, 2, 3, 4) if case.work < FEW_RUNS_FROM else (1, 2) * (case.dtype == "float32")
     for threads in {*every} - {case.threads}:
         model.active_threads = threads
         parallel_calls.clear()
@@ -118,12 +118,11 @@ def test_the_oracle_is_the_slow_one(shape: Sizes, dropout: float) -> None:
     form = (shape.layers, shape.steps, shape.streams, shape.hidden)
     masks = list((rng.random(form) >= dropout) / (1 - dropout)) if dropout else None
     actual = reference_vectorised.solve(*problem, masks)
-    losses = actual.pop("losses")
+    losses, logits = actual.pop("losses"), actual.pop("logits")
     assert_close(actual, expected(problem, masks), 1e-14)
     parameters, inputs, targets, state = problem
-    logits, _, _ = reference.forward(parameters, inputs, state, masks)
-    chances = reference.log_softmax(logits)
-    wanted = -np.take_along_axis(chances, targets[..., None], -1)[..., 0]
-    assert reference.normwise(losses, wanted) < 1e-14
-    fast, *_ = reference_vectorised.forward(parameters, inputs, state, masks)
-    assert reference.normwise(fast, logits) < 1e-14
+    wanted, _, _ = reference.forward(parameters, inputs, state, masks)
+    assert reference.normwise(logits, wanted) < 1e-14
+    chances = reference.log_softmax(wanted)
+    chosen = -np.take_along_axis(chances, targets[..., None], -1)[..., 0]
+    assert reference.normwise(losses, chosen) < 1e-14
