@@ -61,8 +61,9 @@ def solve(
     Returns
     -------
     dict
-        ``"logits"`` (T, B, V), ``"losses"`` (T, B) in nats, their mean ``"loss"``, the final state ``"h_n"`` and
-        ``"c_n"``, and the gradients under the parameters' names, ``"h0"`` and ``"c0"``.
+        ``"logits"`` (T, B, V); ``"losses"`` (T, B) in nats and their mean ``"loss"``; the final
+        state ``"h_n"`` and ``"c_n"``; and the gradients under the parameters' names, ``"h0"``
+        and ``"c0"``.
     """
     logits, (h_n, c_n), layers, features = forward(parameters, inputs, state, masks)
     symbols, size = parameters["head.weight"].shape
