@@ -17,9 +17,8 @@ import numpy.typing as npt
 from branch_counter import BranchCounter
 
 import charlstm
-from charlstm.kernels.tile import PANEL
-from charlstm.kernels.vector import LANES
 
+LANES, PANEL = 16, 64  # as in `charlstm.kernels`, which is not imported here: a test compares
 PACKAGE = Path(charlstm.__file__).parent
 EMULATED = tuple(f"charlstm.{room}" for room in ("kernels.", "workspace", "model", "gradcheck"))
 
@@ -34,7 +33,7 @@ class Edit(NamedTuple):
     """
 
     file: str  # relative to the package
-    function: str
+    function: str  # or Class.function; "" is the whole module
     old: str
     new: str
 
@@ -59,7 +58,7 @@ class Emulation:
         self.counter = counter
         self._sources: dict[str, str] = {}
         for edit in edits:
-            self._sources[edit.file] = _edited(self._source(edit.file), edit)
+            self._sources[edit.file] = edited(self._source(edit.file), edit)
         self._modules = {
             "numba": _module(
                 "numba",
@@ -103,23 +102,66 @@ class Emulation:
         return builtins.__import__(name, *rest)
 
 
-def _edited(source: str, edit: Edit) -> str:
-    """Return a source with one edit made in it."""
+def edited(source: str, edit: Edit) -> str:
+    """Return a source with one edit made in it.
+
+    Raises
+    ------
+    ValueError
+        If it does not apply, or to more than one place.
+    """
     tree = ast.parse(source)
-    found = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name == edit.function
-    ]
+    scope, _, name = edit.function.rpartition(".")
+    found: list[ast.AST] = [tree] if not name else []
+    for outer in ast.walk(tree) if name else ():
+        if not scope or (isinstance(outer, ast.ClassDef) and outer.name == scope):
+            found += [
+                node
+                for node in (ast.iter_child_nodes(outer))
+                if isinstance(node, ast.FunctionDef) and node.name == name
+            ]
     text = "\n".join(map(ast.unparse, found))
     if len(found) != 1 or text.count(edit.old) != 1:
         raise ValueError(
             f"this edit does not apply once to {len(found)} functions named "
             f"{edit.function} of {edit.file}, mend it: {edit.old!r}"
         )
-    (changed,) = ast.parse(text.replace(edit.old, edit.new)).body
-    found[0].__dict__.update(changed.__dict__)
+    changed = ast.parse(text.replace(edit.old, edit.new))
+    found[0].__dict__.update((changed.body[0] if name else changed).__dict__)
     return ast.unparse(tree)
+
+
+def emulated_sources(edits: Sequence[Edit] = ()) -> dict[str, str]:
+    """Return sources of modules by name, with which kernels run as Python in all of a process.
+
+    Those that `edits` are made in, and those that stand between the kernels and the machine.
+    """
+    sources = edited_sources(edits)
+    for file in (PACKAGE / "kernels").glob("*.py"):
+        name = f"charlstm.kernels.{file.stem}"
+        source = sources.get(name) or file.read_text(encoding="utf-8")
+        if "@intrinsic" in source:
+            sources[name] = _INTRINSICS + _plain_part(source)
+    sources["charlstm.kernels.compiler"] = _COMPILER
+    return sources
+
+
+def edited_sources(edits: Sequence[Edit]) -> dict[str, str]:
+    """Return the sources of the modules that `edits` are made in, by the modules' names."""
+    sources: dict[str, str] = {}
+    for edit in edits:
+        name = "charlstm." + edit.file.removesuffix(".py").replace("/", ".")
+        source = sources.get(name) or (PACKAGE / edit.file).read_text(encoding="utf-8")
+        sources[name] = edited(source, edit)
+    return sources
+
+
+_INTRINSICS = "import emulation\nglobals().update(emulation.INTRINSICS)\n"
+_COMPILER = """
+entry = parallel_entry = kernel = inline_kernel = stage = lambda function: function
+code_address = lambda function, *arguments: function
+call_at = lambda function, arguments: function(*arguments)
+"""
 
 
 def _plain_part(source: str) -> str:
@@ -180,6 +222,11 @@ def replace_lanes(x: Array, first: int, value: float) -> Array:
     return np.where(np.arange(LANES) < first, x, value)
 
 
+def clamp(x: Array, low: float, high: float) -> Array:
+    """Return `x` bounded on both sides."""
+    return np.clip(x, low, high)
+
+
 def exponential_parts(x: Array) -> tuple[Array, float]:
     """Return q and s with exp(x) = s * q + s."""
     return np.expm1(x), 1.0
@@ -229,7 +276,10 @@ INTRINSICS = {
     "splat": splat,
     "replace_lanes": replace_lanes,
     "transpose_block": transpose_block,
+    "clamp": clamp,
     "maximum": np.maximum,
+    "square_root": np.sqrt,
+    "widen": np.float64,
     "max_lanes": np.max,
     "sum_lanes": np.sum,
     "clamp": np.clip,

@@ -10,13 +10,15 @@ from reference import normwise
 sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import emulation
-import planted_bugs
-from planted_bugs import DROPOUT, FAST_SIZES, FULL_SIZES, Mutant
+import mutation_gradients
+from mutation_gradients import DROPOUT, FAST_SIZES, FULL_SIZES, Mutant
 
 from charlstm import gradcheck
+from charlstm.kernels.tile import PANEL
+from charlstm.kernels.vector import LANES
 
-HARMLESS = Mutant("harmless", planted_bugs.LOSS, {"1.0 / rows": "1 / rows"}, ["c0"])
-EVERY = planted_bugs.TWINS + planted_bugs.MUTANTS
+HARMLESS = Mutant("harmless", mutation_gradients.LOSS, {"1.0 / rows": "1 / rows"}, ["c0"])
+EVERY = mutation_gradients.TWINS + mutation_gradients.MUTANTS
 MUTANTS = pytest.mark.parametrize("mutant", EVERY, ids=[mutant.name for mutant in EVERY])
 
 
@@ -24,14 +26,14 @@ MUTANTS = pytest.mark.parametrize("mutant", EVERY, ids=[mutant.name for mutant i
 @MUTANTS
 def test_exactly_the_spoilt_tensors_fail(mutant: Mutant, mode: str) -> None:
     """All of them, and no other."""
-    outcome = planted_bugs.judge(mutant, mode)
+    outcome = mutation_gradients.judge(mutant, mode)
     assert (outcome.missed, outcome.accused) == ([], [])
 
 
 def test_there_are_enough() -> None:
     """Of different edits."""
-    assert len({str((m.place, m.swaps)) for m in planted_bugs.BACKWARD_MUTANTS}) >= 20
-    assert len({str((m.place, m.swaps)) for m in planted_bugs.CHECKER_MUTANTS}) >= 2
+    assert len({str((m.place, m.swaps)) for m in mutation_gradients.BACKWARD_MUTANTS}) >= 20
+    assert len({str((m.place, m.swaps)) for m in mutation_gradients.CHECKER_MUTANTS}) >= 2
 
 
 @pytest.mark.parametrize("dropout", [0.0, DROPOUT])
@@ -62,26 +64,42 @@ def test_an_edit_that_does_not_apply_once_is_refused(function: str, old: str) ->
         emulation.Emulation([edit])
 
 
+def test_widths_are_the_kernels() -> None:
+    """Which the emulation does not import."""
+    assert (emulation.LANES, emulation.PANEL) == (LANES, PANEL)
+
+
+def test_an_edit_may_name_a_class_or_a_module() -> None:
+    """Where several classes have a function of one name, and for what is in none."""
+    source = "X = 1\nclass A:\n    def f(self): return 1\nclass B:\n    def f(self): return 1\n"
+    in_class = emulation.edited(source, emulation.Edit("a.py", "B.f", "return 1", "return 2"))
+    assert in_class.count("return 2") == 1 and in_class.index("class B") < in_class.index("2")
+    in_module = emulation.edited(source, emulation.Edit("a.py", "", "X = 1", "X = 2"))
+    assert in_module.startswith("X = 2\n")
+    with pytest.raises(ValueError, match="to 2 functions named f of a.py"):
+        emulation.edited(source, emulation.Edit("a.py", "f", "return 1", "return 2"))
+
+
 def test_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line a mutant; the exit code tells whether all are caught."""
+    """A line a mutant; what is returned tells how many escaped."""
 
     def table(*mutants: Mutant) -> tuple[int, list[str]]:
-        monkeypatch.setattr(planted_bugs, "MUTANTS", mutants)
-        code = planted_bugs.main()
-        return code, capsys.readouterr().out.splitlines()
+        monkeypatch.setattr(mutation_gradients, "MUTANTS", mutants)
+        escaped = mutation_gradients.run()
+        return escaped, capsys.readouterr().out.splitlines()
 
-    by_name: dict[str, Any] = {mutant.name: mutant for mutant in planted_bugs.MUTANTS}
-    code, lines = table(by_name["head.bias missing"], by_name["c_t for c_{t-1}"])
-    assert code == 0
+    by_name: dict[str, Any] = {mutant.name: mutant for mutant in mutation_gradients.MUTANTS}
+    escaped, lines = table(by_name["head.bias missing"], by_name["c_t for c_{t-1}"])
+    assert escaped == 0
     assert lines[3].split() == "(none: the sources as they are) - none - -".split()
     assert (
         lines[5].split() == "head.bias missing window.head_gradient head.bias 1e+00 1e+00".split()
     )
     assert "layers, h0, c0" in lines[6]
-    assert lines[-1] == "2 mutants, 0 not caught"
+    assert lines[-1] == "2 gradient mutants, 0 escaped"
 
-    code, lines = table(HARMLESS, by_name["head.bias missing"]._replace(spoils=["head.weight"]))
-    assert code == 1
+    escaped, lines = table(HARMLESS, by_name["head.bias missing"]._replace(spoils=["head.weight"]))
+    assert escaped == 2
     assert lines[5].count("MISSED c0") == 2
     assert lines[6].count("MISSED head.weight ACCUSED head.bias") == 2
-    assert lines[-1] == "2 mutants, 2 not caught"
+    assert lines[-1] == "2 gradient mutants, 2 escaped"

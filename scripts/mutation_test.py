@@ -1,0 +1,89 @@
+"""Plant known mistakes, one at a time, and show that the test meant to see each one fails.
+
+Run it where the tests run::
+
+    python scripts/mutation_test.py           # as CI does: kernels as plain Python
+    python scripts/mutation_test.py --full    # mistakes in kernels are compiled: 20 s each
+
+There are two sets. Mistakes in the backward pass and in the gradient checker must fail exactly
+the tensors that they spoil (mutation_gradients.py). All others (mutation_training.py,
+mutation_kernels.py) name the tests that are meant to see them; these pass on the sources as
+they are, and one of them must fail on the mutant. The last line tells how many mutants there
+are and how many escaped; the exit code is 1 if any did, or if a mistake could not be planted.
+
+What nobody thought of, cosmic-ray finds (pip install cosmic-ray)::
+
+    cosmic-ray init scripts/mutation_cosmic.toml session.sqlite
+    cr-filter-operators session.sqlite scripts/mutation_cosmic.toml
+    cosmic-ray exec scripts/mutation_cosmic.toml session.sqlite
+    cr-report --surviving-only --show-diff session.sqlite
+"""
+
+import argparse
+import os
+import sys
+
+import mutation_gradients
+import mutation_kernels
+import mutation_training
+from mutation_run import Mutant, Outcome, run_all, run_tests
+
+MUTANTS = (*mutation_training.MUTANTS, *mutation_kernels.MUTANTS)
+
+
+def check_unmutated(mutants: list[Mutant], is_full: bool) -> bool:
+    """Tell whether the meant tests pass on the sources as they are; print them if not."""
+    passes = True
+    for is_emulated in (False, True):
+        chosen = [m for m in mutants if (m.is_slow and not is_full) == is_emulated]
+        tests = sorted({test for mutant in chosen for test in mutant.tests})
+        if not tests:
+            continue
+        outcome = run_tests([], tests, is_emulated=is_emulated)
+        kind = "kernels as Python" if is_emulated else "compiled"
+        print(f"{len(tests)} tests, {kind}, without a mutant: {outcome.seconds:.0f} s", flush=True)
+        if outcome.code != 0:
+            print(outcome.log)
+            passes = False
+    return passes
+
+
+def report(mutant: Mutant, outcome: Outcome) -> None:
+    """Print a line on a mutant, and what the tests said where none failed."""
+    place = f"{mutant.edit.file.removesuffix('.py')}: {mutant.edit.function or 'constants'}"
+    print(
+        f"{outcome.verdict:8}{outcome.seconds:5.1f} s  {place:45} {mutant.name:65} "
+        f"{' '.join(mutant.tests)}",
+        flush=True,
+    )
+    if outcome.verdict != "caught":
+        print(outcome.log)
+
+
+def main() -> int:
+    """Run what is asked for; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
+    parser.add_argument("--full", action="store_true", help="compile the mistakes in kernels")
+    parser.add_argument("--only", default="", metavar="TEXT", help="mutants whose line has this")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    mutants = [m for m in MUTANTS if options.only in f"{m.edit.file} {m.name} {m.tests}"]
+    if not check_unmutated(mutants, options.full):
+        return 1
+    escaped = run_all(
+        mutants, lambda mutant: mutant.is_slow and not options.full, options.jobs, report
+    )
+    count = len(mutants)
+    if not options.only:
+        escaped += mutation_gradients.run()
+        count += len(mutation_gradients.MUTANTS)
+    print(f"\n{count} mutants, {escaped} escaped")
+    return 1 if escaped else 0
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Shows the module's text as it is."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

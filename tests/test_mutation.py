@@ -1,0 +1,69 @@
+"""The mutation test itself: its mistakes can be planted, and what it says of each is so."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+
+import emulation
+import mutation_kernels
+import mutation_run
+import mutation_test
+import mutation_training
+from emulation import Edit
+from mutation_run import Mutant
+
+MUTANTS = mutation_training.MUTANTS + mutation_kernels.MUTANTS
+SEEN = "test_schedules.py::test_cosine_is_half_a_cosine"
+HALF = Edit("optimizers.py", "scheduled_rate", "0.5 *", "0.25 *")
+HARMLESS = Edit("optimizers.py", "scheduled_rate", "rate * 0.5 *", "0.5 * rate *")
+
+
+def test_every_mistake_can_be_planted() -> None:
+    """In exactly one place; no two are the same, and there are enough."""
+    for mutant in MUTANTS:
+        emulation.edited_sources([mutant.edit])
+    assert len({mutant.edit for mutant in MUTANTS}) == len(MUTANTS) >= 80
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_every_mistake_names_tests_that_exist() -> None:
+    folder = Path(__file__).parent
+    for mutant in MUTANTS:
+        assert mutant.tests
+        for test in mutant.tests:
+            file, function = test.partition("[")[0].split("::")
+            assert f"def {function}(" in (folder / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("edit", "tests", "verdict"),
+    [
+        (HALF, [SEEN], "caught"),
+        (HARMLESS, [SEEN], "ESCAPED"),
+        (HALF, [f"{SEEN}[no such case]"], "BROKEN"),
+        (Edit("optimizers.py", "", "import math", "import no_such_module"), [SEEN], "BROKEN"),
+        (HALF._replace(old="0.75 *"), [SEEN], "BROKEN"),
+    ],
+    ids=["seen", "harmless", "no-such-test", "not-importable", "does-not-apply"],
+)
+def test_verdicts(
+    edit: Edit, tests: list[str], verdict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mutant is caught where a test meant to see it fails, and nowhere else."""
+    mutant = Mutant("some name", edit, tests)
+    escaped = mutation_run.run_all([mutant], lambda mutant: False, 1, mutation_test.report)
+    assert escaped == (verdict != "caught")
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith(verdict)
+    assert "some name" in line and tests[0] in line
+
+
+def test_a_mistake_in_a_kernel_runs_as_python() -> None:
+    """As it is, the test passes; with the mistake it fails."""
+    tests = ["test_update_rules.py::test_rmsprop_decay_is_0_99"]
+    edit = Edit("kernels/update.py", "rmsprop", "* (1.0 - decay)", "* (0.5 - decay)")
+    assert mutation_run.run_tests([], tests, is_emulated=True).verdict == "ESCAPED"
+    assert mutation_run.run_tests([edit], tests, is_emulated=True).verdict == "caught"

@@ -1,0 +1,97 @@
+"""The trainer and the optimizers where a comparison turns, and what a damaged snapshot is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import make_model
+from reference import Array
+from whole_runs import SEVEN_BY_FIVE, Case, make_corpus, make_trainer
+
+from charlstm.config import TrainConfig
+from charlstm.errors import CheckpointError
+from charlstm.optimizers import make_optimizer
+from charlstm.parameters import aligned_zeros
+from charlstm.trainer import Trainer
+from charlstm.vocabulary import Vocabulary
+
+Tensors = dict[str, Array]
+
+
+@pytest.mark.parametrize(("characters", "is_scored"), [(0, False), (1, False), (2, True)])
+def test_two_characters_are_a_validation_text(characters: int, is_scored: bool) -> None:
+    """One has no target: the training loss then decides, and a notice says so."""
+    case = Case(sizes=SEVEN_BY_FIVE._replace(characters=100))
+    config = TrainConfig(batch_size=5, seq_length=7, steps=1, val_fraction=characters / 100)
+    trainer = Trainer(make_model(case.parameters), make_corpus(case.ids, 13), config)
+    assert len(trainer.val) == characters
+    assert (trainer.notices == []) == is_scored
+    assert (next(trainer.train()).val_loss is not None) == is_scored
+
+
+def test_a_draw_equal_to_the_probability_resets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws are below 1: so a stream is reset in the share of draws below the probability."""
+    trainer = make_trainer(Case(reset_probability=0.25))
+    monkeypatch.setattr("charlstm.trainer.uniforms", lambda *_: np.full(5, 0.25))
+    state = np.ones((1, 5, 11)), np.ones((1, 5, 11))
+    for part in trainer._reset_some(state, 1):
+        np.testing.assert_array_equal(part, 1)
+
+
+def _cut(tensors: Tensors, name: str) -> None:
+    tensors[name] = tensors[name][..., :-1]
+
+
+def _extend(tensors: Tensors, name: str) -> None:
+    tensors[name] = np.concatenate([tensors[name]] * 2, axis=-1)
+
+
+def _round(tensors: Tensors, name: str) -> None:
+    tensors[name] = tensors[name].astype(np.float32)
+
+
+def _flatten(tensors: Tensors, name: str) -> None:
+    tensors[name] = tensors[name].reshape(1, -1)
+
+
+def _lose(tensors: Tensors, name: str) -> None:
+    del tensors[name]
+
+
+@pytest.mark.parametrize("damage", [_cut, _extend, _round, _flatten, _lose])
+@pytest.mark.parametrize(
+    "name", ["head.weight", "lstm.bias_l0", "optimizer.squares", "state.h", "state.c"]
+)
+def test_a_tensor_that_does_not_fit_is_refused(
+    name: str, damage: Callable[[Tensors, str], None]
+) -> None:
+    """Smaller, larger, of another type or shape, or missing: each by its name."""
+    trainer = make_trainer(Case())
+    tensors, metadata = trainer.snapshot()
+    damage(tensors, name)
+    with pytest.raises(CheckpointError, match=f"damaged checkpoint: {name} is missing or not"):
+        Trainer.resume(tensors, metadata, trainer.corpus)
+
+
+@pytest.mark.parametrize("symbols", [12, 14])
+def test_a_vocabulary_of_another_size_is_refused(symbols: int) -> None:
+    """Smaller or larger than the model's, of 13."""
+    trainer = make_trainer(Case())
+    tensors, metadata = trainer.snapshot()
+    other = Vocabulary([chr(0x100 + i) for i in range(symbols)]).to_dict()
+    changed: dict[str, Any] = metadata | {"vocabulary": other}
+    with pytest.raises(CheckpointError, match="vocabulary and model differ in size"):
+        Trainer.resume(tensors, changed, trainer.corpus)
+
+
+def test_adam_corrects_its_means_as_long_as_a_run_lasts() -> None:
+    """By 1 - 0.999^2000 at step 2000, which is far from 1 still."""
+    adam = make_optimizer("adam", 16, "float64")
+    adam.count = 1999
+    buffer, gradient = (aligned_zeros(16, "float64") for _ in range(2))
+    gradient[:] = 3.0
+    adam.step(buffer, gradient, 0.1, 0.0, 0.0)
+    mean, square = 0.1 * 3.0, 0.001 * 9.0
+    wanted = 0.1 * (mean / (1 - 0.9**2000)) / (np.sqrt(square / (1 - 0.999**2000)) + 1e-8)
+    np.testing.assert_allclose(buffer, -wanted, rtol=1e-12)
