@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -38,6 +38,16 @@ class Mutant(NamedTuple):
     def is_slow(self) -> bool:
         """Whether it changes compiled code, other than what its own tests compile."""
         return self.edit.file.startswith("kernels/") and not self.edit.file.endswith("random.py")
+
+
+Row = tuple[str, str, str, str]  # name, old, new, tests of the table's module
+
+
+def planted(file: str, function: str, module: str, *rows: Row) -> Iterator[Mutant]:
+    """Yield mutants of one function, seen by tests of one module, or of another named before ::."""
+    for name, old, new, tests in rows:
+        ids = [test if "::" in test else f"{module}::{test}" for test in tests.split()]
+        yield Mutant(name, Edit(file, function, old, new), ids)
 
 
 class Outcome(NamedTuple):

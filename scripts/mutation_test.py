@@ -6,9 +6,9 @@ Run it where the tests run::
     python scripts/mutation_test.py --full    # mistakes in kernels are compiled: 20 s each
 
 There are two sets. Mistakes in the backward pass and in the gradient checker must fail exactly
-the tensors that they spoil (mutation_gradients.py). All others (mutation_training.py,
-mutation_kernels.py) name the tests that are meant to see them; these pass on the sources as
-they are, and one of them must fail on the mutant. The last line tells how many mutants there
+the tensors that they spoil (mutation_gradients.py). All others (mutation_training.py and the
+modules imported beside it) name the tests that are meant to see them; these pass on the sources
+as they are, and one of them must fail on the mutant. The last line tells how many mutants there
 are and how many escaped; the exit code is 1 if any did, or if a mistake could not be planted.
 
 What nobody thought of, cosmic-ray finds (pip install cosmic-ray)::
@@ -23,12 +23,18 @@ import argparse
 import os
 import sys
 
-import mutation_gradients
+import mutation_evaluation
 import mutation_kernels
+import mutation_sampling
 import mutation_training
 from mutation_run import Mutant, Outcome, run_all, run_tests
 
-MUTANTS = (*mutation_training.MUTANTS, *mutation_kernels.MUTANTS)
+MUTANTS = (
+    *mutation_training.MUTANTS,
+    *mutation_evaluation.MUTANTS,
+    *mutation_sampling.MUTANTS,
+    *mutation_kernels.MUTANTS,
+)
 
 
 def check_unmutated(mutants: list[Mutant], is_full: bool) -> bool:
@@ -75,6 +81,8 @@ def main() -> int:
     )
     count = len(mutants)
     if not options.only:
+        import mutation_gradients  # here: every process imports this module, and no kernels
+
         escaped += mutation_gradients.run()
         count += len(mutation_gradients.MUTANTS)
     print(f"\n{count} mutants, {escaped} escaped")

@@ -39,3 +39,9 @@ def test_texts_and_corpora_are_frozen(tmp_path: Path) -> None:
     for changed, name in ((corpus, "sha256"), (corpus.text, "data")):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(changed, name, None)
+
+
+def test_a_corpus_is_shown_in_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"abab" * 500)
+    assert repr(read_corpus(path)) == "Corpus('a': 2,000 characters, 2 symbols)"

@@ -8,14 +8,12 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import emulation
-import mutation_kernels
 import mutation_run
 import mutation_test
-import mutation_training
 from emulation import Edit
 from mutation_run import Mutant
+from mutation_test import MUTANTS
 
-MUTANTS = mutation_training.MUTANTS + mutation_kernels.MUTANTS
 SEEN = "test_schedules.py::test_cosine_is_half_a_cosine"
 HALF = Edit("optimizers.py", "scheduled_rate", "0.5 *", "0.25 *")
 HARMLESS = Edit("optimizers.py", "scheduled_rate", "rate * 0.5 *", "0.5 * rate *")

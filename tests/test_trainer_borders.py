@@ -74,6 +74,25 @@ def test_a_tensor_that_does_not_fit_is_refused(
         Trainer.resume(tensors, metadata, trainer.corpus)
 
 
+def test_a_tensor_of_higher_precision_is_refused() -> None:
+    """Of float64, in the snapshot of a float32 model."""
+    trainer = make_trainer(Case(), "float32")
+    tensors, metadata = trainer.snapshot()
+    tensors["head.bias"] = tensors["head.bias"].astype(np.float64)
+    with pytest.raises(CheckpointError, match="head.bias is missing or not float32"):
+        Trainer.resume(tensors, metadata, trainer.corpus)
+
+
+def test_a_model_that_does_not_fit_its_file_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It might not fit in memory."""
+    trainer = make_trainer(Case())
+    tensors, metadata = trainer.snapshot()
+    metadata["model"]["hidden_size"] = 65_536
+    monkeypatch.setattr("charlstm.trainer.CharLSTM", lambda *_, **__: pytest.fail("made"))
+    with pytest.raises(CheckpointError, match="is missing or not float64"):
+        Trainer.resume(tensors, metadata, trainer.corpus)
+
+
 @pytest.mark.parametrize("symbols", [12, 14])
 def test_a_vocabulary_of_another_size_is_refused(symbols: int) -> None:
     """Smaller or larger than the model's, of 13."""
