@@ -222,11 +222,6 @@ def replace_lanes(x: Array, first: int, value: float) -> Array:
     return np.where(np.arange(LANES) < first, x, value)
 
 
-def clamp(x: Array, low: float, high: float) -> Array:
-    """Return `x` bounded on both sides."""
-    return np.clip(x, low, high)
-
-
 def exponential_parts(x: Array) -> tuple[Array, float]:
     """Return q and s with exp(x) = s * q + s."""
     return np.expm1(x), 1.0
@@ -276,10 +271,7 @@ INTRINSICS = {
     "splat": splat,
     "replace_lanes": replace_lanes,
     "transpose_block": transpose_block,
-    "clamp": clamp,
     "maximum": np.maximum,
-    "square_root": np.sqrt,
-    "widen": np.float64,
     "max_lanes": np.max,
     "sum_lanes": np.sum,
     "clamp": np.clip,

@@ -76,6 +76,8 @@ TRAINER = (
          "test_the_lowest_validation_loss_is_the_best"),
         ("the training loss decides", "record.train_loss if measured is None else measured",
          "record.train_loss", "test_the_lowest_validation_loss_is_the_best"),
+        ("patience counts every evaluation", "0 if improved else", "0 if False else",
+         "test_small_texts.py::test_patience_counts_evaluations_since_the_best"),
         ("the best is the last", "if improved:", "if True:",
          "test_the_lowest_validation_loss_is_the_best"),
         ("a validation loss that is not finite goes unnoticed",
@@ -92,8 +94,8 @@ TRAINER = (
          "test_weights_do_not_depend_on_a_held_out_part"),
         ("validation and test swapped",
          "self.text, self.val, self.test", "self.text, self.test, self.val", PARTS),
-        ("--save-every is ignored", "config.save_every or eval_every", "eval_every",
-         "test_intervals_not_given_are_an_epoch_or_the_run"),
+        ("--save-every is ignored", "config.save_every or every", "every",
+         "test_intervals_not_given_are_a_fiftieth_of_the_run_or_a_tenth_of_its_time"),
     ),
 )  # fmt: skip
 
@@ -120,6 +122,8 @@ CHECKPOINT = (
          f"{STOPPED}[rmsprop-5]"),
         ("changes of options are ignored", "dataclasses.replace(config, **changes)", "config",
          "test_whole_run.py::test_options_may_change_where_a_run_goes_on[adam]"),
+        ("patience starts anew", "metadata.get('evaluations_since_best', 0)", "0",
+         "test_small_texts.py::test_a_resume_ends_at_the_same_step"),
         ("another corpus is taken", "corpus.sha256 != metadata['corpus']['sha256']", "False",
          "test_a_run_goes_on_with_its_own_corpus_only"),
     ),
@@ -171,7 +175,7 @@ CHECKPOINT = (
     ),
     *planted(
         "config.py", "", "test_cold_start.py",
-        ("resets are on in older runs", "'reset_probability': 0.0}", "'reset_probability': 0.01}",
+        ("resets are on in older runs", "'reset_probability': 0.0,", "'reset_probability': 0.01,",
          "test_options_from_before_go_on_as_they_were"),
     ),
 )  # fmt: skip

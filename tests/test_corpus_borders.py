@@ -1,12 +1,15 @@
 """Reading a corpus where a comparison turns: the largest symbol, the smallest file, odd names."""
 
 import dataclasses
+import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from charlstm.batches import held_out_windows
 from charlstm.corpus import Corpus, Text, read_corpus
 
 
@@ -45,3 +48,38 @@ def test_a_corpus_is_shown_in_a_line(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"abab" * 500)
     assert repr(read_corpus(path)) == "Corpus('a': 2,000 characters, 2 symbols)"
+
+
+def test_the_name_is_the_first_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input beside it does not change that, nor a name that sorts before "-"."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"abc")))
+    Path("+a.txt").write_bytes(b"abc")
+    assert read_corpus(["+a.txt", "-"]).name == "+a"
+
+
+def test_texts_and_corpora_are_equal_to_themselves_alone(tmp_path: Path) -> None:
+    """To compare their arrays would take as long as to read them."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"abc")
+    corpus = read_corpus(path)
+    for one in (corpus, corpus.text):
+        assert one == one and one != dataclasses.replace(one)
+        assert len({one}) == 1
+
+
+def test_bytes_may_be_asked_for_and_known(tmp_path: Path) -> None:
+    """A vocabulary of bytes fits `as_bytes`."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"aab")
+    known = read_corpus(path, as_bytes=True).vocabulary
+    assert read_corpus(path, as_bytes=True, vocabulary=known).text.ids(0, 3).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("steps", [1, 7, 8, 14, 15, 21])
+def test_held_out_windows_are_as_few_as_can_be(steps: int) -> None:
+    """Of seven steps at most."""
+    text = Text(np.zeros(3 * (steps + 1), np.uint8))
+    windows = list(held_out_windows(text, 3, 7))
+    assert len(windows) == -(-steps // 7)
+    assert sum(int(valid[0]) for _, _, valid in windows) == steps

@@ -114,3 +114,22 @@ def test_adam_corrects_its_means_as_long_as_a_run_lasts() -> None:
     mean, square = 0.1 * 3.0, 0.001 * 9.0
     wanted = 0.1 * (mean / (1 - 0.9**2000)) / (np.sqrt(square / (1 - 0.999**2000)) + 1e-8)
     np.testing.assert_allclose(buffer, -wanted, rtol=1e-12)
+
+
+def test_a_run_that_has_done_more_than_its_steps_does_none() -> None:
+    trainer = make_trainer(Case())
+    trainer.step = trainer.config.steps + 1
+    assert next(trainer.train(), None) is None
+
+
+def test_a_long_run_is_evaluated_at_its_end() -> None:
+    trainer = make_trainer(Case(sizes=SEVEN_BY_FIVE._replace(steps=1000), eval_every=10**6))
+    trainer.step = int("999")
+    assert next(trainer.train()).val_loss is not None
+
+
+def test_a_model_of_many_symbols_is_restored() -> None:
+    case = Case(sizes=SEVEN_BY_FIVE._replace(symbols=int("300")))
+    trainer = make_trainer(case)
+    resumed = Trainer.resume(*trainer.snapshot(), trainer.corpus)
+    np.testing.assert_array_equal(resumed.model.buffer, trainer.model.buffer)
