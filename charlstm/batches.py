@@ -188,5 +188,5 @@ def _check_sizes(
 def _check_length(length: int, purpose: str) -> None:
     if length < 2:
         raise CorpusError(
-            f"a text of {length} characters is too short to {purpose}: at least 2 are needed"
+            f"a text of length {length} is too short to {purpose}: at least 2 are needed"
         )

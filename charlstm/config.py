@@ -216,3 +216,9 @@ def _check_fields(options: object, check: Callable[..., Any], *names: str, **bou
     """Put what a check of `arguments` returns in the place of fields; see there for bounds."""
     for name in names:
         object.__setattr__(options, name, check(name, getattr(options, name), **bounds))
+
+
+def remedy(config: TrainConfig) -> str:
+    """Return what to try when training does harm, in terms of the options in force."""
+    clip = f", or a clip_norm under {config.clip_norm:g}" if config.clip_norm else ""
+    return f"try a learning_rate under {config.learning_rate:g}{clip}"

@@ -8,18 +8,21 @@ weights alone are drawn otherwise, by NumPy (see `parameters`).
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.kernels.random import uniform
+from charlstm.kernels.random import choose
 
 SAMPLING = "sampling"
+CARRIED_STATE = "carried state"
 # Dropout had its digest before there were domains: the unnamed one is its own, and runs
 # saved then resume with the masks they had.
 DROPOUT = ""
 
 
+@lru_cache(maxsize=64)  # one that is asked for at every step stays
 def derive_key(domain: str, *numbers: int) -> tuple[int, int]:
     """Return a key of two 32-bit words, a BLAKE2b digest of a domain and some integers.
 
@@ -35,12 +38,19 @@ def derive_key(domain: str, *numbers: int) -> tuple[int, int]:
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
 
-def uniforms(domain: str, seed: int, step: int, count: int) -> npt.NDArray[np.float64]:
-    """Return draws (count,) in [0, 1), the same for the same domain, seed and step.
+def choose_streams(chosen: npt.NDArray[np.bool_], seed: int, step: int, probability: float) -> int:
+    """Choose the streams whose carried state is zeroed before a step.
 
-    Draw i does not depend on `count`.
+    Parameters
+    ----------
+    chosen
+        Which they are, (B,); overwritten. Stream b's choice does not depend on B.
+    seed, step, probability
+        The choices are a function of these.
+
+    Returns
+    -------
+    int
+        How many are chosen.
     """
-    draws: npt.NDArray[np.float64] = uniform(
-        *derive_key(domain, seed, step), np.arange(count, dtype=np.uint64), 0
-    )
-    return draws
+    return int(choose(chosen, *derive_key(CARRIED_STATE, seed), step, probability))

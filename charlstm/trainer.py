@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from charlstm import checkpoint, runs
 from charlstm.arguments import show
 from charlstm.batches import Windows, fit_sizes
-from charlstm.config import ModelConfig, TrainConfig
+from charlstm.config import ModelConfig, TrainConfig, remedy
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError, CorpusError, DivergenceError, UsageError
 from charlstm.evaluation import HeldOut, evaluation_interval, held_out
@@ -24,14 +25,12 @@ from charlstm.forms import Form, check_form, is_count, is_number_or_none, is_tab
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer, scheduled_rate
 from charlstm.parameters import ParameterLayout
-from charlstm.randomness import uniforms
+from charlstm.randomness import choose_streams
 from charlstm.thread_tuner import ThreadTuner
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State
 
 Array = npt.NDArray[Any]
-RESETS = "carried state"  # the domain of the draws that decide which streams start anew
-
 _MODEL_FORM: Form = {"vocabulary": is_table, "model": is_table, "seed": is_count}
 RUN_FORM: Form = {
     "training": is_table,
@@ -96,7 +95,7 @@ class Trainer:
         if (batch_size, seq_length) != (config.batch_size, config.seq_length):
             self.notices.append(
                 f"{len(self.text)} characters to train on are too few for {config.batch_size} "
-                f"streams of {config.seq_length}; using {batch_size} of {seq_length}"
+                f"streams of {config.seq_length}; using {batch_size} x {seq_length}"
             )
         if len(self.val) < 2:
             self.notices.append("no validation text: the training loss decides what is best")
@@ -109,6 +108,7 @@ class Trainer:
         self.config = dataclasses.replace(self.config, eval_every=every, save_every=saved)
         self.optimizer = make_optimizer(config.optimizer, model.layout.size, model.config.dtype)
         self.state = model.zero_state(batch_size)
+        self._zeroed = np.zeros(batch_size, np.bool_)
         self._tuner = ThreadTuner(model.threads)
         self.step = 0
         self.best_loss: float | None = None
@@ -145,12 +145,18 @@ class Trainer:
             If a loss or gradient is not finite (the weights are those before the step), or a
             validation loss is (the step is done, and no record of it is yielded).
         """
-        while self.step < self.config.steps and not self.is_out_of_patience:
-            with self._tuner.timed_step() as self.model.active_threads:
+        try:
+            while self.step < self.config.steps and not self.is_out_of_patience:
+                self.model.active_threads = self._tuner.threads
+                started = time.perf_counter()
                 record = self._train_step()
-            if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
-                record = self._with_evaluation(record)
-            yield record
+                self._tuner.note_step(time.perf_counter() - started)
+                self.model.active_threads = self._tuner.settled
+                if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
+                    record = self._with_evaluation(record)
+                yield record
+        finally:
+            self.model.active_threads = self.model.threads
 
     def _train_step(self) -> Record:
         config, step = self.config, self.step
@@ -188,10 +194,12 @@ class Trainer:
         A model trained on carried states alone may come to rely on what only hours of text
         can build up, and be lost wherever a held-out text or a sample starts from zeros.
         """
-        probability = self.config.reset_probability
-        draws = uniforms(RESETS, self.model.seed, step, self.config.batch_size)
-        kept = (draws >= probability)[:, None]
-        return (np.where(kept, state[0], 0), np.where(kept, state[1], 0))
+        zeroed, probability = self._zeroed, self.config.reset_probability
+        if not choose_streams(zeroed, self.model.seed, step, probability):
+            return state
+        h, c = state[0].copy(), state[1].copy()
+        h[:, zeroed] = c[:, zeroed] = 0
+        return h, c
 
     def _with_evaluation(self, record: Record) -> Record:
         measured = self.evaluate().nats if len(self.val) >= 2 else None
@@ -280,12 +288,6 @@ class Trainer:
         targets |= dict(zip(("state.h", "state.c"), trainer.state, strict=True))
         _fill(targets, tensors)
         return trainer
-
-
-def remedy(config: TrainConfig) -> str:
-    """Return what to try when training does harm, in terms of the options in force."""
-    clip = f", or a clip_norm under {config.clip_norm:g}" if config.clip_norm else ""
-    return f"try a learning_rate under {config.learning_rate:g}{clip}"
 
 
 def restore_model(

@@ -4,6 +4,7 @@ from mutation_run import planted
 
 CARRIED = "test_h_and_c_are_each_carried_from_window_to_window"
 EPOCH = "test_the_state_is_zero_at_the_start_of_each_epoch"
+ZEROED = "h[:, zeroed] = c[:, zeroed] = 0"
 CHOSEN = "test_chosen_streams_start_a_window_from_zero_state"
 APPLIED = "test_schedules.py::test_a_schedule_is_applied_to_every_step"
 MASKS = "test_a_steps_dropout_masks_are_those_of_its_number"
@@ -55,9 +56,9 @@ TRAINER = (
          "test_each_stream_is_zeroed_at_the_given_rate_and_the_others_carried"),
         ("the streams reset do not depend on the seed", "self.model.seed", "0",
          "test_cold_start.py::test_draws_depend_on_the_seed"),
-        ("h alone is reset", "np.where(kept, state[1], 0)", "state[1]", CHOSEN),
-        ("all are reset but the chosen", ">= probability", "< probability", CHOSEN),
-        ("all streams are reset or none", "(draws >=", "(draws[:1] >=", CHOSEN),
+        ("h alone is reset", ZEROED, "h[:, zeroed] = 0", CHOSEN),
+        ("all are reset but the chosen", ZEROED, "h[:, ~zeroed] = c[:, ~zeroed] = 0", CHOSEN),
+        ("all streams are reset or none", ZEROED, "h[:] = c[:] = 0", CHOSEN),
     ),
     *planted(
         "trainer.py", "train", "test_trainer.py",

@@ -24,6 +24,7 @@ from emulation import PACKAGE, Emulation
 
 from charlstm import sampling
 from charlstm.errors import DivergenceError
+from charlstm.kernels import random
 from charlstm.kernels.packing import Rows
 from charlstm.kernels.tile import PANEL
 from charlstm.layers import LSTM
@@ -130,6 +131,17 @@ def run_optimizer(name: str, used: list[bool], size: int, emulation: Emulation) 
     return Outcome(solve(emulated), solve(make_optimizer))
 
 
+def run_resets(streams: int, probability: float, emulation: Emulation) -> Outcome:
+    """Choose the streams whose states are zeroed."""
+
+    def solve(choose: Any) -> dict[str, Any]:
+        chosen = np.zeros(streams, np.bool_)
+        count = choose(chosen, 1, 2, 3, probability)
+        return {"chosen": np.append(chosen, 1.0), "count": np.array([1.0 + count])}
+
+    return Outcome(solve(emulation.module("charlstm.kernels.random").choose), solve(random.choose))
+
+
 CHOICES = {
     "temperature 0 takes the first of equals": Choice([1, 3, 3, 2], 0.9, 1, temperature=0),
     "a logit that is no number": Choice([1, NAN, 3], 0.9, -1),
@@ -157,6 +169,10 @@ CASES: dict[str, Run] = {
     "one character to sample": partial(run_sample, count=1, length=1),
     "two samples of one layer at a time": partial(run_sample, count=2, length=3, layers=1),
     "a sample whose logits are not finite": partial(run_sample, count=1, length=3, bias=INFINITY),
+    "no stream to reset": partial(run_resets, 0, 0.5),
+    "one stream, reset": partial(run_resets, 1, 1.0),
+    "one stream, carried": partial(run_resets, 1, 0.0),
+    "some streams reset": partial(run_resets, 9, 0.5),
     "a layer of one input and unit": partial(run_layer, (1, 1, 1, 1)),
     "a layer of 65 inputs and units": partial(run_layer, (2, 3, 65, 65)),
     "Adagrad, some rows without a gradient": partial(

@@ -164,9 +164,9 @@ def test_short_texts_at_the_default_sizes(length: int, expected: tuple[int, int]
 @pytest.mark.parametrize("length", [0, 1])
 def test_too_short_for_anything(length: int) -> None:
     """Below two characters there is nothing to predict; the message says how short it is."""
-    with pytest.raises(CorpusError, match=f"a text of {length} characters is too short"):
+    with pytest.raises(CorpusError, match=f"a text of length {length} is too short"):
         fit_sizes(length, 1, 1)
-    with pytest.raises(CorpusError, match=f"a text of {length} characters is too short"):
+    with pytest.raises(CorpusError, match=f"a text of length {length} is too short"):
         held_out_windows(counting_text(length), 1, 1)  # at once, not at the first window
 
 

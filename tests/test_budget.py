@@ -37,41 +37,39 @@ def run(
     for record in trainer.train():
         taken = step_seconds + (0 if record.val_loss is None else evaluation_seconds)
         seconds += taken
-        budget.note_step(taken, record)
-        budget.revise(trainer, seconds)
+        budget.revise(trainer, record, seconds)
     return seconds
 
 
 @pytest.mark.parametrize("step_seconds", [0.06, 0.015, 0.006])
 def test_a_pace_that_was_misjudged_is_mended(corpus, step_seconds):
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), trainer, 0.0)
+    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), 0.0)
     end = run(trainer, budget, step_seconds, 0.0)
     assert end == pytest.approx(60 * SPARE, rel=0.01)
 
 
 def test_evaluations_count_with_the_time_they_were_found_to_take(corpus):
     trainer = make_trainer(corpus, eval_every=50)
-    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.2), trainer, 0.0)
+    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.2), 0.0)
     end = run(trainer, budget, 0.02, 0.0, evaluation_seconds=0.2)
     assert end == pytest.approx(60 * SPARE, rel=0.01)
 
 
 def test_a_run_that_goes_on_counts_what_it_took_before(corpus):
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(Goal(None, None, 2.0), Pace(0.006, 0.0), trainer, 60.0)
+    budget = MinutesBudget(Goal(None, None, 2.0), Pace(0.006, 0.0), 60.0)
     end = run(trainer, budget, 0.03, 60.0)
     assert end == pytest.approx(120, rel=0.02)
 
 
 def test_the_number_of_steps_is_final_after_a_tenth_of_the_time(corpus):
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), trainer, 0.0)
+    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), 0.0)
     seconds, revised = 0.0, []
     for record in trainer.train():
-        budget.note_step(0.02, record)
         seconds += 0.02
-        if budget.revise(trainer, seconds):
+        if budget.revise(trainer, record, seconds):
             revised.append(seconds)
         if seconds > 20:
             break
@@ -84,10 +82,9 @@ def test_the_number_of_steps_is_final_after_a_tenth_of_the_time(corpus):
 )
 def test_only_minutes_are_ever_decided_again(corpus, goal):
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(goal, Pace(0.006, 0.0), trainer, 0.0)
+    budget = MinutesBudget(goal, Pace(0.006, 0.0), 0.0)
     for record in trainer.train():
-        budget.note_step(1.0, record)
-        assert not budget.revise(trainer, float(record.step))
+        assert not budget.revise(trainer, record, float(record.step))
         if record.step == 30:
             break
     assert trainer.config.steps == STEPS
@@ -98,11 +95,10 @@ def test_a_schedule_reaches_its_end_with_the_steps(corpus):
     trainer.config = TrainConfig(
         steps=STEPS, batch_size=2, seq_length=3, eval_every=10**9, schedule="linear"
     )
-    budget = MinutesBudget(Goal(None, None, 0.1), Pace(0.006, 0.0), trainer, 0.0)
+    budget = MinutesBudget(Goal(None, None, 0.1), Pace(0.006, 0.0), 0.0)
     seconds = 0.0
     for record in trainer.train():
         seconds += 0.01
-        budget.note_step(0.01, record)
-        budget.revise(trainer, seconds)
+        budget.revise(trainer, record, seconds)
     assert record.learning_rate == pytest.approx(0.1 / trainer.config.steps, rel=1e-9)
     assert record.step == trainer.config.steps

@@ -547,7 +547,7 @@ BAD = [
     ("train missing.txt", 1, "cannot read missing.txt: No such file or directory"),
     ("train folder", 1, "it is a directory"),
     ("train empty.txt", 1, "empty.txt is empty"),
-    ("train one.txt", 1, "a text of 1 characters is too short to train on"),
+    ("train one.txt", 1, "a text of length 1 is too short to train on"),
     ("train latin.txt", 1, "is not utf-8: invalid continuation byte at byte offset 3"),
     ("train fox.txt --encoding klingon", 2, "--encoding must be a text encoding"),
     ("train fox.txt", 1, "runs/fox holds a run already: go on with it (--resume), replace it"),

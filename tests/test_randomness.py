@@ -12,7 +12,7 @@ from reference import Array
 
 from charlstm import CharLSTM
 from charlstm.kernels import random
-from charlstm.randomness import DROPOUT, SAMPLING, derive_key, uniforms
+from charlstm.randomness import CARRIED_STATE, DROPOUT, SAMPLING, choose_streams, derive_key
 
 philox = numba.njit(lambda *words: random.philox(*words))
 uniform = numba.njit(lambda *numbers: random.uniform(*numbers))
@@ -65,24 +65,26 @@ def test_keys_of_dropout_are_those_of_saved_runs() -> None:
     assert hashlib.sha256(masks.astype("<f4").tobytes()).hexdigest()[:16] == "ff528af6d0e2062d"
 
 
-def test_uniforms_are_of_domain_seed_step_and_index() -> None:
-    """The reference's draws, as float64 in [0, 1); not of how many there are."""
-    for domain, seed, step in (
-        ("carried state", 0, 0),
-        ("carried state", 2**63 - 1, 7),
-        ("a", 0, 7),
-    ):
-        key = reference_sampling.key(domain, seed, step)
-        draws = uniforms(domain, seed, step, 100)
-        assert draws.dtype == np.float64
-        assert draws.tolist() == [reference_sampling.uniform(key, i, 0) for i in range(100)]
-        assert uniforms(domain, seed, step, 64).tolist() == draws[:64].tolist()
-    assert uniforms("a", 0, 0, 0).shape == (0,)
+def test_choices_are_of_seed_step_and_stream() -> None:
+    """The reference's draws, compared with the probability; not of how many streams there are."""
+    for seed, step in ((0, 0), (2**63 - 1, 7), (0, 2**40)):
+        key = reference_sampling.key("carried state", seed)
+        draws = np.array([reference_sampling.uniform(key, step, b) for b in range(100)])
+        for probability in (0.0, 0.01, 0.3, 0.999):
+            chosen = np.ones(100, np.bool_)
+            count = choose_streams(chosen, seed, step, probability)
+            assert chosen.tolist() == (draws < probability).tolist()
+            assert count == chosen.sum()
+            choose_streams(chosen[:64], seed, step + 1, probability)
+            fewer = chosen[:64].copy()
+            choose_streams(chosen, seed, step + 1, probability)
+            assert fewer.tolist() == chosen[:64].tolist()
 
 
 def test_draws_are_uniform() -> None:
     """Chi-square in 256 bins, of each half of the bits; and as often in each quarter of pairs."""
-    draws = uniforms("any", 3, 5, 2**16)
+    key = derive_key(SAMPLING, 3)
+    draws = random.uniform(*key, np.arange(2**16, dtype=np.uint64), 5)
     assert draws.min() >= 0
     assert draws.max() < 1
     for part in (draws, draws * 2**26 % 1):
@@ -135,7 +137,9 @@ def test_masks_and_draws_of_one_seed_and_step_are_uncorrelated(seed: int, step: 
     positions = np.arange(size, dtype=np.uint64)
     key = derive_key(SAMPLING, seed)
     samples = [random.uniform(*key, positions, stream) for stream in (step, step + 1)]
-    rows = np.vstack([masks, uniforms("carried state", seed, step, size), *samples])
+    key = derive_key(CARRIED_STATE, seed)
+    carried = random.uniform(*key, np.uint64(step), np.arange(size, dtype=np.uint64))
+    rows = np.vstack([masks, carried, *samples])
     found = correlations(rows, rows)
     np.fill_diagonal(found, 0)
     assert np.abs(found).max() < 4.5

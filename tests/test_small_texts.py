@@ -215,6 +215,6 @@ def test_what_an_early_end_says(
     assert why in said
     assert "done: 8 steps, best loss 4.0000 nats" in said
     assert main(["train", "text.txt", "--resume"]) == 0
-    assert f"nothing to do, {why}" in capsys.readouterr().err
+    assert f"nothing to do: the run {why}" in capsys.readouterr().err
     assert main(["train", "text.txt", "--resume", "--patience", "0"]) == 0
     assert "done: 20 steps" in capsys.readouterr().err

@@ -336,7 +336,7 @@ def test_windows_shrink_to_a_short_text_and_a_notice_says_so() -> None:
     assert (trainer.config.batch_size, trainer.config.seq_length) == (2, 50)
     assert trainer.state[0].shape == (1, 2, 11)
     few, no_validation = trainer.notices
-    assert few == ("101 characters to train on are too few for 50 streams of 50; using 2 of 50")
+    assert few == ("101 characters to train on are too few for 50 streams of 50; using 2 x 50")
     assert "no validation text" in no_validation
     assert len(list(trainer.train())) == 2
     assert make_trainer(case).notices == []

@@ -13,8 +13,8 @@ from reference_run import Options, Run, Step
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus, Text
 from charlstm.model import CharLSTM
-from charlstm.randomness import uniforms
-from charlstm.trainer import RESETS, Record, Trainer
+from charlstm.randomness import choose_streams
+from charlstm.trainer import Record, Trainer
 
 TOLERANCE = 1e-10
 LEARNING_RATES = {"adagrad": 0.1, "rmsprop": 0.01, "adam": 0.02}
@@ -131,8 +131,10 @@ def resets(case: Case, steps: int) -> list[Array] | None:
     """Return the streams (B,) that are reset before each of the first `steps` steps."""
     if case.reset_probability == 0:
         return None
-    draws = [uniforms(RESETS, case.seed, step, case.sizes.batch_size) for step in range(steps)]
-    return [draw < case.reset_probability for draw in draws]
+    chosen = np.zeros((steps, case.sizes.batch_size), np.bool_)
+    for step, row in enumerate(chosen):
+        choose_streams(row, case.seed, step, case.reset_probability)
+    return list(chosen)
 
 
 def trainer_figures(trainer: Trainer, record: Record) -> dict[str, Any]:

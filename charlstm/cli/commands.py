@@ -50,7 +50,7 @@ def commands() -> None:
 @_option("--layers", default=ModelConfig.layers, help="LSTM layers, one upon the other.")
 @_option("--dropout", default=ModelConfig.dropout, help="Share of outputs dropped in training.")
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
-@_option("--seq-length", default=TrainConfig.seq_length, help="Characters gradients flow back.")
+@_option("--seq-length", default=TrainConfig.seq_length, help="Time steps of backpropagation.")
 @_option("--optimizer", type=_choice(OPTIMIZERS), default=TrainConfig.optimizer)
 @click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
 @_option("--schedule", type=_choice(SCHEDULES), default=TrainConfig.schedule,
@@ -61,12 +61,16 @@ def commands() -> None:
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
 @_option("--reset-probability", default=TrainConfig.reset_probability,
          help="Chance that a stream starts a window from zero state.")  # fmt: skip
-@click.option("--epochs", type=float, help="Train so often on the whole text."
+@click.option("--epochs", type=float, help="Passes over the training text."
               "  [default: 10, at least 2,000 steps]")  # fmt: skip
 @click.option("--steps", type=int, help="Train this many steps in all, on --resume too.")
 @click.option("--minutes", type=float, help="Train as many steps as take this long.")
-@_option("--val-fraction", default=TrainConfig.val_fraction, help="Part held out to validate.")
-@_option("--test-fraction", default=TrainConfig.test_fraction, help="Part never looked at.")
+@_option(
+    "--val-fraction", default=TrainConfig.val_fraction, help="Fraction held out for validation."
+)
+@_option(
+    "--test-fraction", default=TrainConfig.test_fraction, help="Fraction reserved for testing."
+)
 @_option("--eval-every", default=TrainConfig.eval_every,
          help="Steps between evaluations; 0: about 50, a tenth of the time at most.")  # fmt: skip
 @_option("--save-every", default=TrainConfig.save_every,

@@ -67,9 +67,10 @@ class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
         Time spent compiling so far; 0 if nothing was compiled.
     """
 
-    def __init__(self, signals: SignalRepeater) -> None:
+    def __init__(self, signals: SignalRepeater, quiet: bool = False) -> None:
         self._signals = signals
-        self._is_terminal = sys.stderr.isatty()
+        self._is_quiet = quiet
+        self._is_terminal = sys.stderr.isatty() and not quiet
         self._stream = SafeStream(sys.stderr)
         self._lock = RLock()  # an interrupt may come while it is held, and closes the notice
         self._closed = Event()
@@ -97,7 +98,7 @@ class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
             if self._ticker is None:
                 self._ticker = Thread(target=self._tick, daemon=True)
                 self._ticker.start()
-                if not self._is_terminal:
+                if not (self._is_terminal or self._is_quiet):
                     say("compiling kernels for this machine, only once; about 20 s")
 
     def on_end(self, event: Any) -> None:
@@ -137,15 +138,12 @@ class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
 @contextmanager
 def compile_notice(quiet: bool = False) -> Iterator[None]:
     """Say so if anything in this context has to be compiled, and how long that took."""
-    if quiet:
-        yield
-        return
     with SignalRepeater() as signals:
-        notice = CompileNotice(signals)
+        notice = CompileNotice(signals, quiet)
         try:
             with event.install_listener("numba:compile", notice):
                 yield
         finally:
             notice.close()
-    if notice.seconds:
+    if notice.seconds and not quiet:
         say(f"compiled kernels in {duration(notice.seconds)}")

@@ -25,12 +25,14 @@ def info(run: str | None, as_json: bool) -> int:
     _, metadata = load_run(path)
     vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
     model = ModelConfig.from_dict(metadata["model"])
-    training = TrainConfig.from_dict(metadata["training"])
+    run_facts = _of_run(path, metadata)
+    training = TrainConfig.from_dict(run_facts["training"])
     command = metadata.get("command", {})
     facts = {
         "file": str(path),
         "step": metadata["step"],
-        **_steps(path, metadata),
+        "last_step": run_facts["last_step"],
+        "best_step": run_facts["best_step"],
         "best_loss": metadata["best_loss"],
         "parameters": ParameterLayout(model).count,
         "model": model.to_dict(),
@@ -44,25 +46,27 @@ def info(run: str | None, as_json: bool) -> int:
     return 0
 
 
-def _steps(path: Path, metadata: Mapping[str, Any]) -> dict[str, int | None]:
-    """Return the last step of a run and that of its best model, from the files of its folder.
+def _of_run(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the last step of a run, that of its best model, and how it was trained last.
 
-    None is one that they do not tell: a file that was moved out of its folder, say.
+    They come from the files of its folder; a step is None where they do not tell.
     """
     folder = RunFolder(path.parent)
-    steps: dict[str, int | None] = {}
+    facts: dict[str, Any] = {"training": metadata["training"]}
     for name, file in (("last_step", folder.last), ("best_step", folder.best)):
-        steps[name] = None
+        facts[name] = None
         if file.name == path.name:
-            steps[name] = metadata["step"]
+            facts[name] = metadata["step"]
         elif path.name in (folder.last.name, folder.best.name) and file.exists():
             try:
                 _, other = load_run(file)
             except CheckpointError:  # this file can be told of all the same
                 continue
             if all(other[key] == metadata[key] for key in ("corpus", "vocabulary", "model")):
-                steps[name] = other["step"]
-    return steps
+                facts[name] = other["step"]
+                if file == folder.last:
+                    facts["training"] = other["training"]
+    return facts
 
 
 def _rows(

@@ -203,7 +203,8 @@ class MinutesBudget:
     """Decides the steps of --minutes again from the pace of the run itself, while it is young.
 
     What the machine does in the seconds before a run tells little of the minutes to come. Once
-    a tenth of the time has gone the number of steps is final.
+    a tenth of the time has gone the number of steps is final; so it is in a run that is resumed
+    to the same goal, which repeats the steps it had.
 
     Parameters
     ----------
@@ -211,38 +212,45 @@ class MinutesBudget:
         Only minutes are ever decided again.
     pace
         As measured before the run; its evaluation stays in use.
-    trainer
-        Before its first step in this session.
     seconds
         That the run took before.
     """
 
-    def __init__(self, goal: Goal, pace: Pace, trainer: Trainer, seconds: float) -> None:
+    def __init__(self, goal: Goal, pace: Pace, seconds: float) -> None:
         self._goal = goal
         self._pace = pace
-        self._first_step = trainer.step
+        self._last = seconds
         self._stepping = 0.0  # seconds in steps, without evaluations
+        self._steps = 0
         left = 60 * goal.minutes - seconds if goal.minutes is not None else 0.0
         self._revisions = [seconds + left * share for share in REVISIONS] if left > 0 else []
 
-    def note_step(self, seconds: float, record: Record) -> None:
-        """Take in the time of a step; one with an evaluation counts as the others do."""
-        if record.val_loss is None:
-            self._stepping += seconds
-        else:
-            self._first_step += 1
+    def revise(self, trainer: Trainer, record: Record, seconds: float) -> bool:
+        """Take in a step, and set the trainer's number of steps anew if it is time to.
 
-    def revise(self, trainer: Trainer, seconds: float) -> bool:
-        """Set the trainer's number of steps anew if it is time to; tell whether it was.
+        Parameters
+        ----------
+        trainer
+            Its number of steps is changed.
+        record
+            Of the step just done.
+        seconds
+            The time that the run took so far, with all that is shown and saved.
 
-        `seconds` is the time that the run took so far. A checkpoint must follow, or a resume
-        would go on with the number before.
+        Returns
+        -------
+        bool
+            Whether the number was decided anew. A checkpoint must follow, or a resume would
+            go on with the number before.
         """
-        timed = trainer.step - self._first_step
-        if not self._revisions or seconds < self._revisions[0] or timed < 1:
+        evaluation = 0.0 if record.val_loss is None else self._pace.evaluation
+        self._stepping += max(0.0, seconds - self._last - evaluation)
+        self._steps += 1
+        self._last = seconds
+        if not self._revisions or seconds < self._revisions[0]:
             return False
         self._revisions = [time for time in self._revisions if time > seconds]
-        pace = self._pace._replace(step=self._stepping / timed)
+        pace = self._pace._replace(step=max(1e-9, self._stepping / self._steps))
         steps = total_steps(
             self._goal, pace, trainer.steps_per_epoch, trainer.config.eval_every, trainer.step,
             seconds,

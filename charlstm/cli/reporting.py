@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from charlstm.cli.output import loss_in_words, shown
 from charlstm.cli.plan import EXCERPT
 from charlstm.cli.progress import Progress
-from charlstm.config import TrainConfig
+from charlstm.config import TrainConfig, remedy
+from charlstm.errors import DivergenceError
 from charlstm.sampling import sample
-from charlstm.trainer import Record, Trainer, remedy
+from charlstm.trainer import Record, Trainer
 
 EVALUATION_PAUSE, SAMPLE_PAUSE = 5.0, 15.0  # least seconds between two that are shown
 TEMPERATURE = 0.8  # of the samples
@@ -86,9 +87,8 @@ class Reporter:
         if record.improved:
             self._untold_best = record
         now = time.monotonic()
-        is_last = record.step == self._trainer.config.steps
         is_due = self._options.every_evaluation or now - self._told >= EVALUATION_PAUSE
-        if not (is_due or is_last):
+        if not (is_due or self._is_last(record.step)):
             return
         line = f"step {record.step}  validation {loss_in_words(loss)}"
         best = self._untold_best
@@ -101,11 +101,14 @@ class Reporter:
         self._progress.say(line)
         self._told, self._untold_best = now, None
 
+    def _is_last(self, step: int) -> bool:
+        return step == self._trainer.config.steps or self._trainer.is_out_of_patience
+
     def _is_sample_due(self, step: int) -> bool:
         config, every = self._trainer.config, self._options.sample_every
         if every is not None:
             return every > 0 and step % every == 0
-        if step == config.steps:
+        if self._is_last(step):
             return True
         is_evaluation = step % config.eval_every == 0
         is_due = time.monotonic() - self._sampled >= SAMPLE_PAUSE
@@ -114,7 +117,12 @@ class Reporter:
     def _sample(self, step: int) -> None:
         """Show what the model writes."""
         length = self._options.sample_length
-        text = sample(self._trainer.model, length or EXCERPT, temperature=TEMPERATURE, seed=step)
+        model, length_or_excerpt = self._trainer.model, length or EXCERPT
+        try:
+            text = sample(model, length_or_excerpt, temperature=TEMPERATURE, seed=step)
+        except DivergenceError as error:  # what is shown must not end a run
+            self._progress.warn(f"charlstm: warning: no sample: {error}")
+            return
         lines = shown(text).split("\n")[: None if length else MOST_LINES]
         self._progress.say("\n".join(f"  | {line}" for line in lines))
         self._sampled = time.monotonic()

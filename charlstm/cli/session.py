@@ -144,18 +144,15 @@ def run(
     with closing(make_progress(trainer, report.quiet)) as progress:
         reporter = Reporter(trainer, progress, report)
         try:
-            started = time.monotonic()
             for record in trainer.train():
-                budget.note_step(time.monotonic() - started, record)
                 keeper.note(record)
-                is_revised = budget.revise(trainer, keeper.seconds)
+                is_revised = budget.revise(trainer, record, keeper.seconds)
                 if is_revised:
                     progress.set_total(trainer.config.steps)
-                reporter.step(record)
                 _save(record, trainer, keeper, progress, is_revised)
+                reporter.step(record)
                 if stops.number:
                     break
-                started = time.monotonic()
         except DivergenceError:
             keeper.write_what_is_possible()
             raise

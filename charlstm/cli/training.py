@@ -121,7 +121,8 @@ def _train(
     rehearsal = stand.trainer(threads, steps=NEVER, eval_every=NEVER)
     _refuse_less(stand, goal, rehearsal)
     if rehearsal.is_out_of_patience:
-        say(f"nothing to do, {_early_end(stand.trainer(1))}: a larger --patience, or 0, goes on")
+        early_end = _early_end(stand.trainer(1))
+        say(f"nothing to do: the run {early_end}; a larger --patience, or 0, goes on")
         return 0
     if not quiet:
         say(_overview(rehearsal, folder, threads))
@@ -147,9 +148,7 @@ def _train(
     pause = 0.0 if "save_every" in explicit else SAVE_PAUSE
     keeper = Keeper(folder, command, stand.seconds, pause)
     is_decided = not stand.is_new and _is_same_goal(stand, goal)
-    budget = MinutesBudget(
-        Goal(None, None, None) if is_decided else goal, pace, trainer, stand.seconds
-    )
+    budget = MinutesBudget(Goal(None, None, None) if is_decided else goal, pace, stand.seconds)
     report = ReportOptions(
         quiet, "eval_every" in explicit, options["sample_every"], options["sample_length"]
     )

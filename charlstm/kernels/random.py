@@ -7,7 +7,7 @@ arrays of them.
 
 import numpy as np
 
-from charlstm.kernels.compiler import kernel
+from charlstm.kernels.compiler import entry, kernel
 
 ROUNDS = 10
 _FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -39,3 +39,16 @@ def uniform(first_key, second_key, position, stream):
         np.uint64(first_key), np.uint64(second_key),
     )  # fmt: skip
     return np.float64(((high << _WORD_BITS) | low) >> np.uint64(11)) * 2.0**-53
+
+
+@entry
+def choose(chosen, first_key, second_key, position, probability):
+    """Set `chosen` (n,) bool, each with the same probability; return how many are chosen.
+
+    Entry i takes draw number `position` of stream i.
+    """
+    count = 0
+    for stream in range(chosen.size):
+        chosen[stream] = uniform(first_key, second_key, position, stream) < probability
+        count += chosen[stream]
+    return count
