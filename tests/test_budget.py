@@ -102,3 +102,18 @@ def test_a_schedule_reaches_its_end_with_the_steps(corpus):
         budget.revise(trainer, record, seconds)
     assert record.learning_rate == pytest.approx(0.1 / trainer.config.steps, rel=1e-9)
     assert record.step == trainer.config.steps
+
+
+def test_what_is_shown_and_saved_between_steps_counts(corpus):
+    """Half of the time goes by outside of the trainer."""
+    trainer = make_trainer(corpus)
+    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), 0.0)
+    end = run(trainer, budget, 2 * 0.006, 0.0)
+    assert end == pytest.approx(60 * SPARE, rel=0.01)
+
+
+def test_a_run_that_is_evaluated_at_every_step_is_revised_too(corpus):
+    trainer = make_trainer(corpus, eval_every=1)
+    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.001, 0.02), 0.0)
+    end = run(trainer, budget, 0.02, 0.0, evaluation_seconds=0.02)
+    assert end == pytest.approx(60 * SPARE, rel=0.01)

@@ -110,3 +110,15 @@ def test_plural() -> None:
 def test_what_is_shown_moves_no_terminal() -> None:
     text = "a\n\tb\x1b[2J\r\x7f\x9b\ud800\xa0\u3000é"
     assert shown(text) == "a\n\tb\\x1b[2J\\r\\x7f\\x9b\\ud800\xa0\u3000é"
+
+
+def test_a_run_that_went_on_is_told_of_as_it_is_now(capsys: pytest.CaptureFixture[str]) -> None:
+    """Best was saved when there were fewer steps to do; last knows of the others."""
+    Path("fox.txt").write_text("the quick brown fox\n" * 60)
+    sizes = ["--hidden-size", "4", "--batch-size", "2", "--seq-length", "5"]
+    assert main(["train", "fox.txt", *sizes, "--steps", "4", "--eval-every", "4"]) == 0
+    rate = ["--learning-rate", "1e-9"]
+    assert main(["train", "fox.txt", "--resume", "--steps", "6", "--eval-every", "5", *rate]) == 0
+    capsys.readouterr()
+    assert main(["info", "runs/fox/best.safetensors"]) == 0
+    assert "trained    6 of 6 steps" in capsys.readouterr().out

@@ -25,6 +25,7 @@ from charlstm.cli.progress import bar_layout
 from charlstm.cli.reporting import advice
 from charlstm.cli.session import Keeper
 from charlstm.config import TrainConfig
+from charlstm.errors import DivergenceError
 from charlstm.evaluation import HeldOut
 from charlstm.model import CharLSTM
 from charlstm.trainer import Record, Trainer
@@ -370,3 +371,28 @@ def test_sample_length(capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--sample-every", "100", "--sample-length", "37") == 0
     (sampled,) = re.findall(r"(?:^  \| .*\n)+", capsys.readouterr().err, re.MULTILINE)
     assert len(sampled.replace("  | ", "")) == 37 + 1
+
+
+def test_a_sample_that_fails_ends_no_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> str:
+        raise DivergenceError("the model's outputs are not finite numbers")
+
+    monkeypatch.setattr("charlstm.cli.reporting.sample", fail)
+    assert train() == 0
+    assert "charlstm: warning: no sample: the model's outputs" in capsys.readouterr().err
+    assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 100
+
+
+def test_the_last_evaluation_of_an_early_end_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = [3.0, 2.0, 2.5, 2.4]
+    monkeypatch.setattr(
+        Trainer, "evaluate", lambda self: HeldOut(losses[self.step // 25 - 1], 1, 1)
+    )
+    assert train("--patience", "1") == 0
+    error = capsys.readouterr().err
+    assert evaluations(error) == [25, 75] and samples(error) == 1
+    assert "; the best so far 2.0000 nats at step 50\n" in error

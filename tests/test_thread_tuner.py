@@ -6,7 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from charlstm.config import TrainConfig
+from charlstm.corpus import read_corpus
+from charlstm.model import CharLSTM
 from charlstm.thread_tuner import TRIAL_SHARE, ThreadTuner
+from charlstm.trainer import Trainer
 
 
 class Machine:
@@ -110,3 +114,24 @@ def test_a_burst_changes_nothing():
     machine.run(3000)
     assert machine.threads[-1] == 2
     assert sum(threads == 1 for threads in machine.threads) <= 2 * 4
+
+
+def test_training_leaves_a_model_all_its_threads(tmp_path, monkeypatch):
+    """Between steps it uses what has been settled, not what a trial tries."""
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be, that is it. " * 40)
+    corpus = read_corpus((str(path),))
+    model = CharLSTM(corpus.vocabulary, 5, threads=2)
+    trainer = Trainer(model, corpus, TrainConfig(steps=200, batch_size=3, seq_length=4))
+    tried = set()
+    window = model.train_window
+
+    def note(*arguments, **options):
+        tried.add(model.active_threads)
+        return window(*arguments, **options)
+
+    monkeypatch.setattr(model, "train_window", note)
+    for _ in trainer.train():
+        assert model.active_threads == trainer._tuner.settled
+    assert tried == {1, 2}
+    assert model.active_threads == 2
