@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from torture_mutations import Mutant, Original, library_negatives, mutate
-from torture_report import Outcome, memory_in_use, peak_memory
+from torture_report import Outcome, forget_peak_memory, memory_in_use, peak_memory
 from torture_runs import PATIENCE, start_of, worker
 
 from charlstm import checkpoint
@@ -94,6 +94,7 @@ class Judge:
             raise RuntimeError(f"the original does not load: {self.outcome.losses}")
         self.counts.clear()
         self._seen = {hashlib.sha256(self.original.content).digest()}
+        forget_peak_memory()
         self._memory_before = memory_in_use()
 
     def batch(self, index: int, count: int, shown_every: int) -> Batch:

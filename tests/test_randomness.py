@@ -75,6 +75,8 @@ def test_choices_are_of_seed_step_and_stream() -> None:
             count = choose_streams(chosen, seed, step, probability)
             assert chosen.tolist() == (draws < probability).tolist()
             assert count == chosen.sum()
+            assert choose_streams(chosen, seed, step, draws[7]) == (draws < draws[7]).sum()
+            assert not chosen[7]  # a draw is chosen in the share of draws below it
             choose_streams(chosen[:64], seed, step + 1, probability)
             fewer = chosen[:64].copy()
             choose_streams(chosen, seed, step + 1, probability)

@@ -30,15 +30,6 @@ def test_two_characters_are_a_validation_text(characters: int, is_scored: bool) 
     assert (next(trainer.train()).val_loss is not None) == is_scored
 
 
-def test_a_draw_equal_to_the_probability_resets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draws are below 1: so a stream is reset in the share of draws below the probability."""
-    trainer = make_trainer(Case(reset_probability=0.25))
-    monkeypatch.setattr("charlstm.trainer.uniforms", lambda *_: np.full(5, 0.25))
-    state = np.ones((1, 5, 11)), np.ones((1, 5, 11))
-    for part in trainer._reset_some(state, 1):
-        np.testing.assert_array_equal(part, 1)
-
-
 def _cut(tensors: Tensors, name: str) -> None:
     tensors[name] = tensors[name][..., :-1]
 
