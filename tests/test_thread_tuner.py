@@ -55,7 +55,7 @@ def test_a_quiet_machine_keeps_all_threads_and_loses_nothing(most):
 
 
 def test_a_step_that_varies_a_little_starts_no_trials():
-    machine = Machine(2, lambda threads, step: (0.010 + 0.001 * (step % 3)) / threads)
+    machine = Machine(2, lambda threads, step: (0.010 + 0.0008 * (step % 7)) / threads)
     machine.run(100)
     assert set(machine.run(5000)) == {2}
 
