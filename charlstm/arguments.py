@@ -195,4 +195,6 @@ def as_ids(name: str, value: object, count: int) -> npt.NDArray[np.int32]:
             f"{name} must be ids from 0 to {count - 1}, got {array.min()} to {array.max()}", [name]
         )
     # One type of array, whatever the caller's: another would compile the kernels anew.
+    if array.dtype == np.int32 and array.flags.carray:
+        return array
     return np.require(array, np.int32, ["C", "A", "W"])

@@ -93,9 +93,8 @@ def load_state(work: Workspace, state: State | None, config: ModelConfig) -> Non
     expected = (config.layers, work.losses.shape[1], config.hidden_size)
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise UsageError(f"state must be a pair (h, c), got {show(state)}", ["state"])
-    h, c = (
-        as_real_array(f"state {name}", value, expected)
-        for name, value in zip("hc", state, strict=True)
-    )
-    work.h[:, 0, :, : config.hidden_size] = h
-    work.c[:, 0, :, : config.hidden_size] = c
+    for name, rows, value in zip("hc", (work.h, work.c), state, strict=True):
+        is_plain = isinstance(value, np.ndarray) and value.dtype == config.dtype
+        if not is_plain or value.shape != expected:  # as it is not in training
+            value = as_real_array(f"state {name}", value, expected)
+        rows[:, 0, :, : config.hidden_size] = value
