@@ -162,10 +162,15 @@ def run_all(
     """Run every mutant's tests, some at a time; report each in order; return the escaped."""
 
     def judge(mutant: Mutant) -> Outcome:
-        try:
-            return run_tests([mutant.edit], mutant.tests, is_emulated=is_emulated(mutant))
-        except ValueError as error:
-            return Outcome(-1, 0.0, str(error))
+        outcome = Outcome(-1, 0.0, "")
+        for _ in range(2):  # a forked process may die of what its parent did: once is no verdict
+            try:
+                outcome = run_tests([mutant.edit], mutant.tests, is_emulated=is_emulated(mutant))
+            except ValueError as error:
+                return Outcome(-1, 0.0, str(error))
+            if outcome.code in (0, 1):
+                break
+        return outcome
 
     mutants, escaped = list(mutants), 0
     with ThreadPoolExecutor(jobs) as pool:
