@@ -149,6 +149,11 @@ class CharLSTM:
         shape = (self.config.layers, streams, self.config.hidden_size)
         return np.zeros(shape, self.config.dtype), np.zeros(shape, self.config.dtype)
 
+    def max_threads(self, characters: int) -> int:
+        """Return the most threads that a window of so many characters, T * B, takes."""
+        is_small = 6 * self.layout.count * characters < PARALLEL_FROM
+        return 1 if is_small else self.threads
+
     def forward(self, inputs: npt.ArrayLike, state: State | None = None) -> tuple[Array, State]:
         """Return the logits (T, B, V) of ids (T, B), dropout off, and the state after them.
 
@@ -274,8 +279,7 @@ class CharLSTM:
             mode, self.buffer, self.gradient, self.layout.table, self._packed, work, ids, wanted,
             dropout,
         )  # fmt: skip
-        is_small = 6 * self.layout.count * ids.size < PARALLEL_FROM
-        if self.active_threads == 1 or is_small or not _pool_is_ours():
+        if min(self.active_threads, self.max_threads(ids.size)) == 1 or not _pool_is_ours():
             run_phase(ALL, 0, 1, *arguments)
         else:
             self._run_parallel(arguments)

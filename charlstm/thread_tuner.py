@@ -29,6 +29,8 @@ class ThreadTuner:
     ----------
     most
         The largest number of threads.
+    is_tuning
+        Whether to time steps at all; otherwise the number stays at `most`.
 
     Attributes
     ----------
@@ -38,8 +40,9 @@ class ThreadTuner:
         For whatever comes between steps.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, is_tuning: bool = True) -> None:
         self.most = self.threads = most
+        self._is_tuning = is_tuning and most > 1
         self.settled = most  # what a trial returns to
         self._fastest: dict[int, float] = {}  # seconds of a step, by threads
         self._times: list[float] = []  # of this block
@@ -53,7 +56,7 @@ class ThreadTuner:
 
     def note_step(self, seconds: float) -> None:
         """Take in the time of a step that used `threads` threads, and choose for the next."""
-        if self.most == 1:
+        if not self._is_tuning:
             return
         self._now += seconds
         self._times.append(seconds)

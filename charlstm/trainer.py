@@ -109,7 +109,8 @@ class Trainer:
         self.optimizer = make_optimizer(config.optimizer, model.layout.size, model.config.dtype)
         self.state = model.zero_state(batch_size)
         self._zeroed = np.zeros(batch_size, np.bool_)
-        self._tuner = ThreadTuner(model.threads)
+        is_shared = model.max_threads(self.characters_per_step) > 1
+        self._tuner = ThreadTuner(model.threads, is_shared)
         self.step = 0
         self.best_loss: float | None = None
         self.evaluations_since_best = 0

@@ -116,12 +116,17 @@ def test_a_burst_changes_nothing():
     assert sum(threads == 1 for threads in machine.threads) <= 2 * 4
 
 
-def test_training_leaves_a_model_all_its_threads(tmp_path, monkeypatch):
-    """Between steps it uses what has been settled, not what a trial tries."""
+@pytest.mark.parametrize("is_shared", [True, False], ids=["large windows", "small windows"])
+def test_training_leaves_a_model_all_its_threads(tmp_path, monkeypatch, is_shared):
+    """Between steps it uses what has been settled, not what a trial tries.
+
+    Windows too small to be shared start no trial, and evaluations between them have them all.
+    """
     path = tmp_path / "text.txt"
     path.write_text("to be or not to be, that is it. " * 40)
     corpus = read_corpus((str(path),))
     model = CharLSTM(corpus.vocabulary, 5, threads=2)
+    monkeypatch.setattr("charlstm.model.PARALLEL_FROM", 0 if is_shared else 2**62)
     trainer = Trainer(model, corpus, TrainConfig(steps=200, batch_size=3, seq_length=4))
     tried = set()
     window = model.train_window
@@ -133,5 +138,5 @@ def test_training_leaves_a_model_all_its_threads(tmp_path, monkeypatch):
     monkeypatch.setattr(model, "train_window", note)
     for _ in trainer.train():
         assert model.active_threads == trainer._tuner.settled
-    assert tried == {1, 2}
+    assert tried == ({1, 2} if is_shared else {2})
     assert model.active_threads == 2
