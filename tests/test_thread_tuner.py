@@ -151,7 +151,7 @@ def test_the_tuner_is_told_what_each_step_took(tmp_path, monkeypatch):
     model = CharLSTM(corpus.vocabulary, 5, threads=1)
     options = TrainConfig(steps=4, batch_size=3, seq_length=4, eval_every=2)
     trainer = Trainer(model, corpus, options)
-    clock = SimpleNamespace(now=3.0)
+    clock = SimpleNamespace(now=0.25)
     told = []
 
     def lasting(seconds, function):
