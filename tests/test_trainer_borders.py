@@ -149,3 +149,10 @@ def test_threads_are_given_by_name() -> None:
     named = {"tensors": tensors, "metadata": metadata, "threads": 1}
     assert restore(**named).threads == 1
     assert resume(**named, corpus=trainer.corpus).model.threads == 1
+
+
+def test_a_record_is_frozen() -> None:
+    """What a step did cannot come to be something else."""
+    record: Any = next(make_trainer(Case()).train())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.train_loss = 0.0
