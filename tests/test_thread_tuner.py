@@ -152,7 +152,7 @@ def test_the_tuner_is_told_what_each_step_took(tmp_path, monkeypatch):
     options = TrainConfig(steps=4, batch_size=3, seq_length=4, eval_every=2)
     trainer = Trainer(model, corpus, options)
     clock = SimpleNamespace(now=0.25)
-    told = []
+    told: list[float] = []
 
     def lasting(seconds, function):
         def timed(*arguments, **options):
