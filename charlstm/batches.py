@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.arguments import check_whole
-from charlstm.corpus import Text
+from charlstm.corpus import EncodedText
 from charlstm.errors import CorpusError, UsageError
 
 IdArray = npt.NDArray[np.int32]
@@ -48,7 +48,7 @@ class Windows:
         If the text is too short for one window; `fit_sizes` finds sizes that fit.
     """
 
-    def __init__(self, text: Text, batch_size: int, seq_length: int) -> None:
+    def __init__(self, text: EncodedText, batch_size: int, seq_length: int) -> None:
         _check_sizes(batch_size, seq_length)
         self.text = text
         self.batch_size = batch_size
@@ -123,7 +123,7 @@ def fit_sizes(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:
 
 
 def held_out_windows(
-    text: Text, streams: int, seq_length: int
+    text: EncodedText, streams: int, seq_length: int
 ) -> Iterator[tuple[IdArray, IdArray, npt.NDArray[np.int64]]]:
     """Cut a text into streams and yield their windows, to measure the loss on all of it.
 
@@ -161,7 +161,7 @@ def held_out_windows(
 
 
 def _held_out_windows(
-    text: Text, streams: int, seq_length: int
+    text: EncodedText, streams: int, seq_length: int
 ) -> Iterator[tuple[IdArray, IdArray, npt.NDArray[np.int64]]]:
     shortest, longer = divmod(len(text), streams)
     lengths = shortest + (np.arange(streams) < longer)

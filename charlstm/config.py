@@ -30,7 +30,7 @@ MAX_WINDOW = 2**31 - 1
 MAX_THREADS = 4_096
 # Fields that older checkpoints lack, and the values that train as those were trained.
 ADDED_LATER: dict[str, Any] = {"warmup": 0, "reset_probability": 0.0, "patience": 0}
-MOST_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
+MAX_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class _Options:
             ("has unknown", options.keys() - known),
         ):
             if names:
-                listed = ascii(", ".join(sorted(map(str, names))))[1:-1][:MOST_SHOWN]
+                listed = ascii(", ".join(sorted(map(str, names))))[1:-1][:MAX_SHOWN]
                 raise CheckpointError(f"damaged checkpoint: {cls.__name__} {problem} {listed}")
         try:
             return cls(**options)
         except UsageError as error:
-            raise CheckpointError(f"damaged checkpoint: {str(error)[:MOST_SHOWN]}") from error
+            raise CheckpointError(f"damaged checkpoint: {str(error)[:MAX_SHOWN]}") from error
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ CODE_POINTS = 0x110000
 
 
 @dataclass(frozen=True, eq=False)
-class Text:
+class EncodedText:
     """A text as ids: an array, or a memory-mapped file whose bytes are looked up.
 
     Parameters
@@ -51,9 +51,9 @@ class Text:
         """Return the number of characters N."""
         return len(self.data)
 
-    def part(self, start: int, stop: int) -> Text:
+    def part(self, start: int, stop: int) -> EncodedText:
         """Return characters `start` to `stop` as a view, bounded as in a slice."""
-        return Text(self.data[start:stop], self.lookup)
+        return EncodedText(self.data[start:stop], self.lookup)
 
     def ids(self, start: int, stop: int) -> npt.NDArray[np.int32]:
         """Return a copy of the ids from `start` to `stop`, bounded as in a slice."""
@@ -87,7 +87,7 @@ class Corpus:
         How `text` differs from the files.
     """
 
-    text: Text
+    text: EncodedText
     vocabulary: Vocabulary
     sha256: str
     name: str
@@ -100,7 +100,9 @@ class Corpus:
             f"{len(self.vocabulary):,} symbols)"
         )
 
-    def split(self, val_fraction: float, test_fraction: float) -> tuple[Text, Text, Text]:
+    def split(
+        self, val_fraction: float, test_fraction: float
+    ) -> tuple[EncodedText, EncodedText, EncodedText]:
         """Return the train, validation and test parts: contiguous, in this order.
 
         The last two have ``floor(N * fraction)`` characters and may be empty; the first
@@ -199,7 +201,7 @@ def read_corpus(
 
 def _map_bytes(
     source: str, chunks: Iterable[Array], vocabulary: Vocabulary | None
-) -> tuple[Text, Vocabulary]:
+) -> tuple[EncodedText, Vocabulary]:
     """Map a file of bytes read-only; one pass over `chunks` tells which values occur."""
     occurs = np.zeros(256, dtype=bool)
     length = 0
@@ -215,10 +217,10 @@ def _map_bytes(
     lookup[values] = vocabulary.ids_of(values)
     with reading(source):
         data = np.memmap(source, dtype=np.uint8, mode="r", shape=(length,))
-    return Text(data, lookup), vocabulary
+    return EncodedText(data, lookup), vocabulary
 
 
-def _encode_and_number(chunks: Iterable[Array], kind: str) -> tuple[Text, Vocabulary]:
+def _encode_and_number(chunks: Iterable[Array], kind: str) -> tuple[EncodedText, Vocabulary]:
     """Find the symbols and encode in one pass, for standard input cannot be read twice.
 
     Symbols are numbered as they turn up, and renumbered in code point order at the end.
@@ -243,12 +245,12 @@ def _encode_and_number(chunks: Iterable[Array], kind: str) -> tuple[Text, Vocabu
     for start in range(0, len(numbers), CHUNK_BYTES):
         piece = slice(start, start + CHUNK_BYTES)
         data[piece] = rank[numbers[piece]]
-    return Text(data), Vocabulary([chr(symbol) for symbol in found], kind)
+    return EncodedText(data), Vocabulary([chr(symbol) for symbol in found], kind)
 
 
 def _encode(
     chunks: Iterable[Array], vocabulary: Vocabulary, unknown: str, changes: Changes
-) -> Text:
+) -> EncodedText:
     """Encode by a vocabulary that is given, and count what is skipped."""
     id_type = _id_type(len(vocabulary))
     memory = bytearray()
@@ -260,7 +262,7 @@ def _encode(
         memory += ids.astype(id_type).data
     if not memory:
         raise CorpusError(f"the text holds none of the {vocabulary.kind} of the vocabulary")
-    return Text(np.frombuffer(memory, dtype=id_type))
+    return EncodedText(np.frombuffer(memory, dtype=id_type))
 
 
 def _symbols(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charlstm.batches import held_out_windows
-from charlstm.corpus import Text
+from charlstm.corpus import EncodedText
 from charlstm.errors import CorpusError
 from charlstm.model import CharLSTM
 
@@ -21,7 +21,7 @@ EVAL_LENGTH = 256  # time steps that are evaluated at once; no result depends on
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class Evaluation:
     """A held-out loss: mean nats over `characters` targets, the text cut in `streams`."""
 
     nats: float
@@ -29,7 +29,7 @@ class HeldOut:
     streams: int
 
 
-def held_out(model: CharLSTM, text: Text, streams: int = EVAL_STREAMS) -> HeldOut:
+def evaluate_text(model: CharLSTM, text: EncodedText, streams: int = EVAL_STREAMS) -> Evaluation:
     """Return the loss on a text: the one function behind every held-out figure.
 
     The text is cut into `streams` contiguous streams (fewer where it has less than two
@@ -49,7 +49,7 @@ def held_out(model: CharLSTM, text: Text, streams: int = EVAL_STREAMS) -> HeldOu
         scored = np.arange(len(losses))[:, None] < valid
         total += float(np.where(scored, losses, 0).sum(dtype=np.float64))
         count += int(scored.sum())
-    return HeldOut(total / count, count, min(streams, len(text) // 2))
+    return Evaluation(total / count, count, min(streams, len(text) // 2))
 
 
 def evaluation_interval(steps: int, characters_per_step: int, held_out_length: int) -> int:

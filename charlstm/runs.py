@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 
-from charlstm.checkpoint import replacing
+from charlstm.checkpoint import atomic_write
 from charlstm.errors import RunError
 
 _HEADER = "step,epoch,characters,seconds,learning_rate,train_loss,val_loss,gradient_norm\n"
@@ -20,7 +20,7 @@ COLUMNS = tuple(_HEADER.strip().split(","))
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock_now(descriptor: int) -> None:
+    def _try_lock(descriptor: int) -> None:
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError as error:  # it does not say why; as a rule another process has it
@@ -29,7 +29,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock_now(descriptor: int) -> None:
+    def _try_lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -65,7 +65,7 @@ class RunFolder:
         RunError
             When the folder holds a run, belongs to a running process, or cannot be written.
         """
-        with self.lock(), _explained(f"cannot empty {self.path}"):
+        with self.lock(), wrap_os_errors(f"cannot empty {self.path}"):
             taken = [file for file in (self.metrics, self.best, self.last) if file.exists()]
             if taken and not overwrite:
                 raise RunError(
@@ -78,7 +78,7 @@ class RunFolder:
 
     def resume(self) -> Path:
         """Return the checkpoint to go on from; RunError when there is none."""
-        with _explained(f"cannot look into {self.path}"):
+        with wrap_os_errors(f"cannot look into {self.path}"):
             if self.last.exists():
                 return self.last
         raise RunError(f"{self.last} is not there to go on from: start without --resume")
@@ -99,13 +99,13 @@ class RunFolder:
         if self._locked:
             yield
             return
-        with _explained(f"cannot use {self.path} as a run's folder"):
+        with wrap_os_errors(f"cannot use {self.path} as a run's folder"):
             self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.path / ".lock", "ab")
         with file:  # closing it gives the lock back
-            with _explained(f"cannot lock {self.path}"):
+            with wrap_os_errors(f"cannot lock {self.path}"):
                 try:
-                    _lock_now(file.fileno())
+                    _try_lock(file.fileno())
                 except BlockingIOError:
                     raise RunError(
                         f"another process trains in {self.path}: wait for it, stop it, "
@@ -150,7 +150,7 @@ class MetricsFile:
         if not self._waiting:
             return
         with (
-            _explained(f"cannot write {self.path}"),
+            wrap_os_errors(f"cannot write {self.path}"),
             open(self.path, "ab", buffering=0) as file,
         ):
             size = file.seek(0, os.SEEK_END)
@@ -171,14 +171,14 @@ class MetricsFile:
         intact.
         """
         self._waiting = [row for row in self._waiting if _step(row) <= step]
-        with _explained(f"cannot rewrite {self.path}"):
+        with wrap_os_errors(f"cannot rewrite {self.path}"):
             if not self.path.exists():
                 return
             text = self.path.read_text(encoding="utf-8", errors="replace")
             if not text.startswith(_HEADER) and not _HEADER.startswith(text):
                 raise RunError(f"{self.path} is not a table of charlstm's: move it away")
             rows = [row for row in text.splitlines(keepends=True)[1:] if 0 <= _step(row) <= step]
-            with replacing(self.path) as file:
+            with atomic_write(self.path) as file:
                 file.write("".join([_HEADER, *rows]).encode())
 
 
@@ -200,7 +200,7 @@ def resolve(run: str | Path | None, root: str | Path = "runs") -> Path:
         When there is none.
     """
     path = Path(root if run is None else run)
-    with _explained(f"cannot look into {path}"):
+    with wrap_os_errors(f"cannot look into {path}"):
         if run is None:
             path = _newest(path)
         if not path.exists():
@@ -228,7 +228,7 @@ def _newest(root: Path) -> Path:
 
 
 @contextmanager
-def _explained(action: str) -> Iterator[None]:
+def wrap_os_errors(action: str) -> Iterator[None]:
     """Turn an error of the system into one line for the user."""
     try:
         yield

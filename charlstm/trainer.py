@@ -20,10 +20,10 @@ from charlstm.batches import Windows, fit_sizes
 from charlstm.config import ModelConfig, TrainConfig, remedy
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError, CorpusError, DivergenceError, UsageError
-from charlstm.evaluation import HeldOut, evaluation_interval, held_out
+from charlstm.evaluation import Evaluation, evaluate_text, evaluation_interval
 from charlstm.forms import Form, check_form, is_count, is_number_or_none, is_table, is_text
 from charlstm.model import CharLSTM
-from charlstm.optimizers import make_optimizer, scheduled_rate
+from charlstm.optimizers import learning_rate_at, make_optimizer
 from charlstm.parameters import ParameterLayout
 from charlstm.randomness import choose_streams
 from charlstm.thread_tuner import ThreadTuner
@@ -42,7 +42,7 @@ RUN_FORM: Form = {
 
 
 @dataclass(frozen=True)
-class Record:
+class StepRecord:
     """What one training step did; losses in nats a character."""
 
     step: int
@@ -134,7 +134,7 @@ class Trainer:
         """Change the steps in all, at least those done, and with them where the schedule ends."""
         self.config = dataclasses.replace(self.config, steps=steps)
 
-    def train(self) -> Iterator[Record]:
+    def train(self) -> Iterator[StepRecord]:
         """Go on to `config.steps` or out of patience, yielding a record after every step.
 
         Between two records the trainer is at rest: `snapshot` then holds all that the
@@ -159,15 +159,15 @@ class Trainer:
         finally:
             self.model.active_threads = self.model.threads
 
-    def _train_step(self) -> Record:
+    def _train_step(self) -> StepRecord:
         config, step = self.config, self.step
         inputs, targets, first = self.windows.window(step)
         if first:
             self.state = self.model.zero_state(config.batch_size)
         carried = self._reset_some(self.state, step)
-        loss, state = self.model.train_window(inputs, targets, carried, mask_step=step)
+        loss, state = self.model.forward_backward(inputs, targets, carried, dropout_step=step)
         assert config.learning_rate is not None and config.warmup is not None
-        rate = scheduled_rate(
+        rate = learning_rate_at(
             config.schedule, config.learning_rate, step, config.steps, config.warmup
         )
         norm = math.nan
@@ -180,7 +180,7 @@ class Trainer:
             raise self._diverged(step + 1, f"loss {loss}, gradient norm {norm}")
         self.state = state
         self.step = step + 1
-        return Record(
+        return StepRecord(
             step=self.step,
             epoch=self.step / self.steps_per_epoch,
             characters=self.step * self.characters_per_step,
@@ -202,7 +202,7 @@ class Trainer:
         h[:, zeroed] = c[:, zeroed] = 0
         return h, c
 
-    def _with_evaluation(self, record: Record) -> Record:
+    def _with_evaluation(self, record: StepRecord) -> StepRecord:
         measured = self.evaluate().nats if len(self.val) >= 2 else None
         if measured is not None and not math.isfinite(measured):
             raise self._diverged(record.step, f"validation loss {measured}")
@@ -217,7 +217,7 @@ class Trainer:
         message = f"training diverged at step {step}: {found}; {remedy(self.config)}"
         return DivergenceError(message, ["learning_rate", "clip_norm"])
 
-    def evaluate(self, part: str = "val") -> HeldOut:
+    def evaluate(self, part: str = "val") -> Evaluation:
         """Return the held-out loss on part ``"val"`` or ``"test"``; nothing is modified.
 
         Raises
@@ -225,13 +225,12 @@ class Trainer:
         CorpusError
             If the part has fewer than 2 characters.
         """
-        return held_out(self.model, {"val": self.val, "test": self.test}[part])
+        return evaluate_text(self.model, {"val": self.val, "test": self.test}[part])
 
     def snapshot(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return all that moves, as tensors and metadata for `checkpoint.save`."""
         tensors = self.model.layout.copies(self.model.buffer)
-        for name, memory in self.optimizer.memory.items():
-            tensors[f"optimizer.{name}"] = memory.copy()
+        tensors |= {name: array.copy() for name, array in self.optimizer.tensors.items()}
         tensors["state.h"], tensors["state.c"] = self.state
         metadata = {
             "model": self.model.config.to_dict(),
@@ -285,7 +284,7 @@ class Trainer:
         trainer.step = trainer.optimizer.count = metadata["step"]
         trainer.best_loss = metadata["best_loss"]
         trainer.evaluations_since_best = metadata.get("evaluations_since_best", 0)
-        targets = {f"optimizer.{name}": array for name, array in trainer.optimizer.memory.items()}
+        targets = trainer.optimizer.tensors
         targets |= dict(zip(("state.h", "state.c"), trainer.state, strict=True))
         _fill(targets, tensors)
         return trainer

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.arguments import as_array, check_choice, check_text, show
-from charlstm.config import MAX_SYMBOLS, MOST_SHOWN
+from charlstm.config import MAX_SHOWN, MAX_SYMBOLS
 from charlstm.errors import CheckpointError, CorpusError, UsageError
 
 Array = npt.NDArray[Any]
 
 KINDS = ("characters", "bytes")
-MOST_NAMED = 8  # unknown characters that a message names
-MOST_IN_REPR = 12  # symbols
+MAX_NAMED = 8  # unknown characters that a message names
+MAX_IN_REPR = 12  # symbols
 
 
 class Vocabulary:
@@ -158,8 +158,8 @@ class Vocabulary:
     def name_some(self, symbols: Sequence[int]) -> str:
         """Return the first of some code points or byte values, escaped, and how many more."""
         name = hex if self.kind == "bytes" else lambda symbol: repr(chr(symbol))
-        named = ", ".join(name(symbol) for symbol in symbols[:MOST_NAMED])
-        more = len(symbols) - MOST_NAMED
+        named = ", ".join(name(symbol) for symbol in symbols[:MAX_NAMED])
+        more = len(symbols) - MAX_NAMED
         return f"{named} and {more} more" if more > 0 else named
 
     def _look_up(self, symbols: Array) -> npt.NDArray[np.int32]:
@@ -183,7 +183,7 @@ class Vocabulary:
                 raise ValueError("its entries must be kind and symbols")
             return cls([chr(code_point) for code_point in entries["symbols"]], entries["kind"])
         except (TypeError, ValueError, OverflowError, CorpusError) as error:
-            reason = str(error)[:MOST_SHOWN]
+            reason = str(error)[:MAX_SHOWN]
             raise CheckpointError(f"damaged checkpoint: vocabulary: {reason}") from error
 
     def __len__(self) -> int:
@@ -202,7 +202,7 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         """Give the number and the kind of the symbols, and the first of them, escaped."""
-        shown = "".join(self.symbols[:MOST_IN_REPR]) + "..." * (len(self) > MOST_IN_REPR)
+        shown = "".join(self.symbols[:MAX_IN_REPR]) + "..." * (len(self) > MAX_IN_REPR)
         symbols = repr(shown.encode("latin-1")) if self.kind == "bytes" else repr(shown)
         kind = self.kind if len(self) > 1 else self.kind.removesuffix("s")
         return f"Vocabulary({len(self):,} {kind}: {symbols})"

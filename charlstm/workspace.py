@@ -10,8 +10,8 @@ import numpy.typing as npt
 from charlstm.arguments import as_real_array, show
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
-from charlstm.kernels.packing import Packed
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.microkernel import PANEL
+from charlstm.kernels.packing import PackedWeights
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import Workspace
 from charlstm.parameters import aligned_zeros
@@ -21,7 +21,7 @@ State = tuple[Array, Array]
 SCRATCH_BYTES = 2 * 1024 * 1024  # of weight gradients that are summed at a time
 
 
-def make_packed(config: ModelConfig) -> Packed:
+def make_packed(config: ModelConfig) -> PackedWeights:
     """Return zeroed memory for a model's packed weights; kernels never write its padding."""
     symbols, hidden, layers = config.vocabulary_size, config.hidden_size, config.layers
     panels, columns, rows = -(-hidden // LANES), -(-hidden // PANEL), -(-symbols // PANEL)
@@ -29,7 +29,7 @@ def make_packed(config: ModelConfig) -> Packed:
     def zeros(*shape: int) -> Array:
         return aligned_zeros(shape, config.dtype)
 
-    return Packed(
+    return PackedWeights(
         used=np.zeros(symbols, np.bool_),
         table=zeros(panels, symbols, PANEL),
         bias=zeros(layers, panels, PANEL),

@@ -21,7 +21,7 @@ TEXT = (
         ("the mean is over all characters of the text", "total / count", "total / len(text)",
          LENGTHS),
         ("dropout is on in evaluation", "model.losses(inputs, targets, state)",
-         "model.losses(inputs, targets, state, mask_step=0)",
+         "model.losses(inputs, targets, state, dropout_step=0)",
          "test_a_held_out_loss_drops_nothing_and_modifies_nothing"),
     ),
     *planted(
@@ -129,7 +129,7 @@ OPTIMIZERS = (
          "test_adam_epsilon_is_1e_8_outside_the_corrected_root"),
     ),
     *planted(
-        "optimizers.py", "scheduled_rate", "test_schedules.py",
+        "optimizers.py", "learning_rate_at", "test_schedules.py",
         ("linear ends a step early", "1 - step / steps", "1 - (step + 1) / steps",
          "test_linear_falls_by_equal_amounts_to_one_of_them"),
         ("cosine is a whole cosine", "math.pi * step", "2 * math.pi * step",
@@ -167,7 +167,7 @@ CLOCK = (
          "test_a_step_that_varies_a_little_starts_no_trials"),
     ),
     *planted(
-        "cli/plan.py", "revise", "test_budget.py",
+        "cli/budget.py", "revise", "test_budget.py",
         ("evaluations count as steps", "record.val_loss is None", "True", EVALUATIONS),
         ("the steps are revised without end",
          "[time for time in self._revisions if time > seconds]", "self._revisions",
@@ -178,7 +178,7 @@ CLOCK = (
          PACE),
     ),
     *planted(
-        "cli/plan.py", "total_steps", "test_budget.py",
+        "cli/budget.py", "total_steps", "test_budget.py",
         ("no time is left for saving", " * SPARE", "", PACE),
         ("the steps done are forgotten", "return done + max", "return max", PACE),
         ("evaluations take no time", "pace.step + pace.evaluation / eval_every", "pace.step",
@@ -191,13 +191,13 @@ CLOCK = (
         ("outputs kept are not scaled up", "1 / (1 - rate)", "1.0", "test_dropout_masks"),
         ("the rate is of what is kept", "round(rate * 2 ** 32)", "round((1 - rate) * 2 ** 32)",
          "test_dropout_masks"),
-        ("masks do not depend on the seed", "self.seed, mask_step", "0, mask_step",
+        ("masks do not depend on the seed", "self.seed, dropout_step", "0, dropout_step",
          "test_dropout_masks"),
-        ("masks do not depend on the step", "self.seed, mask_step", "self.seed, 0",
+        ("masks do not depend on the step", "self.seed, dropout_step", "self.seed, 0",
          "test_dropout_masks"),
     ),
     *planted(
-        "model.py", "_use_symbols", "test_optimizers.py",
+        "model.py", "_mark_active", "test_optimizers.py",
         ("gradients of the window before stay", "self._written if mode == TRAIN else False",
          "False", "test_a_gradient_is_of_its_own_window[1]"),
     ),

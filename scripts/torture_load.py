@@ -29,7 +29,7 @@ from charlstm.trainer import Trainer
 
 MIB = 1 << 20
 # From the second quarter to the last, in medians; in a short run the process still fills caches.
-MOST_GROWTH, MOST_GROWTH_SHORT = 4 * MIB, 16 * MIB
+MAX_GROWTH, MAX_GROWTH_SHORT = 4 * MIB, 16 * MIB
 SHORT = 600  # seconds
 WARM_UP = 0.1  # share of the time that is not judged
 COMMAND_EVERY = 10  # rounds between two runs of the command line
@@ -175,7 +175,7 @@ def judge(looks: list[Look]) -> Outcome:
         return outcome
     before, after = statistics.median(second), statistics.median(last)
     outcome.check(
-        after - before <= (MOST_GROWTH_SHORT if end < SHORT else MOST_GROWTH),
+        after - before <= (MAX_GROWTH_SHORT if end < SHORT else MAX_GROWTH),
         f"memory grew from {before / MIB:.1f} to {after / MIB:.1f} MiB",
     )
     files = sorted({look.files for look in warm})

@@ -24,7 +24,7 @@ from torture_runs import PATIENCE, start_of, worker
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.loading import load_run
-from charlstm.cli.stand import resumed_stand
+from charlstm.cli.run_state import resumed_run_state
 from charlstm.config import TrainConfig
 from charlstm.corpus import read_corpus
 from charlstm.errors import CharLSTMError
@@ -35,7 +35,7 @@ from charlstm.trainer import Trainer, restore_model
 BATCH = 100  # mutants between two looks at the process
 MEASURED_EVERY = 10  # mutants whose allocations are counted: it makes them slow
 SHOWN = 20  # mutants that a process of the command line is shown
-MOST_GROWTH = 200 << 20  # bytes of resident memory over the whole torture
+MAX_GROWTH = 200 << 20  # bytes of resident memory over the whole torture
 ROOM = 1 << 30  # bytes of addresses that loading may take beyond those of a sound file
 LONGEST_LINE = 5000  # characters; it may name a path
 # What a load may allocate: Python takes some 60 bytes for one of JSON.
@@ -191,7 +191,7 @@ class Judge:
 
     def _resume(self, mutant: Mutant) -> None:
         """Go on from it as ``train --resume`` does, one step."""
-        trainer = resumed_stand(self._run, (), {}, set()).trainer(threads=1)
+        trainer = resumed_run_state(self._run, (), {}, set()).trainer(threads=1)
         self._compare(mutant, trainer.snapshot()[0], self.original.tensors)
         next(trainer.train(), None)
 
@@ -258,7 +258,7 @@ def torture(count: int, seed: int, bar: Any) -> Outcome:
             counts += counted
             bar.update(size)
     outcome.demand(count)
-    outcome.check(growth < MOST_GROWTH, f"memory grew by {growth >> 20} MiB")
+    outcome.check(growth < MAX_GROWTH, f"memory grew by {growth >> 20} MiB")
     names = ("refused", "loaded", "resumed", "signed", "shown to the command line")
     outcome.facts = {"distinct": outcome.attempts, "drawn": index}
     outcome.facts |= {name: counts[name] for name in names}

@@ -21,15 +21,15 @@ from commands import SMALL, TEXT, assert_one_line, environment, train
 import charlstm
 from charlstm import checkpoint, workspace
 from charlstm.cli import main
-from charlstm.cli.plan import Goal, Pace, check_memory, total_steps
-from charlstm.cli.session import Keeper
-from charlstm.cli.stand import FIXED
-from charlstm.cli.stops import Stops
+from charlstm.cli.budget import Budget, StepTiming, check_memory, total_steps
+from charlstm.cli.run_state import FIXED
+from charlstm.cli.signals import SignalGuard
+from charlstm.cli.training_loop import RunSaver
 from charlstm.errors import CharLSTMError, CheckpointError, UsageError
-from charlstm.evaluation import EVAL_STREAMS, HeldOut
+from charlstm.evaluation import EVAL_STREAMS, Evaluation
 from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 CHECKPOINTS = ("last.safetensors", "best.safetensors")
 
@@ -99,7 +99,7 @@ def test_minutes_become_a_number_of_steps() -> None:
 
 def test_steps_that_minutes_leave_time_for() -> None:
     approx = partial(pytest.approx, abs=1)
-    pace, goal = Pace(step=0.01, evaluation=1.0), Goal(None, None, minutes=1.0)
+    pace, goal = StepTiming(step=0.01, evaluation=1.0), Budget(None, None, minutes=1.0)
     # 58.2 s of the minute: a step costs 0.01 s and a hundredth of an evaluation.
     assert total_steps(goal, pace, 1000, 100, done=0, seconds=0) == approx(2910)
     assert total_steps(goal, pace, 1000, 100, done=7, seconds=30) == approx(7 + 1455)
@@ -259,15 +259,15 @@ def test_stopped_and_resumed_is_bit_identical(capsys: pytest.CaptureFixture[str]
 def test_a_signal_finishes_the_step_and_saves(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    note = Keeper.note
+    note = RunSaver.note
 
-    def note_and_raise(self: Keeper, record: Record) -> None:
+    def note_and_raise(self: RunSaver, record: StepRecord) -> None:
         note(self, record)
         if record.step == 7:
             signal.raise_signal(number)
             assert signal.getsignal(number) == signal.SIG_DFL  # a second one ends at once
 
-    monkeypatch.setattr(Keeper, "note", note_and_raise)
+    monkeypatch.setattr(RunSaver, "note", note_and_raise)
     before = signal.getsignal(number)
     assert train() == 128 + number
     assert signal.getsignal(number) == before
@@ -280,16 +280,16 @@ def test_a_signal_at_the_first_save_is_found_saved(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """There is something to go on with by then, so it is told how."""
-    write = Keeper.write
+    write = RunSaver.write
 
-    def write_and_raise(self: Keeper) -> None:
+    def write_and_raise(self: RunSaver) -> None:
         write(self)
         saves.append(1)
         if len(saves) == 1:
             signal.raise_signal(signal.SIGTERM)
 
     saves: list[int] = []
-    monkeypatch.setattr(Keeper, "write", write_and_raise)
+    monkeypatch.setattr(RunSaver, "write", write_and_raise)
     assert train() == 128 + signal.SIGTERM
     assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 1
     assert "stopped at step 1 of 20" in capsys.readouterr().err
@@ -299,7 +299,7 @@ def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under nohup, or for Ctrl-C in a shell's background."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Stops() as stops:
+        with SignalGuard() as stops:
             signal.raise_signal(signal.SIGINT)
             assert stops.number == 0
     finally:
@@ -414,7 +414,7 @@ def failing_saves(
 
 
 def test_a_run_with_a_loss_of_any_size_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: HeldOut(1e300, 1, 1))
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: Evaluation(1e300, 1, 1))
     assert train() == 1
     assert main(["info", "runs/fox"]) == 0
     assert train("--resume", "--steps", "25") == 1
@@ -456,7 +456,7 @@ def test_a_best_model_that_could_not_be_saved_is_not_lost(
     """The loss rises from step 10 on; the best is saved when there is room again."""
     saved = failing_saves(monkeypatch, iter([True, True, False, *[True] * 10]))
     losses = iter([1.0, 2.0, 3.0])
-    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: HeldOut(next(losses), 1, 1))
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: Evaluation(next(losses), 1, 1))
     assert train("--steps", "30", "--save-every", "10") == 0
     assert ("best.safetensors", 10) in saved
     assert checkpoint.load("runs/fox/best.safetensors")[1]["step"] == 10
@@ -500,22 +500,22 @@ def test_what_is_not_finite_stops_before_anything_is_saved(
     cause: str, step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A loss, an entry of the gradient, a validation loss; the run goes on without it."""
-    train_window, evaluate = CharLSTM.train_window, Trainer.evaluate
+    forward_backward, evaluate = CharLSTM.forward_backward, Trainer.evaluate
 
-    def spoiled_window(model: CharLSTM, *ids: Any, mask_step: int) -> tuple[float, Any]:
-        loss, state = train_window(model, *ids, mask_step=mask_step)
-        if mask_step + 1 == step and cause.startswith("gradient"):
+    def spoiled_window(model: CharLSTM, *ids: Any, dropout_step: int) -> tuple[float, Any]:
+        loss, state = forward_backward(model, *ids, dropout_step=dropout_step)
+        if dropout_step + 1 == step and cause.startswith("gradient"):
             model.gradient[5] = -math.inf
-        return math.nan if mask_step + 1 == step and cause.startswith("loss") else loss, state
+        return math.nan if dropout_step + 1 == step and cause.startswith("loss") else loss, state
 
-    def spoiled_evaluation(trainer: Trainer) -> HeldOut:
+    def spoiled_evaluation(trainer: Trainer) -> Evaluation:
         is_spoiled = trainer.step == step and cause.startswith("validation")
-        return HeldOut(math.inf, 1, 1) if is_spoiled else evaluate(trainer)
+        return Evaluation(math.inf, 1, 1) if is_spoiled else evaluate(trainer)
 
     assert train("--eval-every", "5", "--out", "straight") == 0
     capsys.readouterr()
     with monkeypatch.context() as patched:
-        patched.setattr(CharLSTM, "train_window", spoiled_window)
+        patched.setattr(CharLSTM, "forward_backward", spoiled_window)
         patched.setattr(Trainer, "evaluate", spoiled_evaluation)
         assert train("--eval-every", "5") == 1
     last_line = capsys.readouterr().err.splitlines()[-1]
@@ -645,7 +645,7 @@ def test_no_memory_is_one_line(
 
 def test_two_goals_are_refused() -> None:
     with pytest.raises(UsageError, match="--epochs and --minutes exclude each other"):
-        Goal(epochs=1.0, steps=None, minutes=2.0)
+        Budget(epochs=1.0, steps=None, minutes=2.0)
 
 
 # --- the program -----------------------------------------------------------------------------

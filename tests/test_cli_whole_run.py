@@ -68,9 +68,10 @@ def test_train_is_the_oracles(
     assert_close(stored, after.parameters, TOLERANCE)
     state = {"h": last["state.h"], "c": last["state.c"]}
     assert_close(state, {"h": after.state[0], "c": after.state[1]}, TOLERANCE)
-    for kind, arrays in after.memory.items():
-        memory = model.layout.views(last[f"optimizer.{kind}"])
-        assert_close(memory, arrays, TOLERANCE)
+    for kind, arrays in after.optimizer_state.items():
+        stored_as = {"exp_avg": "means", "exp_avg_sq": "squares"}.get(kind, kind)
+        views = model.layout.views(last[f"optimizer.{stored_as}"])
+        assert_close(views, arrays, TOLERANCE)
 
     best, metadata = checkpoint.load("run/best.safetensors")
     wanted = [step.after for step in steps if step.improved][-1]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from charlstm import decoding
 from charlstm.config import TrainConfig
-from charlstm.corpus import Corpus, Text, read_corpus
+from charlstm.corpus import Corpus, EncodedText, read_corpus
 from charlstm.decoding import Changes
 from charlstm.errors import CharLSTMError, CheckpointError, CorpusError, UsageError
 from charlstm.model import CharLSTM
@@ -262,9 +262,9 @@ def test_text_gives_ids(has_lookup: bool) -> None:
     if has_lookup:
         lookup = np.zeros(256, dtype=np.int32)
         lookup[ids + 100] = ids
-        text = Text(ids + 100, lookup)
+        text = EncodedText(ids + 100, lookup)
     else:
-        text = Text(ids)
+        text = EncodedText(ids)
     assert len(text) == 8
     assert text.ids(0, 8).tolist() == ids.tolist()
     part = text.part(2, 7).part(1, 4)
@@ -288,7 +288,7 @@ def test_text_gives_ids(has_lookup: bool) -> None:
 def test_split(length: int, val_fraction: float, test_fraction: float) -> None:
     """The parts are the text, in order; the tails are rounded down and training has the rest."""
     data = np.arange(length, dtype=np.uint16)
-    corpus = Corpus(Text(data), Vocabulary("a"), "", "")
+    corpus = Corpus(EncodedText(data), Vocabulary("a"), "", "")
     train, val, test = corpus.split(val_fraction, test_fraction)
     assert len(train) >= 1
     assert len(val) == int(length * val_fraction)
@@ -301,7 +301,7 @@ def test_split(length: int, val_fraction: float, test_fraction: float) -> None:
 def test_split_refuses(fractions: tuple[float, float]) -> None:
     """Something must be left to train on."""
     with pytest.raises(UsageError, match="less than 1"):
-        Corpus(Text(np.zeros(9, np.uint8)), Vocabulary("a"), "", "").split(*fractions)
+        Corpus(EncodedText(np.zeros(9, np.uint8)), Vocabulary("a"), "", "").split(*fractions)
 
 
 # Reading

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from charlstm.batches import held_out_windows
-from charlstm.corpus import Corpus, Text, read_corpus
+from charlstm.corpus import Corpus, EncodedText, read_corpus
 
 
 def test_the_largest_code_point_is_a_symbol(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_texts_and_corpora_are_frozen(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc")
     corpus: Any = read_corpus(path)
-    assert (type(corpus), type(corpus.text)) == (Corpus, Text)
+    assert (type(corpus), type(corpus.text)) == (Corpus, EncodedText)
     for changed, name in ((corpus, "sha256"), (corpus.text, "data")):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(changed, name, None)
@@ -79,7 +79,7 @@ def test_bytes_may_be_asked_for_and_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize("steps", [1, 7, 8, 14, 15, 21])
 def test_held_out_windows_are_as_few_as_can_be(steps: int) -> None:
     """Of seven steps at most."""
-    text = Text(np.zeros(3 * (steps + 1), np.uint8))
+    text = EncodedText(np.zeros(3 * (steps + 1), np.uint8))
     windows = list(held_out_windows(text, 3, 7))
     assert len(windows) == -(-steps // 7)
     assert sum(int(valid[0]) for _, _, valid in windows) == steps

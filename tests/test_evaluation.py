@@ -11,9 +11,9 @@ from problems import make_model
 from reference import Array, Parameters, normwise
 from whole_runs import SEVEN_BY_FIVE, TOLERANCE, Case, c_alone, h_alone, make_trainer
 
-from charlstm.corpus import Text
+from charlstm.corpus import EncodedText
 from charlstm.errors import CorpusError
-from charlstm.evaluation import HeldOut, held_out
+from charlstm.evaluation import Evaluation, evaluate_text
 from charlstm.model import CharLSTM
 
 SIZES = SEVEN_BY_FIVE
@@ -31,8 +31,8 @@ def test_a_held_out_loss_keeps_its_state_across_evaluation_windows(half: Any) ->
     """One stream of 601 characters takes three windows; of the state only h, or c, can tell."""
     model, parameters, ids = held_out_problem(half, 601)
     wanted = reference_run.held_out_loss(parameters, ids, streams=1)
-    measured = held_out(model, Text(ids.astype(np.uint16)), streams=1)
-    assert measured == HeldOut(measured.nats, characters=600, streams=1)
+    measured = evaluate_text(model, EncodedText(ids.astype(np.uint16)), streams=1)
+    assert measured == Evaluation(measured.nats, characters=600, streams=1)
     assert normwise(measured.nats, wanted) <= CLOSE
     # Were the state lost between the windows, which are of 200 steps, the loss would be another.
     pieces = [ids[i : i + 201] for i in (0, 200, 400)]
@@ -44,9 +44,9 @@ def test_each_held_out_stream_starts_from_zero_state() -> None:
     """A loss of ten streams is the mean of ten losses of one stream."""
     model, _, ids = held_out_problem(dict, 5230)
     parts = np.array_split(ids.astype(np.uint16), 10)
-    alone = [held_out(model, Text(part), streams=1).nats for part in parts]
-    together = held_out(model, Text(ids.astype(np.uint16)))
-    assert together == HeldOut(together.nats, characters=5220, streams=10)
+    alone = [evaluate_text(model, EncodedText(part), streams=1).nats for part in parts]
+    together = evaluate_text(model, EncodedText(ids.astype(np.uint16)))
+    assert together == Evaluation(together.nats, characters=5220, streams=10)
     assert normwise(together.nats, np.mean(alone)) <= CLOSE
 
 
@@ -66,7 +66,7 @@ def test_a_held_out_loss_drops_nothing_and_modifies_nothing() -> None:
 def test_a_held_out_loss_needs_two_characters(characters: int) -> None:
     model = make_trainer(Case()).model
     with pytest.raises(CorpusError, match=f"at least 2 characters of text, got {characters}"):
-        held_out(model, Text(np.zeros(characters, np.uint16)))
+        evaluate_text(model, EncodedText(np.zeros(characters, np.uint16)))
 
 
 @pytest.mark.parametrize("characters", [2, 3, 19, 20, 21, 23, 2571, 5123])
@@ -75,7 +75,7 @@ def test_held_out_loss_of_any_length(characters: int) -> None:
     case = Case(sizes=SEVEN_BY_FIVE._replace(characters=characters), layers=2)
     model, ids = make_trainer(case._replace(sizes=SEVEN_BY_FIVE)).model, case.ids
     text = make_trainer(case._replace(val_fraction=0, test_fraction=0)).text
-    measured = held_out(model, text)
+    measured = evaluate_text(model, text)
     streams = min(10, characters // 2)
     assert (measured.streams, measured.characters) == (streams, characters - streams)
     wanted = reference_run.held_out_loss(case.parameters, ids)

@@ -174,9 +174,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: MODEL.forward([[0]], state_of(1j)),
         "state h must hold real numbers, got complex128",
     ),
-    "mask_step": (
-        lambda: MODEL.losses([[0]], [[1]], mask_step="a"),
-        "mask_step must be a whole number, got 'a'",
+    "dropout_step": (
+        lambda: MODEL.losses([[0]], [[1]], dropout_step="a"),
+        "dropout_step must be a whole number, got 'a'",
     ),
     "streams": (lambda: MODEL.zero_state(-1), "streams must be at least 1, got -1"),
     "masks": (lambda: MODEL.dropout_masks(0, 1, 0), "steps must be at least 1, got 0"),

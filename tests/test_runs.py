@@ -149,7 +149,7 @@ def test_temporary_names_are_those_the_lock_removes(folder, monkeypatch):
     monkeypatch.setattr(os, "unlink", lambda path: None)
     monkeypatch.setattr(os, "replace", failing(errno.EIO))
     for path in (folder.last, folder.best, folder.metrics):
-        with pytest.raises(OSError), checkpoint.replacing(path):
+        with pytest.raises(OSError), checkpoint.atomic_write(path):
             pass
     monkeypatch.undo()
     assert len(names(folder)) == 4

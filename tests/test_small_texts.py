@@ -7,17 +7,17 @@ import pytest
 
 from charlstm import checkpoint
 from charlstm.cli import main
-from charlstm.cli.plan import MIN_STEPS, PATIENCE, Goal, suit_text
+from charlstm.cli.budget import MIN_STEPS, PATIENCE, Budget, suit_text
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.errors import CheckpointError
-from charlstm.evaluation import HeldOut, evaluation_interval
+from charlstm.evaluation import Evaluation, evaluation_interval
 from charlstm.model import CharLSTM
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 HARBOUR = Path(__file__).parents[1] / "data" / "harbour.txt"
-OPEN = Goal(None, None, None)
-Run = tuple[Trainer, list[Record]]
+OPEN = Budget(None, None, None)
+Run = tuple[Trainer, list[StepRecord]]
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +79,11 @@ def test_what_is_given_stays() -> None:
     assert config.batch_size == 3
 
 
-@pytest.mark.parametrize("goal", [Goal(5, None, None), Goal(None, 5, None), Goal(None, None, 5)])
+@pytest.mark.parametrize(
+    "goal", [Budget(5, None, None), Budget(None, 5, None), Budget(None, None, 5)]
+)
 @pytest.mark.parametrize("length", [500, 20_000, 10**6])
-def test_a_length_that_is_given_changes_nothing(goal: Goal, length: int) -> None:
+def test_a_length_that_is_given_changes_nothing(goal: Budget, length: int) -> None:
     """Who says how far to train is taken at the word."""
     options = ModelConfig(9), TrainConfig()
     assert suit_text(*options, length, goal, set()) == (*options, [])
@@ -143,8 +145,8 @@ def make_trainer(**options: Any) -> Trainer:
 def with_losses(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float]) -> None:
     """Let the validation loss be 5 but for the steps of a table."""
 
-    def evaluate(trainer: Trainer, part: str = "val") -> HeldOut:
-        return HeldOut(losses.get(trainer.step, 5.0), 100, 10)
+    def evaluate(trainer: Trainer, part: str = "val") -> Evaluation:
+        return Evaluation(losses.get(trainer.step, 5.0), 100, 10)
 
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
 

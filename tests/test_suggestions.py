@@ -12,8 +12,8 @@ import pytest
 import charlstm
 from charlstm.cli import main
 from charlstm.cli.program import as_argument, command_line
-from charlstm.cli.session import Keeper
-from charlstm.trainer import Record
+from charlstm.cli.training_loop import RunSaver
+from charlstm.trainer import StepRecord
 
 SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--steps", "20"]
 
@@ -78,14 +78,14 @@ def test_what_is_suggested_runs() -> None:
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a signal come."""
-    note = Keeper.note
+    note = RunSaver.note
 
-    def note_and_raise(self: Keeper, record: Record) -> None:
+    def note_and_raise(self: RunSaver, record: StepRecord) -> None:
         note(self, record)
         if record.step == step:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Keeper, "note", note_and_raise)
+    monkeypatch.setattr(RunSaver, "note", note_and_raise)
 
 
 @pytest.mark.parametrize(

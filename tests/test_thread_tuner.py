@@ -129,13 +129,13 @@ def test_training_leaves_a_model_all_its_threads(tmp_path, monkeypatch, is_share
     monkeypatch.setattr("charlstm.model.PARALLEL_FROM", 0 if is_shared else 2**62)
     trainer = Trainer(model, corpus, TrainConfig(steps=200, batch_size=3, seq_length=4))
     tried = set()
-    window = model.train_window
+    window = model.forward_backward
 
     def note(*arguments, **options):
         tried.add(model.active_threads)
         return window(*arguments, **options)
 
-    monkeypatch.setattr(model, "train_window", note)
+    monkeypatch.setattr(model, "forward_backward", note)
     for _ in trainer.train():
         assert model.active_threads == trainer._tuner.settled
     assert tried == ({1, 2} if is_shared else {2})

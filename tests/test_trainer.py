@@ -29,9 +29,9 @@ from whole_runs import (
 
 from charlstm.config import TrainConfig
 from charlstm.errors import CorpusError, DivergenceError
-from charlstm.evaluation import HeldOut
+from charlstm.evaluation import Evaluation
 from charlstm.model import CharLSTM
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 TINY = 1e-300  # a learning rate by which no weight moves
 SIZES = SEVEN_BY_FIVE
@@ -64,13 +64,13 @@ def whole_stream_losses(parameters: Parameters, ids: Array, case: Case, windows:
 def entering_states(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Array, Array, Array, Array]]:
     """Return a list that fills with the inputs, targets, h and c of every window trained on."""
     calls: list[tuple[Array, Array, Array, Array]] = []
-    train_window = CharLSTM.train_window
+    forward_backward = CharLSTM.forward_backward
 
     def watched(model: CharLSTM, inputs: Array, targets: Array, state: Any, **options: Any) -> Any:
         calls.append((inputs, targets, *state))
-        return train_window(model, inputs, targets, state, **options)
+        return forward_backward(model, inputs, targets, state, **options)
 
-    monkeypatch.setattr(CharLSTM, "train_window", watched)
+    monkeypatch.setattr(CharLSTM, "forward_backward", watched)
     return calls
 
 
@@ -174,7 +174,7 @@ def test_the_parts_follow_each_other_and_do_not_overlap() -> None:
 def test_weights_do_not_depend_on_a_held_out_part(part: str) -> None:
     """Nor does what is best depend on the test part."""
 
-    def trained(ids: Array) -> tuple[Trainer, list[Record]]:
+    def trained(ids: Array) -> tuple[Trainer, list[StepRecord]]:
         model = make_model(case.parameters)
         trainer = Trainer(model, make_corpus(ids, case.sizes.symbols), case.config)
         return trainer, list(trainer.train())
@@ -197,7 +197,7 @@ def test_a_steps_dropout_masks_are_those_of_its_number() -> None:
     while trainer.step < trainer.config.steps:
         inputs, targets, first = trainer.windows.window(trainer.step)
         state = trainer.model.zero_state(5) if first else trainer.state
-        losses, _ = trainer.model.losses(inputs, targets, state, mask_step=trainer.step)
+        losses, _ = trainer.model.losses(inputs, targets, state, dropout_step=trainer.step)
         without, _ = trainer.model.losses(inputs, targets, state)
         assert next(trainer.train()).train_loss == losses.mean() != without.mean()
 
@@ -211,11 +211,11 @@ def entries(trainer: Trainer, flat: Array) -> Array:
     return np.concatenate([view.ravel() for view in views])
 
 
-def first_means(clip: float, clip_norm: float) -> tuple[Array, Array, Record]:
+def first_means(clip: float, clip_norm: float) -> tuple[Array, Array, StepRecord]:
     """Return a first step's gradient, a tenth of what Adam was given of it, and its record."""
     trainer = make_trainer(Case("adam", clip=clip, clip_norm=clip_norm))
     record = next(trainer.train())
-    means = entries(trainer, trainer.optimizer.memory["means"])
+    means = entries(trainer, trainer.optimizer.state["exp_avg"])
     return entries(trainer, trainer.model.gradient), means, record
 
 
@@ -255,7 +255,7 @@ def test_bounds_that_are_off_or_wide_change_nothing(bounds: tuple[float, float])
 def scripted(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """Let validation losses be those given, one after another."""
     iterator: Iterator[float] = iter(losses)
-    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: HeldOut(next(iterator), 17, 10))
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: Evaluation(next(iterator), 17, 10))
 
 
 def test_the_lowest_validation_loss_is_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,12 +277,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_step() -> None:
     trainer = make_trainer(Case("adam"))
     next(trainer.train())
     trainer.model.parameters["head.bias"][0] = np.inf
-    before, memory = trainer.model.buffer.copy(), trainer.optimizer.memory["means"].copy()
+    before, memory = trainer.model.buffer.copy(), trainer.optimizer.state["exp_avg"].copy()
     state = trainer.state
     with np.errstate(all="ignore"), pytest.raises(DivergenceError, match="diverged at step 2: "):
         next(trainer.train())
     np.testing.assert_array_equal(trainer.model.buffer, before)
-    np.testing.assert_array_equal(trainer.optimizer.memory["means"], memory)
+    np.testing.assert_array_equal(trainer.optimizer.state["exp_avg"], memory)
     assert (trainer.step, trainer.optimizer.count) == (1, 1)
     assert trainer.state is state
 
@@ -362,7 +362,7 @@ def test_what_a_resumed_trainer_starts_from(optimizer: str) -> None:
         (resumed.model.buffer, trainer.model.buffer),
         *zip(resumed.state, trainer.state, strict=True),
     ]
-    pairs += [(array, trainer.optimizer.memory[k]) for k, array in resumed.optimizer.memory.items()]
+    pairs += [(array, trainer.optimizer.state[k]) for k, array in resumed.optimizer.state.items()]
     for ours, theirs in pairs:
         np.testing.assert_array_equal(ours, theirs)
         assert ours.any()

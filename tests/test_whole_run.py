@@ -205,13 +205,13 @@ def test_a_resumed_epoch_starts_from_zero_state(
 ) -> None:
     """The state that goes into every window: zero at steps 0, 4, 8, and nowhere else."""
     entering: dict[int, Any] = {}
-    train_window = CharLSTM.train_window
+    forward_backward = CharLSTM.forward_backward
 
-    def watched(model: CharLSTM, *arguments: Any, mask_step: int) -> Any:
-        entering[mask_step] = arguments[2]
-        return train_window(model, *arguments, mask_step=mask_step)
+    def watched(model: CharLSTM, *arguments: Any, dropout_step: int) -> Any:
+        entering[dropout_step] = arguments[2]
+        return forward_backward(model, *arguments, dropout_step=dropout_step)
 
-    monkeypatch.setattr(CharLSTM, "train_window", watched)
+    monkeypatch.setattr(CharLSTM, "forward_backward", watched)
     case = Case("adam", layers=2)
     for _ in stop_and_resume(case, stop, tmp_path).train():
         pass

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from charlstm.cli.output import say
+from charlstm.cli.console import log
 from charlstm.cli.program import command_line
 from charlstm.errors import CharLSTMError, UsageError
 
@@ -142,9 +142,9 @@ def _end_line() -> None:
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     if sys.stdout.isatty() or sys.stderr.isatty():
-        say("")
+        log("")
 
 
 def _fail(message: str, code: int = FAILED) -> int:
-    say("charlstm: error: " + " ".join(message.splitlines()))
+    log("charlstm: error: " + " ".join(message.splitlines()))
     return code

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from numba.core import event
 
-from charlstm.cli.output import SafeStream, duration, say
+from charlstm.cli.console import SafeStream, format_duration, log
 
 TICK = 1.0  # seconds between two looks at the clock
 
@@ -99,7 +99,7 @@ class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
                 self._ticker = Thread(target=self._tick, daemon=True)
                 self._ticker.start()
                 if not (self._is_terminal or self._is_quiet):
-                    say("compiling kernels for this machine, only once; about 20 s")
+                    log("compiling kernels for this machine, only once; about 20 s")
 
     def on_end(self, event: Any) -> None:
         """Stop counting."""
@@ -146,4 +146,4 @@ def compile_notice(quiet: bool = False) -> Iterator[None]:
         finally:
             notice.close()
     if notice.seconds and not quiet:
-        say(f"compiled kernels in {duration(notice.seconds)}")
+        log(f"compiled kernels in {format_duration(notice.seconds)}")

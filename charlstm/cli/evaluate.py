@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from charlstm.cli.compile_notice import compile_notice
+from charlstm.cli.console import format_loss, format_table, log, plural, write_line
+from charlstm.cli.corpus_source import CorpusSource, read_own_corpus, source_of
 from charlstm.cli.loading import find_run, load_run
-from charlstm.cli.output import loss_in_words, plural, say, table, write_line
-from charlstm.cli.source import Source, read_own_corpus, source_of
 from charlstm.config import TrainConfig
-from charlstm.corpus import Corpus, Text
+from charlstm.corpus import Corpus, EncodedText
 from charlstm.decoding import Changes
 from charlstm.errors import UsageError
-from charlstm.evaluation import HeldOut, held_out
+from charlstm.evaluation import Evaluation, evaluate_text
 from charlstm.trainer import restore_model
 
 
@@ -55,12 +55,12 @@ def evaluate(
         text = _part(read_own_corpus(metadata, paths), metadata, part)
     else:
         own = source_of(metadata)
-        source = Source(paths, encoding or own.encoding, newlines=newlines or own.newlines)
+        source = CorpusSource(paths, encoding or own.encoding, newlines=newlines or own.newlines)
         corpus = source.read(vocabulary=model.vocabulary, unknown=unknown or "error")
         text, changes = corpus.text, corpus.changes
         warnings = [f"note: {warning}" for warning in source.warnings(changes)]
     with compile_notice():
-        result = held_out(model, text)
+        result = evaluate_text(model, text)
     skipped, total = changes.skipped.total(), len(text) + changes.skipped.total()
     if skipped > total / 2:
         warnings.append(
@@ -68,7 +68,7 @@ def evaluate(
             "is most of the text: this is the loss on what is left, not on the text"
         )
     for warning in warnings:  # not before: an error is a line alone
-        say(warning)
+        log(warning)
     symbols = [symbol for symbol, _ in changes.skipped.most_common()]
     if as_json:
         figures = _figures(result)
@@ -80,7 +80,7 @@ def evaluate(
         if skipped:
             named = model.vocabulary.name_some(symbols)
             rows["skipped"] = f"{skipped:,} of {plural(total, 'character')}: {named}"
-        write_line(table(rows))
+        write_line(format_table(rows))
     return 0
 
 
@@ -119,7 +119,7 @@ def _refuse_for_part(**options: str | None) -> None:
         )
 
 
-def _part(corpus: Corpus, metadata: Mapping[str, Any], part: str) -> Text:
+def _part(corpus: Corpus, metadata: Mapping[str, Any], part: str) -> EncodedText:
     training = TrainConfig.from_dict(metadata["training"])
     _, val, test = corpus.split(training.val_fraction, training.test_fraction)
     text = {"val": val, "test": test}[part]
@@ -128,7 +128,7 @@ def _part(corpus: Corpus, metadata: Mapping[str, Any], part: str) -> Text:
     return text
 
 
-def _figures(result: HeldOut) -> dict[str, Any]:
+def _figures(result: Evaluation) -> dict[str, Any]:
     return {
         "nats": result.nats,
         "bits": result.nats / math.log(2),
@@ -137,11 +137,11 @@ def _figures(result: HeldOut) -> dict[str, Any]:
     }
 
 
-def _rows(result: HeldOut, text: str) -> dict[str, str]:
+def _rows(result: Evaluation, text: str) -> dict[str, str]:
     """Return the figures in words."""
     perplexity = _figures(result)["perplexity"]
     return {
-        "loss": loss_in_words(result.nats) + " a character",
+        "loss": format_loss(result.nats) + " a character",
         "perplexity": "beyond all bounds" if perplexity is None else f"{perplexity:.4f}",
         "characters": f"{result.characters:,} scored, in {plural(result.streams, 'stream')}",
         "text": text,

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from charlstm.cli.console import escape_control, format_loss, format_table, plural, write_line
+from charlstm.cli.corpus_source import source_of
 from charlstm.cli.loading import find_run, load_run
-from charlstm.cli.output import loss_in_words, plural, shown, table, write_line
-from charlstm.cli.source import source_of
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import CheckpointError
 from charlstm.parameters import ParameterLayout
 from charlstm.runs import RunFolder
 from charlstm.vocabulary import Vocabulary
 
-MOST_SYMBOLS = 100  # shown
+MAX_SYMBOLS = 100  # shown
 
 
 def info(run: str | None, as_json: bool) -> int:
@@ -42,7 +42,9 @@ def info(run: str | None, as_json: bool) -> int:
         "seconds": command.get("seconds"),
         "versions": command.get("versions"),
     }
-    write_line(json.dumps(facts) if as_json else table(_rows(facts, model, training, vocabulary)))
+    write_line(
+        json.dumps(facts) if as_json else format_table(_rows(facts, model, training, vocabulary))
+    )
     return 0
 
 
@@ -84,8 +86,8 @@ def _rows(
         "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}, dropout "
         f"{model.dropout:g}: {plural(facts['parameters'], 'parameter')}",
         "symbols": f"{plural(len(symbols), kind)}: "
-        + shown(repr("".join(symbols[:MOST_SYMBOLS])))
-        + ("..." if len(symbols) > MOST_SYMBOLS else ""),
+        + escape_control(repr("".join(symbols[:MAX_SYMBOLS])))
+        + ("..." if len(symbols) > MAX_SYMBOLS else ""),
         "optimizer": f"{training.optimizer}, learning rate {training.learning_rate:g} "
         f"({training.schedule}, warm-up {plural(training.warmup or 0, 'step')})",
         "clipping": f"entries {training.clip:g}, norm {training.clip_norm:g}; 0 is off",
@@ -102,5 +104,5 @@ def _rows(
 def _best(facts: Mapping[str, Any]) -> str:
     if facts["best_loss"] is None:
         return "not measured yet"
-    loss = loss_in_words(facts["best_loss"])
+    loss = format_loss(facts["best_loss"])
     return loss if facts["best_step"] is None else f"step {facts['best_step']:,}, {loss}"

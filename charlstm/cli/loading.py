@@ -7,7 +7,7 @@ from typing import Any
 
 from charlstm import checkpoint, runs
 from charlstm.checkpoint import Tensors
-from charlstm.cli.output import say
+from charlstm.cli.console import log
 from charlstm.decoding import NEWLINES
 from charlstm.errors import CheckpointError
 from charlstm.forms import (
@@ -73,5 +73,5 @@ def find_run(run: str | None, doing: str) -> Path:
     """
     path = runs.resolve(run)
     if run is None:
-        say(f"{doing} {path}")
+        log(f"{doing} {path}")
     return path

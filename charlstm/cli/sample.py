@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from charlstm.cli import INTERRUPTED
 from charlstm.cli.compile_notice import compile_notice
+from charlstm.cli.console import escape_control, write_line
+from charlstm.cli.corpus_source import source_of
 from charlstm.cli.loading import find_run, load_run
-from charlstm.cli.output import shown, write_line
-from charlstm.cli.source import source_of
 from charlstm.decoding import Changes, decode, read_bytes, translate_newlines
 from charlstm.sampling import generate
 from charlstm.trainer import restore_model
@@ -116,5 +116,5 @@ class _Output:
         self._write(self._decoder.decode(b"", final=True) + "\n")
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(shown(text) if self._is_terminal else text)
+        sys.stdout.write(escape_control(text) if self._is_terminal else text)
         sys.stdout.flush()

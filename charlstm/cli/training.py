@@ -8,29 +8,36 @@ from pathlib import Path
 from typing import Any
 
 from charlstm import checkpoint
-from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.loading import load_run
-from charlstm.cli.output import duration, loss_in_words, megabytes, plural, say, table
-from charlstm.cli.plan import (
-    Goal,
+from charlstm.cli.budget import (
+    Budget,
     MinutesBudget,
-    Pace,
+    StepTiming,
     check_memory,
-    measure_pace,
     memory_needed,
     suit_text,
+    time_steps,
     total_steps,
 )
+from charlstm.cli.compile_notice import compile_notice
+from charlstm.cli.console import (
+    format_bytes,
+    format_duration,
+    format_loss,
+    format_table,
+    log,
+    plural,
+)
+from charlstm.cli.corpus_source import CorpusSource
+from charlstm.cli.loading import load_run
 from charlstm.cli.program import as_argument, command_line
 from charlstm.cli.reporting import ReportOptions, advice, explosion_limit, guessing_loss
-from charlstm.cli.session import SAVE_PAUSE, Keeper, run
-from charlstm.cli.source import Source
-from charlstm.cli.stand import INTERVALS, Stand, new_stand, resumed_stand
-from charlstm.cli.stops import Stops
+from charlstm.cli.run_state import INTERVALS, RunState, new_run_state, resumed_run_state
+from charlstm.cli.signals import SignalGuard
+from charlstm.cli.training_loop import SAVE_PAUSE, RunSaver, run
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import CharLSTMError, UsageError
 from charlstm.evaluation import evaluation_interval
-from charlstm.machine import available_processors
+from charlstm.resources import available_processors
 from charlstm.runs import RunFolder
 from charlstm.trainer import Trainer
 
@@ -53,7 +60,7 @@ def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> i
     given
         Names of those that were given, not defaults.
     """
-    goal = Goal(options["epochs"], options["steps"], options["minutes"])
+    goal = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")
     name = "stdin" if paths[0] == "-" else Path(paths[0]).stem
@@ -61,10 +68,10 @@ def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> i
     if options["resume"]:
         folder.resume()  # before the lock, which would make a folder
         with folder.lock():
-            stand = resumed_stand(folder, paths, options, given)
+            stand = resumed_run_state(folder, paths, options, given)
             return _train(folder, stand, goal, paths, options, given)
     model, training = _configs(options)
-    source = Source(paths, options["encoding"], options["as_bytes"], options["newlines"])
+    source = CorpusSource(paths, options["encoding"], options["as_bytes"], options["newlines"])
     corpus = source.read()
     model = dataclasses.replace(model, vocabulary_size=len(corpus.vocabulary))
     model, training, notices = suit_text(model, training, len(corpus.text), goal, given)
@@ -73,7 +80,7 @@ def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> i
     with folder.lock():
         if not options["overwrite"]:
             folder.create()
-        stand = new_stand(corpus, source, model, training)
+        stand = new_run_state(corpus, source, model, training)
         stand.notices[:0] = notices
         stand.notices += _replaced(folder)
         return _train(folder, stand, goal, paths, options, given)
@@ -96,22 +103,22 @@ def _replaced(folder: RunFolder) -> list[str]:
     files = [file for file in (folder.last, folder.best, folder.metrics) if file.exists()]
     if not files:
         return []
-    age = duration(max(0.0, time.time() - max(file.stat().st_mtime for file in files)))
+    age = format_duration(max(0.0, time.time() - max(file.stat().st_mtime for file in files)))
     try:
         _, metadata = load_run(folder.last)
     except CharLSTMError:
         what = "a run that cannot be read"
     else:
         best, steps = metadata["best_loss"], plural(metadata["step"], "step")
-        loss = "" if best is None else f", best loss {loss_in_words(best)}"
+        loss = "" if best is None else f", best loss {format_loss(best)}"
         what = f"a run of {steps} on {metadata['corpus']['name']}{loss}"
     return [f"--overwrite replaces {what}, last saved {age} ago in {folder.path}"]
 
 
 def _train(
     folder: RunFolder,
-    stand: Stand,
-    goal: Goal,
+    stand: RunState,
+    goal: Budget,
     paths: tuple[str, ...],
     options: dict[str, Any],
     given: set[str],
@@ -119,21 +126,21 @@ def _train(
     """Go on from a stand to a goal, in a folder that is locked."""
     threads, quiet = _threads(options), options["quiet"]
     rehearsal = stand.trainer(threads, steps=NEVER, eval_every=NEVER)
-    _refuse_less(stand, goal, rehearsal)
+    _check_steps_left(stand, goal, rehearsal)
     if rehearsal.is_out_of_patience:
         early_end = _early_end(stand.trainer(1))
-        say(f"nothing to do: the run {early_end}; a larger --patience, or 0, goes on")
+        log(f"nothing to do: the run {early_end}; a larger --patience, or 0, goes on")
         return 0
     if not quiet:
-        say(_overview(rehearsal, folder, threads))
+        log(_summary(rehearsal, folder, threads))
     for notice in stand.notices:
-        say(f"note: {notice}")
+        log(f"note: {notice}")
     with compile_notice(quiet):
-        pace = measure_pace(rehearsal, _rehearsal_seconds(goal))
+        pace = time_steps(rehearsal, _rehearsal_seconds(goal))
     steps = _total(stand, goal, pace, rehearsal)
     del rehearsal  # its memory, too
     if steps <= stand.step:
-        say(f"nothing to do, {_done(stand.step)} done: {MORE}")
+        log(f"nothing to do, {_done(stand.step)} done: {MORE}")
         return 0
 
     trainer = stand.trainer(threads, steps=steps)
@@ -146,15 +153,15 @@ def _train(
         "versions": checkpoint.versions(),
     }
     pause = 0.0 if "save_every" in explicit else SAVE_PAUSE
-    keeper = Keeper(folder, command, stand.seconds, pause)
+    keeper = RunSaver(folder, command, stand.seconds, pause)
     is_decided = not stand.is_new and _is_same_goal(stand, goal)
-    budget = MinutesBudget(Goal(None, None, None) if is_decided else goal, pace, stand.seconds)
+    budget = MinutesBudget(Budget(None, None, None) if is_decided else goal, pace, stand.seconds)
     report = ReportOptions(
         quiet, "eval_every" in explicit, options["sample_every"], options["sample_length"]
     )
-    with Stops() as stops:  # from here on, what stops it finds it saved
+    with SignalGuard() as stops:  # from here on, what stops it finds it saved
         if not quiet:
-            say(_forecast(trainer, pace))
+            log(_eta(trainer, pace))
         if stand.is_new:
             folder.create(options["overwrite"])
             keeper.keep(trainer, folder.last)  # from now on there is something to go on with
@@ -164,7 +171,7 @@ def _train(
         stand.tensors.clear()  # the trainer has its own
         number = run(trainer, keeper, stops, budget, report)
     if number:
-        say(
+        log(
             f"stopped at step {trainer.step} of {trainer.config.steps}, saved in {folder.path}; "
             f"go on with\n  {_resume_command(folder, paths, options)}"
         )
@@ -173,20 +180,20 @@ def _train(
     return 0
 
 
-def _explicit_intervals(stand: Stand, options: dict[str, Any], given: set[str]) -> list[str]:
+def _explicit_intervals(stand: RunState, options: dict[str, Any], given: set[str]) -> list[str]:
     """Return the intervals that the user chose, now or when the run began; 0 is no choice."""
     chosen = {name for name in INTERVALS if name in stand.command.get("explicit", ())}
     now = {name for name in INTERVALS if name in given}
     return sorted(chosen - now | {name for name in now if options[name]})
 
 
-def _rehearsal_seconds(goal: Goal) -> float:
+def _rehearsal_seconds(goal: Budget) -> float:
     if goal.minutes is None:
         return REHEARSAL
     return min(LONGEST_REHEARSAL, max(LONG_REHEARSAL, REHEARSED_SHARE * 60 * goal.minutes))
 
 
-def _total(stand: Stand, goal: Goal, pace: Pace, rehearsal: Trainer) -> int:
+def _total(stand: RunState, goal: Budget, pace: StepTiming, rehearsal: Trainer) -> int:
     """Return the steps in all; a run that goes on to the same goal keeps its number."""
     if not stand.is_new and (goal.is_open or _is_same_goal(stand, goal)):
         return int(stand.metadata["training"]["steps"])
@@ -205,16 +212,16 @@ def _total(stand: Stand, goal: Goal, pace: Pace, rehearsal: Trainer) -> int:
     )
 
 
-def _is_same_goal(stand: Stand, goal: Goal) -> bool:
+def _is_same_goal(stand: RunState, goal: Budget) -> bool:
     """Tell whether the run was begun with the same --minutes: their steps are decided."""
     return goal.minutes is not None and goal.minutes == stand.command.get("minutes")
 
 
-def _refuse_less(stand: Stand, goal: Goal, rehearsal: Trainer) -> None:
+def _check_steps_left(stand: RunState, goal: Budget, rehearsal: Trainer) -> None:
     """Refuse fewer steps than are done, before anything is said."""
     if goal.minutes is not None:  # what is done is part of what they become
         return
-    steps = _total(stand, goal, Pace(0, 0), rehearsal)
+    steps = _total(stand, goal, StepTiming(0, 0), rehearsal)
     if steps < stand.step:
         raise UsageError(
             f"{_done(stand.step)} done already, more than the {steps} asked for: {MORE}"
@@ -225,18 +232,18 @@ def _done(steps: int) -> str:
     return f"{plural(steps, 'step')} {'is' if steps == 1 else 'are'}"
 
 
-def _overview(trainer: Trainer, folder: RunFolder, threads: int) -> str:
+def _summary(trainer: Trainer, folder: RunFolder, threads: int) -> str:
     """Return what is trained on what, in a few lines."""
     model, config = trainer.model.config, trainer.config
     memory = memory_needed(model, config, len(trainer.text), threads)
     parts = {"train": trainer.text, "validation": trainer.val, "test": trainer.test}
-    return table({
+    return format_table({
         "corpus": f"{trainer.corpus.name}: {plural(len(trainer.corpus.text), 'character')}, "
         f"{plural(model.vocabulary_size, 'symbol')}",
         "split": ", ".join(f"{name} {len(text):,}" for name, text in parts.items()),
         "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}: "
         f"{plural(trainer.model.layout.count, 'parameter')}",
-        "memory": f"about {megabytes(memory)}",
+        "memory": f"about {format_bytes(memory)}",
         "training": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
         f"{plural(config.batch_size, 'stream')} of {plural(config.seq_length, 'character')}, "
         f"{plural(threads, 'thread')}",
@@ -244,15 +251,15 @@ def _overview(trainer: Trainer, folder: RunFolder, threads: int) -> str:
     })  # fmt: skip
 
 
-def _forecast(trainer: Trainer, pace: Pace) -> str:
+def _eta(trainer: Trainer, pace: StepTiming) -> str:
     """Return how long it will take."""
     every, left = trainer.config.eval_every, trainer.config.steps - trainer.step
     speed = trainer.characters_per_step / pace.step
-    return table({
+    return format_table({
         "speed": f"{speed:,.0f} characters/s",
         "an epoch": f"{plural(trainer.steps_per_epoch, 'step')}, about "
-        f"{duration(pace.duration(trainer.steps_per_epoch, every))}",
-        "to go": f"{plural(left, 'step')}, about {duration(pace.duration(left, every))}",
+        f"{format_duration(pace.duration(trainer.steps_per_epoch, every))}",
+        "to go": f"{plural(left, 'step')}, about {format_duration(pace.duration(left, every))}",
     })  # fmt: skip
 
 
@@ -288,18 +295,18 @@ def _report_end(trainer: Trainer, folder: RunFolder, quiet: bool) -> None:
     """
     best, guess = trainer.best_loss or 0.0, guessing_loss(trainer)
     if trainer.is_out_of_patience:
-        say(_early_end(trainer))
+        log(_early_end(trainer))
     done = f"done: {plural(trainer.step, 'step')}"
     if best <= guess:
         command = command_line("sample", as_argument(folder.path))
         then = "" if quiet else f"; sample with\n  {command}"
-        say(f"{done}, best loss {loss_in_words(best)}, saved in {folder.path}{then}")
+        log(f"{done}, best loss {format_loss(best)}, saved in {folder.path}{then}")
         return
-    say(f"{done}, saved in {folder.path}")
+    log(f"{done}, saved in {folder.path}")
     verdict = (
-        f"the model has learned nothing: its lowest loss, {loss_in_words(best)}, is worse than "
-        f"guessing, which costs {loss_in_words(guess)}; "
+        f"the model has learned nothing: its lowest loss, {format_loss(best)}, is worse than "
+        f"guessing, which costs {format_loss(guess)}; "
     )
     if best > explosion_limit(guess):
         raise CharLSTMError(verdict + advice(trainer.config))
-    say(f"charlstm: warning: {verdict}train longer, or {advice(trainer.config)}")
+    log(f"charlstm: warning: {verdict}train longer, or {advice(trainer.config)}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from charlstm.gradcheck.differences import TensorCheck
+from charlstm.gradcheck.finite_differences import TensorCheck
 
 HEADER = ("tensor", "entries", "error", "worst at", "analytic", "numeric", "result")
 

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from charlstm.batches import fit_sizes
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import CharLSTMError, DivergenceError, UsageError
-from charlstm.evaluation import EVAL_LENGTH, EVAL_STREAMS, held_out
+from charlstm.evaluation import EVAL_LENGTH, EVAL_STREAMS, evaluate_text
 from charlstm.optimizers import make_optimizer
 from charlstm.parameters import ParameterLayout
 from charlstm.sampling import sample
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 from charlstm.workspace import make_packed, make_workspace
 
 DEFAULT_EPOCHS = 10.0
@@ -29,14 +29,14 @@ MIN_STREAMS = 4  # fewer take hardly less time a step
 MANY_CHARACTERS, SMALL_DROPOUT = 1_000_000, 0.3  # of fewer, a part is dropped in training
 MIN_VALIDATED = 10_000  # characters of a text, below which a tenth of it is too few to judge by
 LARGEST_GOAL = 1e12  # of steps, epochs or minutes
-EXCERPT = 160  # characters sampled at every evaluation
-SPARE = 0.97  # of --minutes: the rest is for saving
+SAMPLE_LENGTH = 160  # characters sampled at every evaluation
+TIME_FRACTION = 0.97  # of --minutes: the rest is for saving
 REVISIONS = (0.02, 0.05, 0.1)  # of --minutes, when its steps are decided again
 _INTERPRETER = 170_000_000  # bytes that Python, Numba and LLVM take
 
 
 @dataclass(frozen=True)
-class Goal:
+class Budget:
     """How far to train; at most one is not None.
 
     Raises
@@ -66,7 +66,7 @@ class Goal:
         return all(value is None for value in vars(self).values())
 
 
-class Pace(NamedTuple):
+class StepTiming(NamedTuple):
     """Seconds that a step and an evaluation take."""
 
     step: float
@@ -77,7 +77,7 @@ class Pace(NamedTuple):
         return steps * self.step + math.ceil(steps / eval_every) * self.evaluation
 
 
-def measure_pace(trainer: Trainer, seconds: float) -> Pace:
+def time_steps(trainer: Trainer, seconds: float) -> StepTiming:
     """Time real steps for at least `seconds`, and an evaluation.
 
     Parameters
@@ -86,7 +86,7 @@ def measure_pace(trainer: Trainer, seconds: float) -> Pace:
         One to throw away: its steps count for nothing. Its goal and its evaluations must be
         out of reach.
     """
-    return Pace(_time_step(trainer, seconds), _time_evaluation(trainer))
+    return StepTiming(_time_step(trainer, seconds), _time_evaluation(trainer))
 
 
 def _time_step(trainer: Trainer, seconds: float) -> float:
@@ -107,16 +107,16 @@ def _time_evaluation(trainer: Trainer) -> float:
     for _ in range(2):  # the first time compiles
         started = time.perf_counter()
         with suppress(DivergenceError):
-            sample(trainer.model, EXCERPT)
+            sample(trainer.model, SAMPLE_LENGTH)
         sampled = time.perf_counter()
         if len(piece) >= 2:
-            held_out(trainer.model, piece)
+            evaluate_text(trainer.model, piece)
         scored = time.perf_counter()
     return sampled - started + (scored - sampled) * len(trainer.val) / max(1, len(piece))
 
 
 def total_steps(
-    goal: Goal, pace: Pace, steps_per_epoch: int, eval_every: int, done: int, seconds: float
+    goal: Budget, pace: StepTiming, steps_per_epoch: int, eval_every: int, done: int, seconds: float
 ) -> int:
     """Return the total of steps that reaches a goal.
 
@@ -137,7 +137,7 @@ def total_steps(
         return math.ceil(goal.epochs * steps_per_epoch)
     if goal.minutes is None:
         return max(math.ceil(DEFAULT_EPOCHS * steps_per_epoch), MIN_STEPS)
-    left = (60 * goal.minutes - seconds) * SPARE
+    left = (60 * goal.minutes - seconds) * TIME_FRACTION
     steps = left / (pace.step + pace.evaluation / eval_every)
     if steps < eval_every:  # one evaluation, at the end
         steps = (left - pace.evaluation) / pace.step
@@ -145,7 +145,7 @@ def total_steps(
 
 
 def suit_text(
-    model: ModelConfig, training: TrainConfig, length: int, goal: Goal, given: set[str]
+    model: ModelConfig, training: TrainConfig, length: int, goal: Budget, given: set[str]
 ) -> tuple[ModelConfig, TrainConfig, list[str]]:
     """Return the options that suit a text of a certain length, and notices of what differs.
 
@@ -216,7 +216,7 @@ class MinutesBudget:
         That the run took before.
     """
 
-    def __init__(self, goal: Goal, pace: Pace, seconds: float) -> None:
+    def __init__(self, goal: Budget, pace: StepTiming, seconds: float) -> None:
         self._goal = goal
         self._pace = pace
         self._last = seconds
@@ -225,7 +225,7 @@ class MinutesBudget:
         left = 60 * goal.minutes - seconds if goal.minutes is not None else 0.0
         self._revisions = [seconds + left * share for share in REVISIONS] if left > 0 else []
 
-    def revise(self, trainer: Trainer, record: Record, seconds: float) -> bool:
+    def revise(self, trainer: Trainer, record: StepRecord, seconds: float) -> bool:
         """Take in a step, and set the trainer's number of steps anew if it is time to.
 
         Parameters
@@ -273,7 +273,7 @@ def memory_needed(model: ModelConfig, training: TrainConfig, length: int, thread
     """
     batch_size, seq_length = fit_sizes(length, training.batch_size, training.seq_length)
     buffer = ParameterLayout(model).size * int(model.dtype.removeprefix("float")) // 8
-    moving = buffer * (1 + len(make_optimizer(training.optimizer, 0, model.dtype).memory))
+    moving = buffer * (1 + len(make_optimizer(training.optimizer, 0, model.dtype).state))
     # Memory that is only asked for and never touched costs nothing.
     arrays = [
         *make_packed(model),

@@ -11,19 +11,19 @@ from typing import Any
 
 from charlstm import checkpoint
 from charlstm.checkpoint import Tensors
-from charlstm.cli.plan import MinutesBudget
+from charlstm.cli.budget import MinutesBudget
 from charlstm.cli.progress import Progress, make_progress
 from charlstm.cli.reporting import Reporter, ReportOptions
-from charlstm.cli.stops import Stops
+from charlstm.cli.signals import SignalGuard
 from charlstm.errors import CheckpointError, DivergenceError, RunError
 from charlstm.runs import MetricsFile, RunFolder
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 SAVE_PAUSE = 5.0  # seconds between two saves whose steps nobody chose
 RETRY_PAUSE = 60.0  # the same after one that failed
 
 
-class Keeper:
+class RunSaver:
     """Saves a run: its metrics first, then checkpoints that have not been written yet.
 
     Parameters
@@ -58,7 +58,7 @@ class Keeper:
         """Drop the metrics of later steps; see `MetricsFile`."""
         self._metrics.cut_back(step)
 
-    def note(self, record: Record) -> None:
+    def note(self, record: StepRecord) -> None:
         """Add a row to the metrics."""
         row = {name: value for name, value in vars(record).items() if name != "improved"}
         self._metrics.append({**row, "seconds": self.seconds})
@@ -108,8 +108,8 @@ class Keeper:
 
 def run(
     trainer: Trainer,
-    keeper: Keeper,
-    stops: Stops,
+    keeper: RunSaver,
+    stops: SignalGuard,
     budget: MinutesBudget,
     report: ReportOptions | None = None,
 ) -> int:
@@ -158,14 +158,14 @@ def run(
             raise
         if stops.number:
             name = signal.Signals(stops.number).name
-            progress.say(f"{name}: saving; a second one ends at once, unsaved")
+            progress.log(f"{name}: saving; a second one ends at once, unsaved")
         keeper.keep(trainer, keeper.folder.last)
         keeper.write()
     return stops.number
 
 
 def _save(
-    record: Record, trainer: Trainer, keeper: Keeper, progress: Progress, is_revised: bool
+    record: StepRecord, trainer: Trainer, keeper: RunSaver, progress: Progress, is_revised: bool
 ) -> None:
     """After a step: take the snapshots that are due, and write what has waited long enough.
 

@@ -10,7 +10,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last, a closed terminal, not on 
 SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
-class Stops:
+class SignalGuard:
     """While this context lasts, a first signal is noted; signals that are ignored stay so.
 
     Attributes

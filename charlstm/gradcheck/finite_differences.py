@@ -66,7 +66,7 @@ class TensorCheck:
     passed: bool
 
 
-class _Deviation(NamedTuple):
+class WorstError(NamedTuple):
     """An error, and the place that it comes from; see `TensorCheck`."""
 
     error: float
@@ -178,7 +178,7 @@ def _sample(gradient: Array, count: int, generator: np.random.Generator) -> Arra
     return np.concatenate([order[others:], chosen])
 
 
-def _compare_entries(loss: Loss, variable: Array, gradient: Array, places: Array) -> _Deviation:
+def _compare_entries(loss: Loss, variable: Array, gradient: Array, places: Array) -> WorstError:
     """Compare the derivatives by the entries at flat `places`."""
     entries = [tuple(map(int, np.unravel_index(place, variable.shape))) for place in places]
     analytic = np.array([gradient[entry] for entry in entries])
@@ -186,10 +186,10 @@ def _compare_entries(loss: Loss, variable: Array, gradient: Array, places: Array
     deviations = np.abs(analytic - numeric)
     worst = int(deviations.argmax())  # a NaN, if there is one
     error = _relative(deviations[worst], np.abs(gradient).max(), np.abs(numeric).max())
-    return _Deviation(error, entries[worst], float(analytic[worst]), float(numeric[worst]))
+    return WorstError(error, entries[worst], float(analytic[worst]), float(numeric[worst]))
 
 
-def _compare_direction(loss: Loss, variable: Array, gradient: Array, signs: Array) -> _Deviation:
+def _compare_direction(loss: Loss, variable: Array, gradient: Array, signs: Array) -> WorstError:
     """Compare the derivatives along `signs`.
 
     The magnitude to be expected of a sum with random signs is the gradient's 2-norm.
@@ -198,7 +198,7 @@ def _compare_direction(loss: Loss, variable: Array, gradient: Array, signs: Arra
     analytic = float((gradient * signs).sum())
     numeric = _derivative(loss, variable, ..., step * signs) / step
     error = _relative(abs(analytic - numeric), np.linalg.norm(gradient), abs(numeric))
-    return _Deviation(error, None, analytic, numeric)
+    return WorstError(error, None, analytic, numeric)
 
 
 def _relative(deviation: Any, *magnitudes: Any) -> float:

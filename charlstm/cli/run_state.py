@@ -10,8 +10,8 @@ from typing import Any
 
 from charlstm import checkpoint
 from charlstm.checkpoint import Tensors
+from charlstm.cli.corpus_source import CorpusSource, read_own_corpus, source_of
 from charlstm.cli.loading import load_run
-from charlstm.cli.source import Source, read_own_corpus, source_of
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import UsageError
@@ -32,7 +32,7 @@ INTERVALS = ("eval_every", "save_every")
 
 
 @dataclass
-class Stand:
+class RunState:
     """A snapshot of a run, its corpus, and what is to be said of it.
 
     Attributes
@@ -50,7 +50,7 @@ class Stand:
     """
 
     corpus: Corpus
-    source: Source
+    source: CorpusSource
     tensors: Tensors
     metadata: dict[str, Any]
     changes: dict[str, Any]
@@ -79,7 +79,9 @@ class Stand:
         )
 
 
-def new_stand(corpus: Corpus, source: Source, model: ModelConfig, training: TrainConfig) -> Stand:
+def new_run_state(
+    corpus: Corpus, source: CorpusSource, model: ModelConfig, training: TrainConfig
+) -> RunState:
     """Return the stand of a run that begins.
 
     Parameters
@@ -101,12 +103,12 @@ def new_stand(corpus: Corpus, source: Source, model: ModelConfig, training: Trai
     # Chosen anew, when the number of steps is known.
     changes = {name: getattr(training, name) for name in INTERVALS}
     notices = source.warnings(corpus.changes, "; --newlines keep keeps them") + trainer.notices
-    return Stand(corpus, source, tensors, metadata, changes, notices, is_new=True)
+    return RunState(corpus, source, tensors, metadata, changes, notices, is_new=True)
 
 
-def resumed_stand(
+def resumed_run_state(
     folder: RunFolder, paths: tuple[str, ...], options: Mapping[str, Any], given: set[str]
-) -> Stand:
+) -> RunState:
     """Return the stand of a run that goes on.
 
     Parameters
@@ -138,7 +140,7 @@ def resumed_stand(
             notices.append(f"{_flag(name)} is {options[name]} from here on, was {stored[name]}")
     corpus = read_own_corpus(metadata, paths)
     notices += source.warnings(corpus.changes)
-    return Stand(corpus, source, tensors, metadata, changes, notices, is_new=False)
+    return RunState(corpus, source, tensors, metadata, changes, notices, is_new=False)
 
 
 def _stored_options(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charlstm.cli.output import plural
+from charlstm.cli.console import plural
 from charlstm.corpus import Corpus, read_corpus
 from charlstm.decoding import Changes
 from charlstm.errors import CorpusError, DecodingError
@@ -15,7 +15,7 @@ from charlstm.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Source:
+class CorpusSource:
     """Files that make up a corpus, in order, and how they are decoded."""
 
     paths: tuple[str, ...]
@@ -59,7 +59,7 @@ class Source:
         }
 
 
-def source_of(metadata: Mapping[str, Any], paths: Sequence[str] = ()) -> Source:
+def source_of(metadata: Mapping[str, Any], paths: Sequence[str] = ()) -> CorpusSource:
     """Return the source that a checkpoint's metadata names; `paths`, if any, instead of its own.
 
     Checkpoints that the Python face saved name no source; then the text is UTF-8, or bytes.
@@ -73,7 +73,7 @@ def source_of(metadata: Mapping[str, Any], paths: Sequence[str] = ()) -> Source:
     """
     stored = metadata.get("command", {}).get("source", {})
     has_returns = "\r" in Vocabulary.from_dict(metadata["vocabulary"]).symbols
-    return Source(
+    return CorpusSource(
         tuple(paths or stored.get("paths", ())),
         stored.get("encoding", "utf-8"),
         stored.get("as_bytes", metadata["vocabulary"]["kind"] == "bytes"),
@@ -108,7 +108,7 @@ def read_own_corpus(metadata: Mapping[str, Any], paths: Sequence[str] = ()) -> C
     return corpus
 
 
-def _another_text(source: Source, reason: str) -> CorpusError:
+def _another_text(source: CorpusSource, reason: str) -> CorpusError:
     return CorpusError(
         f"{', '.join(source.paths)}: not the text that the run was trained on "
         f"({reason}); name a file that holds it"
