@@ -158,7 +158,7 @@ def edited_sources(edits: Sequence[Edit]) -> dict[str, str]:
 
 _INTRINSICS = "import emulation\nglobals().update(emulation.INTRINSICS)\n"
 _COMPILER = """
-entry = parallel_entry = kernel = inline_kernel = stage = lambda function: function
+cached_njit = cached_parallel_njit = jitable = inline_jitable = inlined_njit = lambda function: function
 function_pointer = lambda function, *arguments: function
 call_pointer = lambda function, arguments: function(*arguments)
 """
@@ -170,7 +170,7 @@ def _plain_part(source: str) -> str:
         node
         for node in ast.parse(source).body
         if isinstance(node, ast.FunctionDef)
-        and "inline_kernel" in map(ast.unparse, node.decorator_list)
+        and "inline_jitable" in map(ast.unparse, node.decorator_list)
     )
     return "\n".join(map(ast.unparse, kernels))
 
@@ -262,7 +262,7 @@ def multiply_tile(
 
 
 INTRINSICS = {
-    "inline_kernel": _unchanged,
+    "inline_jitable": _unchanged,
     "LANES": LANES,
     "PANEL": PANEL,
     "flat": flat,

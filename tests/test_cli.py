@@ -316,7 +316,7 @@ def test_a_signal_before_training_is_one_line_at_most(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(
-        "charlstm.cli.training.measure_pace", lambda *arguments: signal.raise_signal(number)
+        "charlstm.cli.training.time_steps", lambda *arguments: signal.raise_signal(number)
     )
     before = signal.getsignal(number)
     assert train() == 128 + number
@@ -635,7 +635,7 @@ def test_no_memory_is_one_line(
     def no_memory(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("charlstm.cli.training.new_stand", no_memory)
+    monkeypatch.setattr("charlstm.cli.training.new_run_state", no_memory)
     assert train() == 1
     assert_one_line(capsys.readouterr().err, "not enough memory: lower --hidden-size")
     check_memory(10**6)
