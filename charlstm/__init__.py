@@ -15,7 +15,7 @@ _HOMES = {
     "LSTM": "charlstm.layers",
     "Vocabulary": "charlstm.vocabulary",
     "CharLSTMError": "charlstm.errors",
-    "load": "charlstm.trainer",
+    "load": "charlstm.loading",
     "sample": "charlstm.sampling",
 }
 

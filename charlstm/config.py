@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from numbers import Real
 from typing import Any, Self
 
@@ -104,11 +105,7 @@ class ModelConfig(_Options):
 
     def __post_init__(self) -> None:
         """Check every option and make its type plain."""
-        _check_fields(self, check_whole, "vocabulary_size", minimum=1, maximum=MAX_SYMBOLS)
-        _check_fields(self, check_whole, "hidden_size", minimum=1, maximum=MAX_HIDDEN_SIZE)
-        _check_fields(self, check_whole, "layers", minimum=1, maximum=MAX_LAYERS)
-        _check_fields(self, check_real, "dropout", below=1.0)
-        _check_fields(self, check_choice, "dtype", choices=DTYPES)
+        _check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -176,22 +173,54 @@ class TrainConfig(_Options):
 
     def __post_init__(self) -> None:
         """Check every option, make its type plain, and fill in what the optimizer decides."""
-        _check_fields(self, check_whole, "batch_size", "seq_length", minimum=1, maximum=MAX_WINDOW)
-        _check_fields(self, check_choice, "optimizer", choices=OPTIMIZERS)
+        check_options(optimizer=self.optimizer)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATES[self.optimizer])
-        _check_fields(self, check_real, "learning_rate", above=0.0)
-        _check_fields(self, check_choice, "schedule", choices=SCHEDULES)
         if self.warmup is None:
             object.__setattr__(self, "warmup", DEFAULT_WARMUPS[self.optimizer])
-        _check_fields(self, check_whole, "warmup")
-        _check_fields(self, check_real, "clip", "clip_norm")
-        _check_fields(
-            self, check_real, "reset_probability", "val_fraction", "test_fraction", below=1.0
-        )
+        _check_fields(self)
         check_fractions(self.val_fraction, self.test_fraction)
-        _check_fields(self, check_whole, "seed", "eval_every", "save_every", "patience")
-        _check_fields(self, check_whole, "steps", minimum=1)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "vocabulary_size": partial(check_whole, minimum=1, maximum=MAX_SYMBOLS),
+    "hidden_size": partial(check_whole, minimum=1, maximum=MAX_HIDDEN_SIZE),
+    "layers": partial(check_whole, minimum=1, maximum=MAX_LAYERS),
+    "dropout": partial(check_real, below=1.0),
+    "dtype": partial(check_choice, choices=DTYPES),
+    "batch_size": partial(check_whole, minimum=1, maximum=MAX_WINDOW),
+    "seq_length": partial(check_whole, minimum=1, maximum=MAX_WINDOW),
+    "optimizer": partial(check_choice, choices=OPTIMIZERS),
+    "learning_rate": partial(check_real, above=0.0),
+    "schedule": partial(check_choice, choices=SCHEDULES),
+    "warmup": check_whole,
+    "clip": check_real,
+    "clip_norm": check_real,
+    "reset_probability": partial(check_real, below=1.0),
+    "val_fraction": partial(check_real, below=1.0),
+    "test_fraction": partial(check_real, below=1.0),
+    "seed": check_whole,
+    "steps": partial(check_whole, minimum=1),
+    "eval_every": check_whole,
+    "save_every": check_whole,
+    "patience": check_whole,
+}
+
+
+def check_options(**options: Any) -> dict[str, Any]:
+    """Check options of `ModelConfig` and `TrainConfig` by name; return them in plain types.
+
+    Raises
+    ------
+    UsageError
+        If a value is of the wrong kind or out of range.
+    """
+    return {name: _CHECKS[name](name, value) for name, value in options.items()}
+
+
+def _check_fields(options: ModelConfig | TrainConfig) -> None:
+    for name, value in check_options(**vars(options)).items():
+        object.__setattr__(options, name, value)
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:
@@ -210,12 +239,6 @@ def check_fractions(val_fraction: float, test_fraction: float) -> None:
             f"got {show(val_fraction)} and {show(test_fraction)}",
             ["val_fraction", "test_fraction"],
         )
-
-
-def _check_fields(options: object, check: Callable[..., Any], *names: str, **bounds: Any) -> None:
-    """Put what a check of `arguments` returns in the place of fields; see there for bounds."""
-    for name in names:
-        object.__setattr__(options, name, check(name, getattr(options, name), **bounds))
 
 
 def remedy(config: TrainConfig) -> str:

@@ -181,9 +181,9 @@ def read_corpus(
     digest, changes = hashlib.sha256(), Changes()
     decoder = None
     if not as_bytes:
-        advice = "name its encoding with --encoding"
+        advice = "name its encoding (encoding)"
         if vocabulary is None:
-            advice += ", or read it with --bytes"
+            advice += ", or read it as bytes (as_bytes=True)"
         decoder = partial(
             decode, encoding=check_encoding(encoding), newlines=check_newlines(newlines),
             changes=changes, advice=advice,

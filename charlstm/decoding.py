@@ -105,7 +105,7 @@ def decode(
                 offset = received - len(error.object) + error.start
                 reason = f"{error.reason} at byte offset {offset}"
             message = f"{shown_path(source)} is not {encoding}: {reason}; {advice}"
-            raise DecodingError(message) from error
+            raise DecodingError(message, ["encoding", "as_bytes"]) from error
         if may_have_mark and text:
             changes.byte_order_marks += text.startswith("\ufeff")
             text = text.removeprefix("\ufeff")

@@ -154,7 +154,11 @@ class Adam(Optimizer):
         )  # fmt: skip
 
 
-_OPTIMIZERS: dict[str, type[Optimizer]] = {"adagrad": Adagrad, "rmsprop": RMSprop, "adam": Adam}
+OPTIMIZER_CLASSES: dict[str, type[Optimizer]] = {
+    "adagrad": Adagrad,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+}
 
 
 def make_optimizer(name: str, size: int, dtype: npt.DTypeLike) -> Optimizer:
@@ -165,7 +169,7 @@ def make_optimizer(name: str, size: int, dtype: npt.DTypeLike) -> Optimizer:
     UsageError
         If the name is unknown.
     """
-    return _OPTIMIZERS[check_choice("optimizer", name, OPTIMIZERS)](size, np.dtype(dtype))
+    return OPTIMIZER_CLASSES[check_choice("optimizer", name, OPTIMIZERS)](size, np.dtype(dtype))
 
 
 def learning_rate_at(schedule: str, rate: float, step: int, steps: int, warmup: int = 0) -> float:

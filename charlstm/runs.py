@@ -66,22 +66,28 @@ class RunFolder:
             When the folder holds a run, belongs to a running process, or cannot be written.
         """
         with self.lock(), wrap_os_errors(f"cannot empty {self.path}"):
-            taken = [file for file in (self.metrics, self.best, self.last) if file.exists()]
-            if taken and not overwrite:
-                raise RunError(
-                    f"{self.path} holds a run already: go on with it (--resume), "
-                    "replace it (--overwrite) or choose another folder (--out)"
-                )
-            for file in taken:
-                if file != self.last:  # it stays until the new run's first save replaces it
-                    file.unlink()
+            if not overwrite:
+                self.refuse_taken()
+            for file in (self.metrics, self.best):  # last stays until the new run's replaces it
+                file.unlink(missing_ok=True)
+
+    def refuse_taken(self) -> None:
+        """Raise RunError when the folder holds a run; nothing is made or locked."""
+        with wrap_os_errors(f"cannot look into {self.path}"):
+            taken = any(file.exists() for file in (self.metrics, self.best, self.last))
+        if taken:
+            raise RunError(
+                f"{self.path} holds a run already: go on with it (resume), replace it "
+                "(overwrite) or choose another folder (out)",
+                ["resume", "overwrite", "out"],
+            )
 
     def resume(self) -> Path:
         """Return the checkpoint to go on from; RunError when there is none."""
         with wrap_os_errors(f"cannot look into {self.path}"):
             if self.last.exists():
                 return self.last
-        raise RunError(f"{self.last} is not there to go on from: start without --resume")
+        raise RunError(f"{self.last} is not there to go on from: start without resume", ["resume"])
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -109,7 +115,8 @@ class RunFolder:
                 except BlockingIOError:
                     raise RunError(
                         f"another process trains in {self.path}: wait for it, stop it, "
-                        "or choose another folder (--out)"
+                        "or choose another folder (out)",
+                        ["out"],
                     ) from None
                 for name in (self.last.name, self.best.name, self.metrics.name):
                     for leftover in self.path.glob(f".{name}.*.tmp"):
@@ -125,7 +132,7 @@ class MetricsFile:
     """The table ``metrics.csv``: one row a step, floats with all their bits.
 
     Rows wait in memory until `flush`. Flush before a checkpoint of step s is saved: then a
-    run that goes on from it finds every row up to s here, and calls `cut_back` first of all to
+    run that goes on from it finds every row up to s here, and calls `truncate_after` first to
     drop the later ones. The first flush makes the file.
     """
 
@@ -164,7 +171,7 @@ class MetricsFile:
                 raise
         self._waiting.clear()
 
-    def cut_back(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Drop the rows after `step`, waiting ones too, and any row that was not written whole.
 
         RunError when the file is not a table of charlstm's, or cannot be rewritten; it is then
@@ -182,7 +189,7 @@ class MetricsFile:
                 file.write("".join([_HEADER, *rows]).encode())
 
 
-def resolve(run: str | Path | None, root: str | Path = "runs") -> Path:
+def find_checkpoint(run: str | Path | None, root: str | Path = "runs") -> Path:
     """Find the checkpoint that a user means.
 
     Parameters

@@ -14,9 +14,9 @@ from charlstm.errors import DivergenceError, UsageError
 from charlstm.kernels.dropout import NO_DROPOUT
 from charlstm.kernels.sampling import generate as generate_ids
 from charlstm.kernels.window import FORWARD, PACK, run_phase, run_phase_pointer
+from charlstm.loading import load
 from charlstm.model import CharLSTM
 from charlstm.randomness import SAMPLING, derive_key
-from charlstm.trainer import load
 from charlstm.workspace import load_state, make_packed, make_workspace, without_dropout
 
 MAX_SAMPLES = 65_536

@@ -158,7 +158,8 @@ def edited_sources(edits: Sequence[Edit]) -> dict[str, str]:
 
 _INTRINSICS = "import emulation\nglobals().update(emulation.INTRINSICS)\n"
 _COMPILER = """
-cached_njit = cached_parallel_njit = jitable = inline_jitable = inlined_njit = lambda function: function
+cached_njit = cached_parallel_njit = lambda function: function
+jitable = inline_jitable = inlined_njit = cached_njit
 function_pointer = lambda function, *arguments: function
 call_pointer = lambda function, arguments: function(*arguments)
 """

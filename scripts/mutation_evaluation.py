@@ -174,7 +174,7 @@ CLOCK = (
          "test_the_number_of_steps_is_final_after_a_tenth_of_the_time"),
         ("the pace found is thrown away",
          "self._pace._replace(step=max(1e-09, self._stepping / self._steps))", "self._pace", PACE),
-        ("the trainer is not told", "trainer.set_steps(max(steps, trainer.step + 1))", "pass",
+        ("the trainer is not told", "trainer.set_length(max(steps, trainer.step + 1))", "pass",
          PACE),
     ),
     *planted(

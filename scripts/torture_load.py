@@ -22,6 +22,7 @@ from charlstm.cli import main
 from charlstm.config import TrainConfig
 from charlstm.corpus import read_corpus
 from charlstm.errors import CheckpointError
+from charlstm.loading import load_checkpoint, save_checkpoint
 from charlstm.model import CharLSTM
 from charlstm.runs import MetricsFile, RunFolder
 from charlstm.sampling import generate
@@ -89,15 +90,15 @@ class Load:
         trainer = Trainer(model, corpus, config)
         table = MetricsFile(self.run.metrics)
         with self.run.lock():
-            table.cut_back(0)
+            table.truncate_after(0)
             for record in itertools.islice(trainer.train(), 4):
                 table.append({"step": record.step, "train_loss": record.train_loss})
             trainer.evaluate()
             table.flush()
-            checkpoint.save(self.run.last, *trainer.snapshot())
-        resumed = Trainer.resume(*checkpoint.load(self.run.last), corpus, threads=threads)
+            save_checkpoint(self.run.last, *trainer.snapshot())
+        resumed = Trainer.from_snapshot(*load_checkpoint(self.run.last), corpus, threads=threads)
         self.steps += sum(1 for _ in resumed.train()) + 4
-        checkpoint.save(self.run.best, *resumed.snapshot())
+        save_checkpoint(self.run.best, *resumed.snapshot())
         loaded = charlstm.load(self.run.path, threads=threads)
         for _ in generate(loaded, 100, count=3, temperature=0.8, seed=self.rounds):
             pass

@@ -18,8 +18,9 @@ MAX_LINES = 350
 LAYERS = [
     ["errors"],
     ["arguments"],
-    ["config", "forms"],
+    ["config"],
     ["vocabulary", "decoding"],
+    ["metadata"],
     ["corpus"],
     ["batches"],
     ["resources", "thread_tuner"],
@@ -32,6 +33,7 @@ LAYERS = [
     ["gradcheck"],
     ["checkpoint"],
     ["runs"],
+    ["loading"],
     ["trainer"],
     ["sampling"],
     ["cli"],

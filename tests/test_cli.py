@@ -21,12 +21,14 @@ from commands import SMALL, TEXT, assert_one_line, environment, train
 import charlstm
 from charlstm import checkpoint, workspace
 from charlstm.cli import main
-from charlstm.cli.budget import Budget, StepTiming, check_memory, total_steps
+from charlstm.cli.budget import Budget, StepTiming, total_steps
+from charlstm.cli.memory import check_memory
 from charlstm.cli.run_state import FIXED
 from charlstm.cli.signals import SignalGuard
 from charlstm.cli.training_loop import RunSaver
 from charlstm.errors import CharLSTMError, CheckpointError, UsageError
 from charlstm.evaluation import EVAL_STREAMS, Evaluation
+from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
 from charlstm.trainer import StepRecord, Trainer
@@ -199,7 +201,7 @@ def test_evaluations_leave_the_memory_of_training(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("charlstm.evaluation.EVAL_LENGTH", 3)  # of 8 steps, all in all
     monkeypatch.setattr("charlstm.model.make_workspace", noted)
     assert train("--eval-every", "2") == 0
-    assert made == [(8, 4), (3, EVAL_STREAMS)] * 2  # to tell the pace by, and then
+    assert made == [(8, 4), (3, EVAL_STREAMS)]
 
 
 def test_compiling_is_announced_once_and_only_when_it_happens(
@@ -259,7 +261,7 @@ def test_stopped_and_resumed_is_bit_identical(capsys: pytest.CaptureFixture[str]
 def test_a_signal_finishes_the_step_and_saves(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    note = RunSaver.note
+    note = RunSaver.log_step
 
     def note_and_raise(self: RunSaver, record: StepRecord) -> None:
         note(self, record)
@@ -267,7 +269,7 @@ def test_a_signal_finishes_the_step_and_saves(
             signal.raise_signal(number)
             assert signal.getsignal(number) == signal.SIG_DFL  # a second one ends at once
 
-    monkeypatch.setattr(RunSaver, "note", note_and_raise)
+    monkeypatch.setattr(RunSaver, "log_step", note_and_raise)
     before = signal.getsignal(number)
     assert train() == 128 + number
     assert signal.getsignal(number) == before
@@ -299,9 +301,9 @@ def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under nohup, or for Ctrl-C in a shell's background."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with SignalGuard() as stops:
+        with SignalGuard() as guard:
             signal.raise_signal(signal.SIGINT)
-            assert stops.number == 0
+            assert guard.number == 0
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -424,7 +426,7 @@ def test_one_snapshot_serves_last_and_best(monkeypatch: pytest.MonkeyPatch) -> N
     """It is of the size of the model, and more."""
     steps, snapshot = [], Trainer.snapshot
 
-    def counted(trainer: Trainer) -> tuple[checkpoint.Tensors, dict[str, Any]]:
+    def counted(trainer: Trainer) -> tuple[checkpoint.Tensors, RunMetadata]:
         steps.append(trainer.step)
         return snapshot(trainer)
 
@@ -635,7 +637,7 @@ def test_no_memory_is_one_line(
     def no_memory(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("charlstm.cli.training.new_run_state", no_memory)
+    monkeypatch.setattr("charlstm.cli.training.new_run", no_memory)
     assert train() == 1
     assert_one_line(capsys.readouterr().err, "not enough memory: lower --hidden-size")
     check_memory(10**6)

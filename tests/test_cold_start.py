@@ -152,7 +152,7 @@ def test_a_resumed_run_zeroes_the_same_streams(corpus):
         for record in begun.train():
             if record.step == cut:
                 break
-        resumed = Trainer.resume(*begun.snapshot(), corpus, threads=1)
+        resumed = Trainer.from_snapshot(*begun.snapshot(), corpus, threads=1)
         assert [record.train_loss for record in resumed.train()] == losses[cut:]
 
 

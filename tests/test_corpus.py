@@ -372,7 +372,7 @@ def test_offset_of_a_bad_byte(content: bytes, chunk: int, encoding: str) -> None
         with pytest.raises(CorpusError) as caught:
             read_stdin(content, chunk, encoding=encoding)
         assert f"standard input is not {encoding}: " in one_line(caught)
-        assert f"at byte offset {offset}; name its encoding with --encoding" in one_line(caught)
+        assert f"at byte offset {offset}; name its encoding (encoding)" in one_line(caught)
     else:
         if expected.removeprefix("\ufeff"):
             found = string(read_stdin(content, chunk, encoding=encoding))
@@ -382,7 +382,7 @@ def test_offset_of_a_bad_byte(content: bytes, chunk: int, encoding: str) -> None
 def test_bad_byte_far_into_a_file(write: Write) -> None:
     """With chunks of their real size."""
     content = "é".encode() * 700_001 + b"\xff" + b"a" * 99
-    with pytest.raises(CorpusError, match="invalid start byte at byte offset 1400002; .* --bytes"):
+    with pytest.raises(CorpusError, match="start byte at byte offset 1400002; .*as_bytes=True"):
         read_corpus([write("first.txt", b"fine"), write("bad.txt", content)])
 
 

@@ -7,7 +7,7 @@ import pytest
 import reference_run
 from whole_runs import LEARNING_RATES, SEVEN_BY_FIVE, Case, make_trainer
 
-from charlstm import checkpoint
+from charlstm.loading import load_checkpoint, save_checkpoint
 from charlstm.optimizers import learning_rate_at
 from charlstm.trainer import Trainer
 
@@ -101,9 +101,9 @@ def test_a_schedule_goes_on_where_a_run_was_stopped(schedule: str, tmp_path: Pat
     trainer = make_trainer(case)
     for _ in trainer.train():
         pass
-    checkpoint.save(tmp_path / "last.safetensors", *trainer.snapshot())
-    tensors, metadata = checkpoint.load(tmp_path / "last.safetensors")
-    longer = Trainer.resume(tensors, metadata, trainer.corpus, steps=9)
+    save_checkpoint(tmp_path / "last.safetensors", *trainer.snapshot())
+    tensors, metadata = load_checkpoint(tmp_path / "last.safetensors")
+    longer = Trainer.from_snapshot(tensors, metadata, trainer.corpus, steps=9)
     recorded, moved = weight_rates(longer)
     wanted = rates(schedule, 9, LEARNING_RATES["adagrad"])[5:]
     np.testing.assert_allclose(recorded, wanted, rtol=1e-12)

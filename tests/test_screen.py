@@ -45,7 +45,7 @@ class Terminal(io.StringIO):
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder with a corpus of 900 characters; by default evaluate every 25 steps."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
     for module in ("trainer", "cli.training"):
         monkeypatch.setattr(f"charlstm.{module}.evaluation_interval", lambda *sizes: 25)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
@@ -312,13 +312,13 @@ def test_saves_come_no_closer_than_some_seconds(monkeypatch: pytest.MonkeyPatch)
 def test_what_waits_is_written_when_its_time_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """At whatever step that is, the best never after a last that knows of it."""
     monkeypatch.setattr("charlstm.cli.training.SAVE_PAUSE", 0.25)
-    note = RunSaver.note
+    note = RunSaver.log_step
 
     def slow_note(self: RunSaver, record: StepRecord) -> None:
         note(self, record)
         time.sleep(0.3 if record.step == 40 else 0)
 
-    monkeypatch.setattr(RunSaver, "note", slow_note)
+    monkeypatch.setattr(RunSaver, "log_step", slow_note)
     saved = saves(monkeypatch)
     assert train(steps=60) == 0
     assert saved[1:3] == [("best", 25), ("last", 25)]

@@ -70,7 +70,7 @@ def test_stops(bar: tqdm) -> None:
 @pytest.fixture
 def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """Return a run of 20 steps, never stopped, beside one of 10 that is to go on."""
-    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
     monkeypatch.chdir(tmp_path)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
     train("run", "--steps", "10")
@@ -96,10 +96,10 @@ def test_what_a_resume_forgets_is_seen(
     twin: RunFolder, monkeypatch: pytest.MonkeyPatch, forgotten: str
 ) -> None:
     """The optimizer's memory, the carried state, or (one step of) the place in the text."""
-    resume = Trainer.resume
+    from_snapshot = Trainer.from_snapshot
 
     def forget(*arguments: Any, **options: Any) -> Trainer:
-        trainer = resume(*arguments, **options)
+        trainer = from_snapshot(*arguments, **options)
         if forgotten == "squares":
             trainer.optimizer.state["squares"][:] = 0
         elif forgotten == "state":
@@ -108,7 +108,7 @@ def test_what_a_resume_forgets_is_seen(
             trainer.step -= 1
         return trainer
 
-    monkeypatch.setattr(Trainer, "resume", forget)
+    monkeypatch.setattr(Trainer, "from_snapshot", forget)
     train("run", "--steps", "20", "--resume")
     found = differences(RunFolder("run"), twin)
     assert "last.safetensors: lstm.weight_hh_l0 is not bit-identical" in found
@@ -118,7 +118,7 @@ def test_what_a_resume_forgets_is_seen(
 def test_doubled_rows_are_seen(twin: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     with open("run/metrics.csv", "a") as table:
         table.write(Path("run/metrics.csv").read_text().splitlines(keepends=True)[-1])
-    monkeypatch.setattr(MetricsFile, "cut_back", lambda *_: None)
+    monkeypatch.setattr(MetricsFile, "truncate_after", lambda *_: None)
     train("run", "--steps", "20", "--resume")
     assert differences(RunFolder("run"), twin) == ["metrics.csv differs"]
 
@@ -197,7 +197,7 @@ def test_validation_that_is_left_out_is_seen(judge: Judge, monkeypatch: pytest.M
     metadata = judge.original.metadata | {"step": "four"}
     mutant = Mutant("no step", signed(judge.original.tensors, metadata), is_signed=True)
     assert verdict(judge, mutant).held
-    monkeypatch.setattr("charlstm.cli.loading.check_form", lambda *_: None)
+    monkeypatch.setattr("charlstm.metadata._count", lambda table, key, default=0: int(table[key]))
     assert "no step: ValueError" in verdict(judge, mutant).tracebacks[0]
 
 

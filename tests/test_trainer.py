@@ -335,11 +335,11 @@ def test_windows_shrink_to_a_short_text_and_a_notice_says_so() -> None:
     trainer = Trainer(make_model(case.parameters), make_corpus(case.ids[:101], 13), config)
     assert (trainer.config.batch_size, trainer.config.seq_length) == (2, 50)
     assert trainer.state[0].shape == (1, 2, 11)
-    few, no_validation = trainer.notices
+    few, no_validation = trainer.warnings
     assert few == ("101 characters to train on are too few for 50 streams of 50; using 2 x 50")
     assert "no validation text" in no_validation
     assert len(list(trainer.train())) == 2
-    assert make_trainer(case).notices == []
+    assert make_trainer(case).warnings == []
 
 
 # Resuming
@@ -353,7 +353,7 @@ def test_what_a_resumed_trainer_starts_from(optimizer: str) -> None:
     for _ in zip(range(6), trainer.train(), strict=False):
         pass
     tensors, metadata = trainer.snapshot()
-    resumed = Trainer.resume(tensors, metadata, trainer.corpus, threads=1)
+    resumed = Trainer.from_snapshot(tensors, metadata, trainer.corpus, threads=1)
     assert (resumed.step, resumed.optimizer.count) == (6, 6)
     assert resumed.best_loss == trainer.best_loss is not None
     assert resumed.config == trainer.config
@@ -377,4 +377,4 @@ def test_a_run_goes_on_with_its_own_corpus_only() -> None:
     trainer = make_trainer(Case())
     other = dataclasses.replace(trainer.corpus, sha256="another")
     with pytest.raises(CorpusError, match="not the one this run was trained on"):
-        Trainer.resume(*trainer.snapshot(), other)
+        Trainer.from_snapshot(*trainer.snapshot(), other)

@@ -28,7 +28,7 @@ from whole_runs import (
     trainer_figures,
 )
 
-from charlstm import checkpoint
+from charlstm.loading import load_checkpoint, save_checkpoint
 from charlstm.model import CharLSTM
 from charlstm.trainer import Trainer
 
@@ -168,9 +168,9 @@ def stop_and_resume(case: Case, stop: int, folder: Path, **changes: Any) -> Trai
         if record.step == stop:
             break
     assert trainer.step == stop
-    checkpoint.save(folder / "last.safetensors", *trainer.snapshot())
-    tensors, metadata = checkpoint.load(folder / "last.safetensors")
-    return Trainer.resume(tensors, metadata, trainer.corpus, **changes)
+    save_checkpoint(folder / "last.safetensors", *trainer.snapshot())
+    tensors, metadata = load_checkpoint(folder / "last.safetensors")
+    return Trainer.from_snapshot(tensors, metadata, trainer.corpus, **changes)
 
 
 @pytest.mark.parametrize("stop", range(12))

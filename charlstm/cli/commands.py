@@ -104,12 +104,12 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
     """
     from charlstm.cli.training import train
 
-    given = {
+    explicit = {
         name
         for name in options
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    return train(corpus, options, given)
+    return train(corpus, options, explicit)
 
 
 @commands.command()

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.console import format_loss, format_table, log, plural, write_line
-from charlstm.cli.corpus_source import CorpusSource, read_own_corpus, source_of
-from charlstm.cli.loading import find_run, load_run
-from charlstm.config import TrainConfig
+from charlstm.cli.console import find_run, format_loss, format_table, log, plural, write_line
+from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, read_source
 from charlstm.corpus import Corpus, EncodedText
 from charlstm.decoding import Changes
 from charlstm.errors import UsageError
 from charlstm.evaluation import Evaluation, evaluate_text
-from charlstm.trainer import restore_model
+from charlstm.loading import load_checkpoint, restore_model
+from charlstm.metadata import CorpusSource, RunMetadata
 
 
 def evaluate(
@@ -48,17 +46,17 @@ def evaluate(
     if part or not paths:
         part = part or "val"
         _refuse_for_part(encoding=encoding, newlines=newlines, unknown=unknown)
-    tensors, metadata = load_run(find_run(run, "evaluating"))
+    tensors, metadata = load_checkpoint(find_run(run, "evaluating"))
     model = restore_model(tensors, metadata)
     changes, warnings = Changes(), []
     if part:
         text = _part(read_own_corpus(metadata, paths), metadata, part)
     else:
-        own = source_of(metadata)
+        own = metadata.source
         source = CorpusSource(paths, encoding or own.encoding, newlines=newlines or own.newlines)
-        corpus = source.read(vocabulary=model.vocabulary, unknown=unknown or "error")
+        corpus = read_source(source, vocabulary=model.vocabulary, unknown=unknown or "error")
         text, changes = corpus.text, corpus.changes
-        warnings = [f"note: {warning}" for warning in source.warnings(changes)]
+        warnings = [f"note: {warning}" for warning in decoding_warnings(source, changes)]
     with compile_notice():
         result = evaluate_text(model, text)
     skipped, total = changes.skipped.total(), len(text) + changes.skipped.total()
@@ -119,8 +117,8 @@ def _refuse_for_part(**options: str | None) -> None:
         )
 
 
-def _part(corpus: Corpus, metadata: Mapping[str, Any], part: str) -> EncodedText:
-    training = TrainConfig.from_dict(metadata["training"])
+def _part(corpus: Corpus, metadata: RunMetadata, part: str) -> EncodedText:
+    training = metadata.training
     _, val, test = corpus.split(training.val_fraction, training.test_fraction)
     text = {"val": val, "test": test}[part]
     if not len(text):

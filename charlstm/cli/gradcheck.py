@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.console import plural, write_line
+from charlstm.cli.console import find_run, plural, write_line
 from charlstm.cli.corpus_source import read_own_corpus
-from charlstm.cli.loading import find_run, load_run
-from charlstm.config import ModelConfig, TrainConfig
+from charlstm.config import check_options
 from charlstm.errors import CharLSTMError, UsageError
 from charlstm.gradcheck import (
     GradcheckCase,
@@ -20,7 +19,7 @@ from charlstm.gradcheck import (
     run_case,
     to_json,
 )
-from charlstm.trainer import restore_model
+from charlstm.loading import load_checkpoint, restore_model
 
 _SHAPE = ("hidden_size", "layers", "dropout")
 
@@ -57,8 +56,7 @@ def gradcheck(
     CharLSTMError
         If an error is over the tolerance.
     """
-    ModelConfig(1, **{name: value for name, value in sizes.items() if name in _SHAPE})
-    TrainConfig(**{name: value for name, value in sizes.items() if name not in _SHAPE})
+    check_options(**sizes)
     mode = _mode(entries)
     if arguments or newest:
         run = None if newest else arguments[0]
@@ -103,7 +101,7 @@ def _run_problem(run: str | None, paths: tuple[str, ...], sizes: dict[str, Any])
     """Return a piece of a run's own corpus as a problem; `paths` is where that lies."""
     if fixed := [f"--{name.replace('_', '-')}" for name in _SHAPE if name in sizes]:
         raise UsageError(f"{', '.join(fixed)} comes with the run: leave it out")
-    tensors, metadata = load_run(find_run(run, "checking"))
+    tensors, metadata = load_checkpoint(find_run(run, "checking"))
     model = restore_model(tensors, metadata, threads=1)
     sizes = {"batch_size": 5, "seq_length": 7} | sizes
     length = 2 * sizes["batch_size"] * sizes["seq_length"] + 1

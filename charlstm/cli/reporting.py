@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from charlstm.cli.budget import SAMPLE_LENGTH
 from charlstm.cli.console import escape_control, format_loss
+from charlstm.cli.program import with_options
 from charlstm.cli.progress import Progress
 from charlstm.config import TrainConfig, remedy
 from charlstm.errors import DivergenceError
@@ -70,7 +71,7 @@ class Reporter:
             return
         if record.val_loss is not None:
             self._evaluation(record, record.val_loss)
-        if self._is_sample_due(record.step):
+        if self._is_sample_due(record):
             self._sample(record.step)
 
     def _warn_of_explosion(self, step: int, loss: float) -> None:
@@ -88,7 +89,7 @@ class Reporter:
             self._untold_best = record
         now = time.monotonic()
         is_due = self._options.every_evaluation or now - self._told >= EVALUATION_PAUSE
-        if not (is_due or self._is_last(record.step)):
+        if not (is_due or self._trainer.is_done):
             return
         line = f"step {record.step}  validation {format_loss(loss)}"
         best = self._untold_best
@@ -101,18 +102,14 @@ class Reporter:
         self._progress.log(line)
         self._told, self._untold_best = now, None
 
-    def _is_last(self, step: int) -> bool:
-        return step == self._trainer.config.steps or self._trainer.is_out_of_patience
-
-    def _is_sample_due(self, step: int) -> bool:
-        config, every = self._trainer.config, self._options.sample_every
+    def _is_sample_due(self, record: StepRecord) -> bool:
+        every = self._options.sample_every
         if every is not None:
-            return every > 0 and step % every == 0
-        if self._is_last(step):
+            return every > 0 and record.step % every == 0
+        if self._trainer.is_done:
             return True
-        is_evaluation = step % config.eval_every == 0
         is_due = time.monotonic() - self._sampled >= SAMPLE_PAUSE
-        return is_evaluation and (is_due or self._options.every_evaluation)
+        return record.evaluated and (is_due or self._options.every_evaluation)
 
     def _sample(self, step: int) -> None:
         """Show what the model writes."""
@@ -140,5 +137,4 @@ def explosion_limit(guess: float) -> float:
 
 def advice(config: TrainConfig) -> str:
     """Return what to try when training does harm, as options of the command line."""
-    words = remedy(config)
-    return words.replace("learning_rate", "--learning-rate").replace("clip_norm", "--clip-norm")
+    return with_options(remedy(config), ["learning_rate", "clip_norm"])

@@ -1,4 +1,4 @@
-"""Where a run is before its next step: at its beginning, or where a checkpoint left it."""
+"""A run before its next step: a new one, or one that a checkpoint was saved of."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from charlstm import checkpoint
-from charlstm.checkpoint import Tensors
-from charlstm.cli.corpus_source import CorpusSource, read_own_corpus, source_of
-from charlstm.cli.loading import load_run
+from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, source_of
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import UsageError
+from charlstm.loading import load_checkpoint
+from charlstm.metadata import CommandMetadata, CorpusSource
 from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
 from charlstm.trainer import Trainer
 
-# What the weights, memory and cursor of a run are made for. The corpus is another.
+# What the weights, optimizer state and position of a run are made for. The corpus is another.
 FIXED = (
     "hidden_size", "layers", "dropout", "dtype", "optimizer", "batch_size", "seq_length",
     "val_fraction", "test_fraction", "seed", "as_bytes", "encoding", "newlines",
@@ -33,83 +33,80 @@ INTERVALS = ("eval_every", "save_every")
 
 @dataclass
 class RunState:
-    """A snapshot of a run, its corpus, and what is to be said of it.
+    """The trainer of a run, and what the command line knows of it.
 
     Attributes
     ----------
-    corpus, source
-        The text, and where it lies.
-    tensors, metadata
-        See `Trainer.snapshot`; the entry ``"command"`` of metadata is the command line's.
-    changes
-        Options of `Trainer.resume`.
-    notices
-        What the user should hear of.
+    trainer
+        Not trained yet in this process.
+    source
+        Where the corpus lies.
+    command
+        What the command line stored with the run so far.
+    intervals
+        ``"eval_every"`` and ``"save_every"`` where the user gives them now; 0 chooses anew.
+    warnings
+        What the user should know.
     is_new
-        Whether nothing of it is saved yet.
+        Whether nothing of the run is saved yet.
     """
 
-    corpus: Corpus
+    trainer: Trainer
     source: CorpusSource
-    tensors: Tensors
-    metadata: dict[str, Any]
-    changes: dict[str, Any]
-    notices: list[str]
+    command: CommandMetadata
+    intervals: dict[str, int]
+    warnings: list[str]
     is_new: bool
-
-    @property
-    def step(self) -> int:
-        """Steps done."""
-        return int(self.metadata["step"])
-
-    @property
-    def command(self) -> dict[str, Any]:
-        """What the command line noted beside the snapshot."""
-        return dict(self.metadata.get("command", {}))
 
     @property
     def seconds(self) -> float:
         """The time that the run took so far."""
-        return float(self.command.get("seconds", 0))
+        return self.command.seconds or 0.0
 
-    def trainer(self, threads: int | None, **changes: Any) -> Trainer:
-        """Return a trainer that goes on from here, which leaves the stand as it is."""
-        return Trainer.resume(
-            self.tensors, self.metadata, self.corpus, threads=threads, **self.changes | changes
-        )
+    @property
+    def explicit_intervals(self) -> tuple[str, ...]:
+        """The intervals that the user chose, now or when the run began; 0 is no choice."""
+        before = set(self.command.explicit) & set(INTERVALS)
+        chosen = {name for name, steps in self.intervals.items() if steps}
+        return tuple(sorted(before - self.intervals.keys() | chosen))
 
 
-def new_run_state(
-    corpus: Corpus, source: CorpusSource, model: ModelConfig, training: TrainConfig
+def new_run(
+    corpus: Corpus, source: CorpusSource, model: ModelConfig, training: TrainConfig, threads: int
 ) -> RunState:
-    """Return the stand of a run that begins.
+    """Return the state of a run that begins.
 
     Parameters
     ----------
     corpus, source
         The text, and where it lies.
     model, training
-        Options; of the first, the vocabulary's size is not used.
+        The options, as the user gave them.
+    threads
+        See `CharLSTM`.
     """
     untrained = CharLSTM(
         corpus.vocabulary, model.hidden_size, model.layers, dropout=model.dropout,
-        dtype=model.dtype, seed=training.seed, threads=1,
+        dtype=model.dtype, seed=training.seed, threads=threads,
     )  # fmt: skip
     trainer = Trainer(untrained, corpus, training)
-    tensors, metadata = trainer.snapshot()
-    # The trainer fits these to the text: what was asked for is what a resume compares with.
-    asked = {"batch_size": training.batch_size, "seq_length": training.seq_length}
-    metadata["command"] = {"asked": asked}
-    # Chosen anew, when the number of steps is known.
-    changes = {name: getattr(training, name) for name in INTERVALS}
-    notices = source.warnings(corpus.changes, "; --newlines keep keeps them") + trainer.notices
-    return RunState(corpus, source, tensors, metadata, changes, notices, is_new=True)
+    # The trainer fits these to the text; a resume compares with what was requested.
+    requested = {"batch_size": training.batch_size, "seq_length": training.seq_length}
+    intervals = {name: getattr(training, name) for name in INTERVALS}
+    warnings = decoding_warnings(source, corpus.changes, "; --newlines keep keeps them")
+    warnings += trainer.warnings
+    command = CommandMetadata(requested=requested)
+    return RunState(trainer, source, command, intervals, warnings, is_new=True)
 
 
-def resumed_run_state(
-    folder: RunFolder, paths: tuple[str, ...], options: Mapping[str, Any], given: set[str]
+def resumed_run(
+    folder: RunFolder,
+    paths: tuple[str, ...],
+    options: Mapping[str, Any],
+    explicit: set[str],
+    threads: int,
 ) -> RunState:
-    """Return the stand of a run that goes on.
+    """Return the state of a run that goes on.
 
     Parameters
     ----------
@@ -117,39 +114,34 @@ def resumed_run_state(
         Of the run.
     paths
         Where its corpus lies.
-    options, given
-        The options by name, and the names of those that were given.
+    options, explicit
+        The options by name, and the names of those that the user gave.
+    threads
+        See `CharLSTM`.
 
     Raises
     ------
     UsageError
         If an option is given that cannot change, and differs.
     CheckpointError, CorpusError
-        As met.
+        If the checkpoint or the corpus cannot be read.
     """
-    tensors, metadata = load_run(folder.last)
+    tensors, metadata = load_checkpoint(folder.last)
     source = source_of(metadata, paths)
-    stored = _stored_options(metadata)
-    stored |= {name: getattr(source, name) for name in ("as_bytes", "encoding", "newlines")}
-    _refuse_changes({name: options[name] for name in given}, stored)
-    notices = _compare_versions(metadata.get("command", {}).get("versions", {}))
-    changes = {name: options[name] for name in INTERVALS if name in given}
+    stored = metadata.model.to_dict() | metadata.training.to_dict() | vars(source)
+    stored |= metadata.command.requested
+    _refuse_changes({name: options[name] for name in explicit}, stored)
+    warnings = _compare_versions(metadata.command.versions)
+    changes = {}
     for name in CHANGEABLE:
-        if name in given and options[name] != stored[name]:
+        if name in explicit and options[name] != stored[name]:
             changes[name] = options[name]
-            notices.append(f"{_flag(name)} is {options[name]} from here on, was {stored[name]}")
+            warnings.append(f"{_flag(name)} is {options[name]} from here on, was {stored[name]}")
     corpus = read_own_corpus(metadata, paths)
-    notices += source.warnings(corpus.changes)
-    return RunState(corpus, source, tensors, metadata, changes, notices, is_new=False)
-
-
-def _stored_options(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a run by name; batch and window as asked for, not as fitted."""
-    asked = metadata.get("command", {}).get("asked", {})
-    model = ModelConfig.from_dict(metadata["model"])
-    training = TrainConfig.from_dict(metadata["training"])
-    wanted = {name: asked[name] for name in ("batch_size", "seq_length") if name in asked}
-    return {**model.to_dict(), **training.to_dict(), **wanted}
+    warnings += decoding_warnings(source, corpus.changes)
+    trainer = Trainer.from_snapshot(tensors, metadata, corpus, threads=threads, **changes)
+    intervals = {name: options[name] for name in INTERVALS if name in explicit}
+    return RunState(trainer, source, metadata.command, intervals, warnings, is_new=False)
 
 
 def _refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -161,7 +153,7 @@ def _refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None
         Naming them all.
     """
     changed = [
-        f"{_flag(name)} is {_shown(stored[name])}, not {_shown(given[name])}"
+        f"{_flag(name)} is {_on_or_off(stored[name])}, not {_on_or_off(given[name])}"
         for name in FIXED
         if name in given and not _is_same(name, given[name], stored[name])
     ]
@@ -181,15 +173,15 @@ def _is_same(name: str, given: Any, stored: Any) -> bool:
 
 
 def _compare_versions(before: Mapping[str, str]) -> list[str]:
-    now = checkpoint.versions()
-    differing = [name for name in before if before[name] != now.get(name)]
+    here = checkpoint.versions()
+    differing = [name for name in before if before[name] != here.get(name)]
     if not differing:
         return []
-    listed = ", ".join(f"{name} {before[name]}, here {now.get(name)}" for name in differing)
+    listed = ", ".join(f"{name} {before[name]}, here {here.get(name)}" for name in differing)
     return [f"saved with {listed}: the run goes on, but its bits may differ"]
 
 
-def _shown(value: Any) -> str:
+def _on_or_off(value: Any) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 

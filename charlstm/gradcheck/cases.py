@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.batches import fit_sizes
-from charlstm.config import TrainConfig
+from charlstm.config import check_options
 from charlstm.errors import UsageError
 from charlstm.gradcheck.finite_differences import SAMPLES, TOLERANCE, TensorCheck, check_gradients
 from charlstm.model import CharLSTM
@@ -102,7 +102,7 @@ def default_case(
     UsageError
         If an option is out of range.
     """
-    TrainConfig(batch_size=batch_size, seq_length=seq_length)  # refuses what is out of range
+    check_options(batch_size=batch_size, seq_length=seq_length)
     vocabulary = Vocabulary([chr(ord("a") + i) for i in range(vocabulary_size)])
     model = CharLSTM(
         vocabulary, hidden_size, layers, dropout=dropout, dtype="float64", seed=seed, threads=1
@@ -141,7 +141,7 @@ def run_case(
     UsageError
         If an option is out of range.
     """
-    TrainConfig(batch_size=batch_size, seq_length=seq_length)  # refuses what is out of range
+    check_options(batch_size=batch_size, seq_length=seq_length)
     config = model.config
     twin = CharLSTM(
         model.vocabulary, config.hidden_size, config.layers,
