@@ -597,7 +597,7 @@ BAD = [
     ("gradcheck --hidden-size 0", 2, "--hidden-size must be at least 1"),
     ("gradcheck --batch-size 0", 2, "--batch-size must be at least 1"),
     ("gradcheck --tolerance nan", 2, "--tolerance must be at least 0"),
-    ("info foreign/bare.safetensors", 1, "it lacks vocabulary"),
+    ("info foreign/bare.safetensors", 1, "corpus is missing"),
     ("info foreign/last.safetensors", 1, "not a checkpoint of charlstm"),
 ]
 
@@ -671,3 +671,37 @@ def test_help_loads_nothing_heavy() -> None:
 def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"Usage: charlstm {command} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--resume", "--steps", "25"]], ids=["new", "resumed"])
+def test_train_makes_one_model_and_one_trainer(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """They are timed, set back to where they were, and trained."""
+    assert train() == 0
+    made: list[type] = []
+
+    def count(kind: type) -> None:
+        init = kind.__init__  # type: ignore[misc]
+
+        def counted(self: Any, *args: Any, **options: Any) -> None:
+            made.append(kind)
+            init(self, *args, **options)
+
+        monkeypatch.setattr(kind, "__init__", counted)
+
+    count(CharLSTM)
+    count(Trainer)
+    assert train(*(arguments or ["--overwrite"])) == 0
+    assert made == [CharLSTM, Trainer]
+
+
+def test_timing_a_run_does_not_train_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes, the run that follows is the same, to the bit."""
+    trained = []
+    for seconds in (0.0, 0.3):
+        monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", seconds)
+        assert train("--overwrite", "--optimizer", "adam", "--dropout", "0.2") == 0
+        trained.append(checkpoint.load("runs/fox/last.safetensors")[0])
+    short, long = trained
+    assert all(short[name].tobytes() == long[name].tobytes() for name in short)
