@@ -90,8 +90,8 @@ class Windows:
 def fit_sizes(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:
     """Shrink batch and window so that at least one window fits a text.
 
-    Sizes that fit are kept. Otherwise one window takes in the text, short of fewer
-    characters than streams: with the fewest streams that are no longer than `seq_length`,
+    Sizes that fit are kept. Otherwise one window covers all but fewer than B characters of the
+    text: with the fewest streams that are no longer than `seq_length`,
     for long windows are worth more than many streams.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on, in one safetensors file that is written whole or not at all.
+"""Everything a run needs to resume, in one safetensors file that is written whole or not at all.
 
 A file holds named arrays and, under the single metadata key ``charlstm``, one JSON document::
 
@@ -117,7 +117,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        As met; `path` is then untouched.
+        If the file cannot be written; `path` is then untouched.
     """
     path = Path(os.path.realpath(path))  # a link stays a link
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

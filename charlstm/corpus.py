@@ -156,7 +156,7 @@ def read_corpus(
         Use these symbols, as in evaluation; one of kind ``"bytes"`` implies `as_bytes`.
         By default they are the symbols that occur.
     unknown
-        What becomes of symbols that a given `vocabulary` lacks: ``"error"`` or ``"skip"``.
+        What becomes of symbols that are not in a given `vocabulary`: ``"error"`` or ``"skip"``.
 
     Raises
     ------

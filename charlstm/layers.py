@@ -66,7 +66,7 @@ class LSTM:
         Hidden units H.
     dtype
         ``"float64"`` or ``"float32"``, or NumPy's types of these names: of all that goes
-        out; what comes in is converted.
+        returned; arguments are converted.
     seed
         Of the first weights: uniform in +-1/sqrt(H); biases are zero, those of the
         forget gate one. None draws one, which the attribute `seed` then shows.

@@ -75,8 +75,8 @@ class CharLSTM:
         any time, whole (``parameters[name] = values`` copies) or in part.
     buffer, gradient : ndarray
         All parameters, and the gradient of the last `forward_backward`, flat; see
-        `ParameterLayout`. Only read the latter: the rows of symbols that a window lacks
-        are taken to be zero already.
+        `ParameterLayout`. Only read the latter: the rows of symbols absent from a window
+        are assumed to be zero already.
 
     Raises
     ------
@@ -239,7 +239,7 @@ class CharLSTM:
         *,
         dropout_step: int | None = None,
     ) -> tuple[float, State]:
-        """Do as `loss_and_gradients` does, but leave the gradient in `gradient` only."""
+        """Compute what `loss_and_gradients` does, but leave the gradient in `gradient` only."""
         work, after = self._run(TRAIN, inputs, targets, state, dropout_step)
         return float(work.losses.mean(dtype=np.float64)), after
 

@@ -36,7 +36,7 @@ else:
 class RunFolder:
     """The folder that one training run writes to.
 
-    A new run is ``with folder.lock(): folder.create()``; one that goes on is
+    A new run is ``with folder.lock(): folder.create()``; one that is resumed is
     ``folder.resume()`` and then the lock. `create` and `resume` also work outside the lock,
     to refuse early; what they found may then have changed by the time the lock is taken.
 
@@ -77,17 +77,20 @@ class RunFolder:
             taken = any(file.exists() for file in (self.metrics, self.best, self.last))
         if taken:
             raise RunError(
-                f"{self.path} holds a run already: go on with it (resume), replace it "
+                f"{self.path} already holds a run: continue it (resume), replace it "
                 "(overwrite) or choose another folder (out)",
                 ["resume", "overwrite", "out"],
             )
 
     def resume(self) -> Path:
-        """Return the checkpoint to go on from; RunError when there is none."""
+        """Return the checkpoint to resume from; RunError when there is none."""
         with wrap_os_errors(f"cannot look into {self.path}"):
             if self.last.exists():
                 return self.last
-        raise RunError(f"{self.last} is not there to go on from: start without resume", ["resume"])
+        raise RunError(
+            f"{self.last} does not exist, so there is nothing to resume: leave out resume",
+            ["resume"],
+        )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -132,7 +135,7 @@ class MetricsFile:
     """The table ``metrics.csv``: one row a step, floats with all their bits.
 
     Rows wait in memory until `flush`. Flush before a checkpoint of step s is saved: then a
-    run that goes on from it finds every row up to s here, and calls `truncate_after` first to
+    resumed run finds every row up to s here, and calls `truncate_after` first to
     drop the later ones. The first flush makes the file.
     """
 
@@ -153,7 +156,7 @@ class MetricsFile:
         self._waiting.append(",".join(_cell(row.get(column)) for column in COLUMNS) + "\n")
 
     def flush(self) -> None:
-        """Put the waiting rows on the disk, all or (RunError) none; they then go on waiting."""
+        """Put the waiting rows on the disk, all or (RunError) none; they then keep waiting."""
         if not self._waiting:
             return
         with (
@@ -195,7 +198,7 @@ def find_checkpoint(run: str | Path | None, root: str | Path = "runs") -> Path:
     Parameters
     ----------
     run : str, Path or None
-        A checkpoint, which is returned as it is; a run's folder, which stands for its best
+        A checkpoint, which is returned unchanged; a run's folder, which stands for its best
         checkpoint, or the last where there is no best; or None for the run under `root` whose
         newest checkpoint is the newest.
     root : str or Path

@@ -40,7 +40,7 @@ def generate(
     Parameters
     ----------
     model
-        Its weights are packed once, when the first chunk is asked for.
+        Its weights are packed once, when the first chunk is requested.
     length
         Characters of each sample, the prime not counted.
     prime
@@ -61,7 +61,7 @@ def generate(
     count
         Samples, run as one batch.
     unknown
-        What becomes of characters of the prime that the vocabulary lacks: ``"error"`` or
+        What becomes of characters of the prime that are not in the vocabulary: ``"error"`` or
         ``"skip"``.
 
     Raises

@@ -289,7 +289,7 @@ class Trainer:
         threads: int | None = None,
         **changes: Any,
     ) -> Trainer:
-        """Return a trainer that goes on exactly where a snapshot was taken.
+        """Return a trainer that continues exactly where a snapshot was taken.
 
         Parameters
         ----------
@@ -301,7 +301,7 @@ class Trainer:
             See `CharLSTM`.
         changes
             New values of options of `TrainConfig` that may change while training:
-            steps, intervals, and how the learning rate and clipping go on.
+            steps, intervals, learning rate and clipping.
 
         Raises
         ------

@@ -26,7 +26,7 @@ class Vocabulary:
     ----------
     symbols
         Single characters, unique and in code point order, 1 to 65,536 of them. In kind
-        ``"bytes"`` they stand for byte values: ``chr(0)`` to ``chr(255)``.
+        ``"bytes"`` they denote byte values: ``chr(0)`` to ``chr(255)``.
     kind
         ``"characters"`` or ``"bytes"``.
 
@@ -88,7 +88,7 @@ class Vocabulary:
             In kind ``"bytes"`` it is encoded as UTF-8 first; a raw byte that Python's
             command line turned into a lone surrogate becomes that byte again.
         unknown
-            ``"error"`` refuses symbols that the vocabulary lacks, ``"skip"`` drops them.
+            ``"error"`` refuses symbols that are not in the vocabulary, ``"skip"`` drops them.
 
         Returns
         -------

@@ -97,7 +97,7 @@ def _bytes(shapes: dict[str, tuple[int, ...]], config: ModelConfig) -> int:
 
 
 def without_dropout(work: Workspace) -> Workspace:
-    """Return the same memory for a window without dropout: h itself feeds what is above."""
+    """Return the same memory for a window without dropout: x aliases h."""
     return work._replace(x=work.h)
 
 
@@ -118,6 +118,6 @@ def load_state(work: Workspace, state: State | None, config: ModelConfig) -> Non
         raise UsageError(f"state must be a pair (h, c), got {show(state)}", ["state"])
     for name, rows, value in zip("hc", (work.h, work.c), state, strict=True):
         is_plain = isinstance(value, np.ndarray) and value.dtype == config.dtype
-        if not is_plain or value.shape != expected:  # as it is not in training
+        if not is_plain or value.shape != expected:  # never in training
             value = as_real_array(f"state {name}", value, expected)
         rows[:, 0, :, : config.hidden_size] = value

@@ -275,7 +275,7 @@ def train(
     Parameters
     ----------
     run
-        Where to go on.
+        Where to continue.
     train_ids, val_ids
         The validation loss is measured every `eval_every` steps and after the last one. It
         decides what is best; the training loss does where there are fewer than 2 characters.

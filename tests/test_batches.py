@@ -75,7 +75,7 @@ def test_a_window_depends_on_its_step_alone(
 
 
 def test_state_is_zero_at_the_start_of_each_epoch_only() -> None:
-    """`first` marks epochs; in between, each window goes on where the last one ended."""
+    """`first` marks epochs; in between, each window begins where the last one ended."""
     windows = Windows(counting_text(101), batch_size=4, seq_length=6)  # S = 25, W = 4
     firsts = [windows.window(step)[2] for step in range(9)]
     assert firsts == [True, False, False, False, True, False, False, False, True]

@@ -222,7 +222,7 @@ def test_compiling_is_announced_once_and_only_when_it_happens(
     assert capsys.readouterr().err == ""
 
 
-# --- stop and go on --------------------------------------------------------------------------
+# --- stop and resume --------------------------------------------------------------------------
 
 
 def test_stopped_and_resumed_is_bit_identical(capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,7 +281,7 @@ def test_a_signal_finishes_the_step_and_saves(
 def test_a_signal_at_the_first_save_is_found_saved(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """There is something to go on with by then, so it is told how."""
+    """By then there is something to resume, so the message says how."""
     write = RunSaver.write
 
     def write_and_raise(self: RunSaver) -> None:
@@ -445,7 +445,7 @@ def test_a_full_disk_is_a_warning_and_the_next_save_makes_up_for_it(
     assert train("--steps", "30", "--learning-rate", "0.001", "--save-every", "10") == 0
     error = capsys.readouterr().err
     assert error.count("charlstm: warning: cannot save") == 1
-    assert "No space left on device; training goes on" in error
+    assert "No space left on device; training continues" in error
     assert saved == [
         ("last.safetensors", 0), ("best.safetensors", 20), ("last.safetensors", 20),
         ("best.safetensors", 30), ("last.safetensors", 30),
@@ -501,7 +501,7 @@ def test_an_exploding_loss_is_reported_not_aborted(capsys: pytest.CaptureFixture
 def test_what_is_not_finite_stops_before_anything_is_saved(
     cause: str, step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A loss, an entry of the gradient, a validation loss; the run goes on without it."""
+    """A loss, an entry of the gradient, a validation loss; the run continues without it."""
     forward_backward, evaluate = CharLSTM.forward_backward, Trainer.evaluate
 
     def spoiled_window(model: CharLSTM, *ids: Any, dropout_step: int) -> tuple[float, Any]:
@@ -552,8 +552,8 @@ BAD = [
     ("train one.txt", 1, "a text of length 1 is too short to train on"),
     ("train latin.txt", 1, "is not utf-8: invalid continuation byte at byte offset 3"),
     ("train fox.txt --encoding klingon", 2, "--encoding must be a text encoding"),
-    ("train fox.txt", 1, "runs/fox holds a run already: go on with it (--resume), replace it"),
-    ("train fox.txt --out there --resume", 1, "is not there to go on from"),
+    ("train fox.txt", 1, "runs/fox already holds a run: continue it (--resume), replace it"),
+    ("train fox.txt --out there --resume", 1, "does not exist, so there is nothing to resume"),
     ("train fox.txt --out fox.txt", 1, "cannot use fox.txt as a run's folder"),
     ("train fox.txt --out torn --resume", 1, "torn/last.safetensors: cut short"),
     ("train fox.txt --out foreign --resume", 1, "not a checkpoint of charlstm"),

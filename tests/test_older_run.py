@@ -1,4 +1,4 @@
-"""A run that an older version began goes on as that version did."""
+"""A run begun by an older version continues as it would have there."""
 
 import shutil
 from pathlib import Path

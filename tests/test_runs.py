@@ -101,11 +101,11 @@ def test_what_cannot_be_removed_is_named(folder):
 
 
 def test_resume(folder):
-    with pytest.raises(RunError, match="start without resume"):
+    with pytest.raises(RunError, match="leave out resume"):
         folder.resume()
     assert not folder.path.exists()
     folder.create()
-    with pytest.raises(RunError, match="start without resume"):
+    with pytest.raises(RunError, match="leave out resume"):
         folder.resume()
     folder.last.write_text("x")
     assert folder.resume() == folder.last

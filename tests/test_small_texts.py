@@ -189,7 +189,7 @@ def test_a_resume_ends_at_the_same_step(monkeypatch: pytest.MonkeyPatch, stop: i
 
 
 def test_a_checkpoint_of_before() -> None:
-    """Without the fields of early stopping it goes on as it was begun: to its last step."""
+    """Without the fields of early stopping it continues as it was begun: to its last step."""
     trainer = make_trainer(patience=1)
     tensors, metadata = trainer.snapshot()
     entries = metadata.to_dict()
@@ -210,7 +210,7 @@ def test_a_damaged_count_is_refused(value: Any) -> None:
 def test_what_an_early_end_says(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Why it ended, also when asked to go on; more patience does."""
+    """Why it ended, also on a resume; more patience continues it."""
     with_losses(monkeypatch, {2: 4.0})
     write_text(1000)
     options = ["--hidden-size", "4", "--seq-length", "10", "--val-fraction", "0.1"]

@@ -69,7 +69,7 @@ def test_stops(bar: tqdm) -> None:
 
 @pytest.fixture
 def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """Return a run of 20 steps, never stopped, beside one of 10 that is to go on."""
+    """Return a run of 20 steps, never stopped, beside one of 10 that is to be resumed."""
     monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
     monkeypatch.chdir(tmp_path)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)

@@ -104,7 +104,7 @@ def test_the_state_is_zero_at_the_start_of_each_epoch(monkeypatch: pytest.Monkey
 
 
 def test_chosen_streams_start_a_window_from_zero_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In every layer, h and c; the other streams go on with what they had, to the last bit."""
+    """In every layer, h and c; the other streams keep what they had, to the last bit."""
     calls = entering_states(monkeypatch)
     case = Case(layers=2, reset_probability=0.3)
     trainer, marks = make_trainer(case), resets(case, 11)

@@ -158,7 +158,7 @@ def test_held_out_losses_across_evaluation_windows() -> None:
     assert_agrees(trainer, case, oracle_steps(case))
 
 
-# A run that is stopped and goes on
+# A run that is stopped and resumed
 
 
 def stop_and_resume(case: Case, stop: int, folder: Path, **changes: Any) -> Trainer:

@@ -174,7 +174,7 @@ class MinutesBudget:
         -------
         bool
             Whether the number was decided anew. A checkpoint must follow, or a resume would
-            go on with the number before.
+            continue with the number before.
         """
         evaluation = 0.0 if record.val_loss is None else self._timing.evaluation
         self._stepping += max(0.0, seconds - self._last - evaluation)

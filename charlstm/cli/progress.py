@@ -1,4 +1,4 @@
-"""How far training is: a bar on a terminal, plain lines elsewhere, nothing where that is asked."""
+"""How far training is: a bar on a terminal, plain lines elsewhere, nothing under --quiet."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Bar:
         self.log(text)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Leave the bar on the screen."""
         self._bar.close()
 
 

@@ -24,7 +24,7 @@ FIXED = (
     "hidden_size", "layers", "dropout", "dtype", "optimizer", "batch_size", "seq_length",
     "val_fraction", "test_fraction", "seed", "as_bytes", "encoding", "newlines",
 )  # fmt: skip
-# What may change, and then decides how the run goes on.
+# What may change when a run is resumed.
 CHANGEABLE = (
     "learning_rate", "schedule", "warmup", "clip", "clip_norm", "reset_probability", "patience",
 )  # fmt: skip
@@ -106,7 +106,7 @@ def resumed_run(
     explicit: set[str],
     threads: int,
 ) -> RunState:
-    """Return the state of a run that goes on.
+    """Return the state of a run that is resumed.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _compare_versions(before: Mapping[str, str]) -> list[str]:
     if not differing:
         return []
     listed = ", ".join(f"{name} {before[name]}, here {here.get(name)}" for name in differing)
-    return [f"saved with {listed}: the run goes on, but its bits may differ"]
+    return [f"saved with {listed}: the run continues, but its bits may differ"]
 
 
 def _on_or_off(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The train command: a new run or one that goes on, how far it goes, and how it ends."""
+"""The train command: starts or resumes a run, and decides how long it trains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from charlstm.runs import RunFolder
 TIMING_RUN = 0.2  # seconds of steps to tell the speed by
 LONG_TIMING_RUN, TIMED_SHARE = 2.0, 0.02  # where the speed decides the number of steps
 LONGEST_TIMING_RUN = 20.0
-MORE = "a larger --steps, --epochs or --minutes, which count from the run's start, goes on"
+MORE = "a larger --steps, --epochs or --minutes, counted from the run's start, continues it"
 
 
 def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -> int:
@@ -111,7 +111,7 @@ def _train(
     trainer, quiet = state.trainer, options["quiet"]
     _check_steps_left(state, budget)
     if trainer.is_out_of_patience:
-        log(f"nothing to do: the run {early_end(trainer)}; a larger --patience, or 0, goes on")
+        log(f"nothing to do: the run {early_end(trainer)}; a larger --patience, or 0, continues it")
         return 0
     if not quiet:
         log(summary(trainer, folder))
@@ -169,7 +169,7 @@ def _timing_seconds(budget: Budget) -> float:
 
 
 def _total(state: RunState, budget: Budget, timing: StepTiming) -> int:
-    """Return the steps in all; a run that goes on with the same budget keeps its number."""
+    """Return the steps in all; a run resumed with the same budget keeps its number."""
     trainer = state.trainer
     if _is_same_time(state, budget) or (budget.is_open and not state.is_new):
         return trainer.config.steps
@@ -187,7 +187,7 @@ def _total(state: RunState, budget: Budget, timing: StepTiming) -> int:
 
 
 def _is_same_time(state: RunState, budget: Budget) -> bool:
-    """Tell whether a run goes on with the --minutes that it had: their steps are decided."""
+    """Tell whether a run is resumed with the --minutes that it had: their steps are decided."""
     is_same = budget.minutes is not None and budget.minutes == state.command.minutes
     return is_same and not state.is_new
 
@@ -198,7 +198,7 @@ def _check_steps_left(state: RunState, budget: Budget) -> None:
         return
     steps, done = _total(state, budget, StepTiming(0, 0)), state.trainer.step
     if steps < done:
-        raise UsageError(f"{_done(done)} done already, more than the {steps} asked for: {MORE}")
+        raise UsageError(f"{_done(done)} done already, more than the {steps} requested: {MORE}")
 
 
 def _done(steps: int) -> str:

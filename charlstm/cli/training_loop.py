@@ -81,7 +81,7 @@ class RunSaver:
         """
         self._next = time.monotonic() + RETRY_PAUSE  # unless all goes well
         self._metrics.flush()
-        # The best before the last: a run killed between the two goes on from an older last,
+        # The best before the last: a run killed between the two resumes from an older last,
         # and finds its best again.
         for path in (self.folder.best, self.folder.last):
             if path in self._unwritten:
@@ -184,4 +184,4 @@ def _save(
     try:
         saver.write_when_due(bool(due), is_revised)
     except (CheckpointError, RunError) as error:
-        progress.warn(f"charlstm: warning: {error}; training goes on and tries again later")
+        progress.warn(f"charlstm: warning: {error}; training continues and tries again later")

@@ -55,15 +55,15 @@ def eta(trainer: Trainer, timing: StepTiming) -> str:
 def report_stop(
     trainer: Trainer, folder: RunFolder, paths: tuple[str, ...], options: dict[str, Any]
 ) -> None:
-    """Print how to go on with a run that a signal has stopped."""
+    """Print how to resume a run that a signal has stopped."""
     log(
         f"stopped at step {trainer.step} of {trainer.config.steps}, saved in {folder.path}; "
-        f"go on with\n  {_resume_command(folder, paths, options)}"
+        f"resume it with\n  {_resume_command(folder, paths, options)}"
     )
 
 
 def _resume_command(folder: RunFolder, paths: tuple[str, ...], options: dict[str, Any]) -> str:
-    """Return the command that goes on with a run: it repeats what no checkpoint stores."""
+    """Return the command that resumes a run: it repeats what no checkpoint stores."""
     words = ["train", *map(as_argument, paths), "--out", as_argument(folder.path), "--resume"]
     if options["quiet"]:
         words.append("--quiet")

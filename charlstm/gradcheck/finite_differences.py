@@ -162,7 +162,7 @@ def _matched(
         arrays[name] = np.asarray(gradients[name], np.float64)
         if arrays[name].shape != variable.shape:
             raise UsageError(
-                f"the gradient of {name} must be shaped {variable.shape} as it is, "
+                f"the gradient of {name} must have its shape {variable.shape}, "
                 f"got {arrays[name].shape}"
             )
     return arrays
