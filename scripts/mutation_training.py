@@ -66,7 +66,10 @@ TRAINER = (
          "test_whole_run.py::test_held_out_losses_are_measured_when_due_and_at_the_end"),
         ("evaluations one step late", "eval_every == 0", "eval_every == 1",
          "test_whole_run.py::test_held_out_losses_are_measured_when_due_and_at_the_end"),
-        ("a step more than asked", "while self.step < self", "while self.step <= self",
+    ),
+    *planted(
+        "trainer.py", "Trainer.is_done", "test_trainer.py",
+        ("a step more than asked", "self.step >= self.config", "self.step > self.config",
          "test_a_record_counts_steps_epochs_and_characters"),
     ),
     *planted(
@@ -95,7 +98,10 @@ TRAINER = (
          "test_weights_do_not_depend_on_a_held_out_part"),
         ("validation and test swapped",
          "self.text, self.val, self.test", "self.text, self.test, self.val", PARTS),
-        ("--save-every is ignored", "config.save_every or every", "every",
+    ),
+    *planted(
+        "trainer.py", "Trainer.set_length", "test_trainer.py",
+        ("--save-every is ignored", "save_every) or every", "0) or every",
          "test_intervals_not_given_are_a_fiftieth_of_the_run_or_a_tenth_of_its_time"),
     ),
 )  # fmt: skip
@@ -156,7 +162,7 @@ CHECKPOINT = (
          "pass", "test_every_flipped_bit_is_refused_or_harmless"),
     ),
     *planted(
-        "checkpoint.py", "replacing", "test_checkpoint.py",
+        "checkpoint.py", "atomic_write", "test_checkpoint.py",
         ("a file gets its name before it is on the disk", "os.fsync(file.fileno())", "pass",
          "test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return"),
         ("what was half written stays", "os.unlink(temporary)", "pass",

@@ -260,7 +260,7 @@ def test_a_save_that_is_not_atomic_is_seen(tmp_path: Path, monkeypatch: pytest.M
             yield file
 
     saves = Saves(tmp_path, 10)
-    monkeypatch.setattr(checkpoint, "replacing", in_place)
+    monkeypatch.setattr(checkpoint, "atomic_write", in_place)
     saves.fill([5])
     assert saves.outcome.losses[0] == f"full at byte 5 of {saves.size}: the old file is lost"
 
