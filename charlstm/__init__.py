@@ -12,11 +12,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CharLSTM": "charlstm.model",
-    "LSTM": "charlstm.layers",
-    "Vocabulary": "charlstm.vocabulary",
     "CharLSTMError": "charlstm.errors",
+    "Corpus": "charlstm.corpus",
+    "LSTM": "charlstm.layers",
+    "ModelConfig": "charlstm.config",
+    "TrainConfig": "charlstm.config",
+    "Trainer": "charlstm.trainer",
+    "Vocabulary": "charlstm.vocabulary",
+    "check_gradients": "charlstm.gradcheck",
+    "evaluate": "charlstm.evaluation",
     "load": "charlstm.loading",
     "sample": "charlstm.sampling",
+    "train": "charlstm.one_call",
 }
 
 __all__ = [*_HOMES, "__version__"]

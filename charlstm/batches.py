@@ -160,12 +160,17 @@ def held_out_windows(
     return _held_out_windows(text, min(streams, len(text) // 2), seq_length)
 
 
+def split_streams(length: int, streams: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return starts and lengths, each (N,), of the streams of a held-out text."""
+    shortest, longer = divmod(length, streams)
+    lengths = shortest + (np.arange(streams) < longer)
+    return np.cumsum(lengths) - lengths, lengths
+
+
 def _held_out_windows(
     text: EncodedText, streams: int, seq_length: int
 ) -> Iterator[tuple[IdArray, IdArray, npt.NDArray[np.int64]]]:
-    shortest, longer = divmod(len(text), streams)
-    lengths = shortest + (np.arange(streams) < longer)
-    starts = np.cumsum(lengths) - lengths
+    starts, lengths = split_streams(len(text), streams)
     steps = int(lengths[0]) - 1
     window_length = -(-steps // -(-steps // seq_length))  # of the fewest windows, both rounded up
     rows = np.arange(window_length)[:, None]

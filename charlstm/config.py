@@ -95,6 +95,13 @@ class ModelConfig(_Options):
     ------
     UsageError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> model = charlstm.CharLSTM(charlstm.Vocabulary("abc"), hidden_size=5)
+    >>> model.config == charlstm.ModelConfig(vocabulary_size=3, hidden_size=5)
+    True
     """
 
     vocabulary_size: int
@@ -152,6 +159,16 @@ class TrainConfig(_Options):
     ------
     UsageError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> config = charlstm.TrainConfig(optimizer="adam", steps=500)
+    >>> config.learning_rate, config.batch_size
+    (0.004, 50)
+    >>> charlstm.TrainConfig(steps=0)
+    Traceback (most recent call last):
+    charlstm.errors.UsageError: steps must be at least 1, got 0
     """
 
     batch_size: int = 50

@@ -86,6 +86,17 @@ class LSTM:
     Notes
     -----
     A layer serves one thread at a time: its calls share one packed copy of the weights.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> import numpy as np
+    >>> layer = charlstm.LSTM(input_size=3, hidden_size=5)
+    >>> x = np.random.default_rng(0).normal(size=(7, 2, 3))  # (T, B, I)
+    >>> y, (h_n, c_n), cache = layer.forward(x)
+    >>> dx, (dh0, dc0), gradients = layer.backward(y, cache)  # of sum(y**2) / 2
+    >>> gradients["weight_hh"].shape
+    (20, 5)
     """
 
     def __init__(

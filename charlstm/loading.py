@@ -32,6 +32,16 @@ def load(run: str | os.PathLike[str], *, threads: int | None = None) -> CharLSTM
         If there is no such run.
     CheckpointError
         If its file cannot be read.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> corpus = charlstm.Corpus.from_text("she sells sea shells, " * 50)
+    >>> model = charlstm.CharLSTM(corpus.vocabulary, hidden_size=16)
+    >>> config = charlstm.TrainConfig(batch_size=5, seq_length=20)
+    >>> charlstm.Trainer(model, corpus, config).save("runs/untrained")
+    >>> charlstm.load("runs/untrained")
+    CharLSTM(1 x 16 units, 7 symbols, float32, 1,655 parameters)
     """
     if not isinstance(run, str | os.PathLike):
         raise UsageError(f"run must be the path of a run, got {show(run)}")

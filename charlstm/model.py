@@ -82,6 +82,15 @@ class CharLSTM:
     ------
     UsageError
         If an argument is of a wrong kind or out of range.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> model = charlstm.CharLSTM(charlstm.Vocabulary.from_text("hello"), hidden_size=5)
+    >>> ids = model.vocabulary.encode("hello")[:, None]  # (T, B): one stream
+    >>> loss, gradients, (h, c) = model.loss_and_gradients(ids[:-1], ids[1:])
+    >>> gradients["head.weight"].shape == model.parameters["head.weight"].shape == (4, 5)
+    True
     """
 
     def __init__(

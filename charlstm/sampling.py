@@ -148,6 +148,14 @@ def sample(
         If an argument is of a wrong kind or out of range, or the prime has unknown characters.
     RunError, CheckpointError
         If there is no such run, or it cannot be read.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> model = charlstm.CharLSTM(charlstm.Vocabulary("ab"), hidden_size=5)
+    >>> model.parameters["head.bias"] = [0, 100]  # it writes nothing but b
+    >>> charlstm.sample(model, length=10, prime="a", seed=1)
+    'bbbbbbbbbb'
     """
     if isinstance(model, str | os.PathLike):
         model = load(model)

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from charlstm.batches import Windows, fit_sizes
 from charlstm.checkpoint import Tensors
 from charlstm.config import TrainConfig, remedy
-from charlstm.corpus import Corpus
+from charlstm.corpus import Corpus, check_symbols
 from charlstm.errors import CorpusError, DivergenceError
 from charlstm.evaluation import Evaluation, evaluate_text, evaluation_interval
 from charlstm.loading import fill, restore_model
@@ -23,6 +23,7 @@ from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
 from charlstm.optimizers import learning_rate_at, make_optimizer
 from charlstm.randomness import choose_streams
+from charlstm.resumable import ResumableRun
 from charlstm.thread_tuner import ThreadTuner
 from charlstm.workspace import State
 
@@ -49,7 +50,7 @@ class StepRecord:
     improved: bool = False
 
 
-class Trainer:
+class Trainer(ResumableRun):
     """Trains a model on a corpus.
 
     Parameters
@@ -67,6 +68,8 @@ class Trainer:
         Steps done.
     best_loss : float or None
         Lowest validation loss so far, in nats.
+    best_step : int or None
+        The step of the lowest loss since the run was begun or resumed.
     evaluations_since_best : int
         Evaluations in a row since then that were no better.
     config : TrainConfig
@@ -78,9 +81,32 @@ class Trainer:
     ------
     CorpusError
         If there is too little text to train on.
+    UsageError
+        If the corpus is none, or has other symbols than the model.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> corpus = charlstm.Corpus.from_text("she sells sea shells, " * 50)
+    >>> model = charlstm.CharLSTM(corpus.vocabulary, hidden_size=16)
+    >>> config = charlstm.TrainConfig(batch_size=5, seq_length=20, steps=60, eval_every=20)
+    >>> trainer = charlstm.Trainer(model, corpus, config)
+    >>> for record in trainer:
+    ...     if record.improved:
+    ...         trainer.save("runs/shells")
+    >>> trainer.save("runs/shells")
+    >>> trainer.step, trainer.evaluate().nats < 2
+    (60, True)
+
+    Longer, from where it was saved:
+
+    >>> trainer = charlstm.Trainer.resume("runs/shells", corpus, steps=100)
+    >>> sum(1 for record in trainer)
+    40
     """
 
     def __init__(self, model: CharLSTM, corpus: Corpus, config: TrainConfig) -> None:
+        check_symbols(corpus, model.vocabulary)
         self.model = model
         self.corpus = corpus
         self.text, self.val, self.test = corpus.split(config.val_fraction, config.test_fraction)
@@ -225,7 +251,7 @@ class Trainer:
         decisive = record.train_loss if measured is None else measured
         improved = self.best_loss is None or decisive < self.best_loss
         if improved:
-            self.best_loss = decisive
+            self.best_loss, self.best_step = decisive, self.step
         self.evaluations_since_best = 0 if improved else self.evaluations_since_best + 1
         return dataclasses.replace(record, evaluated=True, val_loss=measured, improved=improved)
 
@@ -276,7 +302,7 @@ class Trainer:
         fill(self.optimizer.tensors, tensors)
         fill({"state.h": self.state[0], "state.c": self.state[1]}, tensors)
         self.step = self.optimizer.count = metadata.step
-        self.best_loss = metadata.best_loss
+        self.best_loss, self.best_step = metadata.best_loss, None
         self.evaluations_since_best = metadata.evaluations_since_best
 
     @classmethod
@@ -288,7 +314,7 @@ class Trainer:
         *,
         threads: int | None = None,
         **changes: Any,
-    ) -> Trainer:
+    ) -> Self:
         """Return a trainer that continues exactly where a snapshot was taken.
 
         Parameters
@@ -316,3 +342,7 @@ class Trainer:
         trainer = cls(model, corpus, dataclasses.replace(metadata.training, **changes))
         trainer.restore(tensors, metadata)
         return trainer
+
+    def __iter__(self) -> Iterator[StepRecord]:
+        """Train; see `train`."""
+        return self.train()

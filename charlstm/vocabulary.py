@@ -41,6 +41,17 @@ class Vocabulary:
         If the symbols are not as above.
     CorpusError
         If there are more than 65,536.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> vocabulary = charlstm.Vocabulary.from_text("hello")
+    >>> vocabulary
+    Vocabulary(4 characters: 'ehlo')
+    >>> vocabulary.encode("hole")
+    array([1, 3, 2, 0])
+    >>> vocabulary.decode([1, 0, 2, 2])
+    'hell'
     """
 
     def __init__(self, symbols: Sequence[str], kind: str = "characters") -> None:
@@ -102,7 +113,7 @@ class Vocabulary:
         """
         text = check_text("text", text)
         if self.kind == "bytes":
-            symbols: Array = np.frombuffer(_utf8(text), dtype=np.uint8)
+            symbols: Array = np.frombuffer(as_utf8(text), dtype=np.uint8)
         else:
             symbols = code_points(text)
         return self.ids_of(symbols, unknown).astype(np.int64)
@@ -233,7 +244,8 @@ def _string(symbols: Array) -> str:
     return symbols.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
-def _utf8(text: str) -> bytes:
+def as_utf8(text: str) -> bytes:
+    """Return `text` in UTF-8; lone surrogates that stand for raw bytes become those bytes."""
     try:
         return text.encode("utf-8", "surrogateescape")  # gives raw bytes of a command line back
     except UnicodeEncodeError:

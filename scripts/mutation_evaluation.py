@@ -10,7 +10,7 @@ SLICES = "test_an_epoch_is_slices_of_streams"
 
 TEXT = (
     *planted(
-        "evaluation.py", "held_out", "test_evaluation.py",
+        "evaluation.py", "evaluate_text", "test_evaluation.py",
         ("the held-out loss forgets its state every 256 characters",
          "model.losses(inputs, targets, state)", "model.losses(inputs, targets, None)", KEEPS),
         ("the held-out loss forgets h every 256 characters",
@@ -23,6 +23,14 @@ TEXT = (
         ("dropout is on in evaluation", "model.losses(inputs, targets, state)",
          "model.losses(inputs, targets, state, dropout_step=0)",
          "test_a_held_out_loss_drops_nothing_and_modifies_nothing"),
+    ),
+    *planted(
+        "evaluation.py", "evaluate_text", "test_evaluation.py",
+        ("the losses of characters are those of the characters before them",
+         "split_streams(len(text), streams)[0] + 1",
+         "split_streams(len(text), streams)[0]", "test_the_loss_of_each_character"),
+        ("every window's losses are put in the place of the first's", "position += valid", "pass",
+         "test_the_loss_of_each_character"),
     ),
     *planted(
         "evaluation.py", "", "test_trainer.py",
@@ -47,9 +55,12 @@ TEXT = (
          "step % max(1, self.steps_per_epoch - 1)", SLICES),
     ),
     *planted(
-        "batches.py", "_held_out_windows", "test_batches.py",
+        "batches.py", "split_streams", "test_batches.py",
         ("held-out streams overlap", "np.cumsum(lengths) - lengths",
          "np.arange(streams) * shortest", ONCE),
+    ),
+    *planted(
+        "batches.py", "_held_out_windows", "test_batches.py",
         ("a held-out stream's last character is no target",
          "lengths - 1 - done", "lengths - 2 - done", ONCE),
         ("what is beyond a stream's end is read", "rows >= valid", "rows > valid", ONCE),

@@ -20,7 +20,7 @@ import charlstm
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.config import TrainConfig
-from charlstm.corpus import read_corpus
+from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
 from charlstm.loading import load_checkpoint, save_checkpoint
 from charlstm.model import CharLSTM
@@ -84,7 +84,7 @@ class Load:
     def round(self) -> None:
         """Train a little, evaluate, save, load, resume, sample; read a damaged file, too."""
         hidden, layers, streams, length, threads, rule = SHAPES[self.rounds % len(SHAPES)]
-        corpus = read_corpus(self.corpus)
+        corpus = Corpus.from_files(self.corpus)
         model = CharLSTM(corpus.vocabulary, hidden, layers, dropout=0.1, threads=threads)
         config = TrainConfig(batch_size=streams, seq_length=length, optimizer=rule, steps=8)
         trainer = Trainer(model, corpus, config)

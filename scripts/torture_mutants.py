@@ -25,7 +25,7 @@ from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.run_state import resumed_run
 from charlstm.config import TrainConfig
-from charlstm.corpus import read_corpus
+from charlstm.corpus import Corpus
 from charlstm.errors import CharLSTMError
 from charlstm.loading import load_checkpoint, restore_model
 from charlstm.metadata import RunMetadata
@@ -71,7 +71,7 @@ class Judge:
         self._seed, self._run = seed, RunFolder(folder)
         corpus = folder / "corpus.txt"
         corpus.write_text(TEXT, "utf-8")
-        read = read_corpus(corpus)
+        read = Corpus.from_files(corpus)
         model = CharLSTM(read.vocabulary, 6, 2, dropout=0.2, seed=1, threads=1)
         options = TrainConfig(batch_size=3, seq_length=5, optimizer="adam", steps=9)
         trainer = Trainer(model, read, options)

@@ -6,7 +6,7 @@ import pytest
 
 from charlstm.cli.budget import REVISIONS, TIME_FRACTION, Budget, MinutesBudget, StepTiming
 from charlstm.config import TrainConfig
-from charlstm.corpus import Corpus, read_corpus
+from charlstm.corpus import Corpus
 from charlstm.model import CharLSTM
 from charlstm.trainer import Trainer
 
@@ -17,7 +17,7 @@ STEPS = 10_000  # of a run whose pace was taken to be 6 ms a step
 def corpus(tmp_path) -> Corpus:
     path = tmp_path / "text.txt"
     path.write_text("to be or not to be, that is it. " * 20, encoding="utf-8")
-    return read_corpus((str(path),))
+    return Corpus.from_files((str(path),))
 
 
 def make_trainer(corpus: Corpus, eval_every: int = 10**9) -> Trainer:

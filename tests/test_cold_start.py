@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from charlstm.config import ADDED_LATER, TrainConfig
-from charlstm.corpus import Corpus, read_corpus
+from charlstm.corpus import Corpus
 from charlstm.model import CharLSTM
 from charlstm.optimizers import learning_rate_at
 from charlstm.trainer import Trainer
@@ -20,7 +20,7 @@ HARBOUR = Path(__file__).parent.parent / "data" / "harbour.txt"
 def corpus_of(path: Path, text: str) -> Corpus:
     """Return a corpus of a text, through a file."""
     path.write_text(text, encoding="utf-8")
-    return read_corpus((str(path),))
+    return Corpus.from_files((str(path),))
 
 
 def make_trainer(corpus: Corpus, hidden_size: int, seed: int, **options: Any) -> Trainer:

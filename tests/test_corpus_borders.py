@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from charlstm.batches import held_out_windows
-from charlstm.corpus import Corpus, EncodedText, read_corpus
+from charlstm.corpus import Corpus, EncodedText
 
 
 def test_the_largest_code_point_is_a_symbol(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a\U0010ffffa\U0010fffe", encoding="utf-8")
-    corpus = read_corpus(path)
+    corpus = Corpus.from_files(path)
     assert corpus.vocabulary.symbols == ("a", "\U0010fffe", "\U0010ffff")
     assert corpus.text.ids(0, 4).tolist() == [0, 2, 0, 1]
 
@@ -28,7 +28,7 @@ def test_a_file_of_bytes_is_mapped_whatever_its_name_and_size(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(content)
-    text = read_corpus([name], as_bytes=True).text
+    text = Corpus.from_files([name], as_bytes=True).text
     assert isinstance(text.data, np.memmap)
     assert text.ids(0, 2).tolist() == list(range(len(content)))
 
@@ -37,7 +37,7 @@ def test_texts_and_corpora_are_frozen(tmp_path: Path) -> None:
     """What is known of a text cannot come to differ from it."""
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc")
-    corpus: Any = read_corpus(path)
+    corpus: Any = Corpus.from_files(path)
     assert (type(corpus), type(corpus.text)) == (Corpus, EncodedText)
     for changed, name in ((corpus, "sha256"), (corpus.text, "data")):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -47,7 +47,7 @@ def test_texts_and_corpora_are_frozen(tmp_path: Path) -> None:
 def test_a_corpus_is_shown_in_a_line(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"abab" * 500)
-    assert repr(read_corpus(path)) == "Corpus('a': 2,000 characters, 2 symbols)"
+    assert repr(Corpus.from_files(path)) == "Corpus('a': 2,000 characters, 2 symbols)"
 
 
 def test_the_name_is_the_first_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,14 +55,14 @@ def test_the_name_is_the_first_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"abc")))
     Path("+a.txt").write_bytes(b"abc")
-    assert read_corpus(["+a.txt", "-"]).name == "+a"
+    assert Corpus.from_files(["+a.txt", "-"]).name == "+a"
 
 
 def test_texts_and_corpora_are_equal_to_themselves_alone(tmp_path: Path) -> None:
     """To compare their arrays would take as long as to read them."""
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc")
-    corpus = read_corpus(path)
+    corpus = Corpus.from_files(path)
     for one in (corpus, corpus.text):
         assert one == one and one != dataclasses.replace(one)
         assert len({one}) == 1
@@ -72,8 +72,12 @@ def test_bytes_may_be_asked_for_and_known(tmp_path: Path) -> None:
     """A vocabulary of bytes fits `as_bytes`."""
     path = tmp_path / "a.bin"
     path.write_bytes(b"aab")
-    known = read_corpus(path, as_bytes=True).vocabulary
-    assert read_corpus(path, as_bytes=True, vocabulary=known).text.ids(0, 3).tolist() == [0, 0, 1]
+    known = Corpus.from_files(path, as_bytes=True).vocabulary
+    assert Corpus.from_files(path, as_bytes=True, vocabulary=known).text.ids(0, 3).tolist() == [
+        0,
+        0,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("steps", [1, 7, 8, 14, 15, 21])

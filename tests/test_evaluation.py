@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from reference import Array, Parameters, normwise
 from whole_runs import SEVEN_BY_FIVE, TOLERANCE, Case, c_alone, h_alone, make_trainer
 
 from charlstm.corpus import EncodedText
-from charlstm.errors import CorpusError
-from charlstm.evaluation import Evaluation, evaluate_text
+from charlstm.errors import CorpusError, UsageError
+from charlstm.evaluation import Evaluation, evaluate, evaluate_text
 from charlstm.model import CharLSTM
+from charlstm.vocabulary import Vocabulary
 
 SIZES = SEVEN_BY_FIVE
 CLOSE = 1e-12
@@ -80,3 +82,65 @@ def test_held_out_loss_of_any_length(characters: int) -> None:
     assert (measured.streams, measured.characters) == (streams, characters - streams)
     wanted = reference_run.held_out_loss(case.parameters, ids)
     assert normwise(measured.nats, wanted) <= TOLERANCE
+
+
+def test_the_loss_of_each_character() -> None:
+    """Each in its place, over several windows and streams of unequal lengths."""
+    model, parameters, ids = held_out_problem(dict, 1500)
+    result = evaluate(model, ids, streams=4, per_character=True)
+    assert result.losses is not None and result.losses.shape == (1500,)
+    starts = [0, 375, 750, 1125]
+    assert np.flatnonzero(np.isnan(result.losses)).tolist() == starts
+    for start in starts:
+        part = ids[start : start + 375]
+        for end in (2, 3, 300, 375):  # the first characters alone have the mean of their losses
+            wanted = reference_run.held_out_loss(parameters, part[:end], streams=1)
+            losses = result.losses[start + 1 : start + end]
+            assert normwise(losses.mean(), wanted) <= CLOSE
+    assert result == evaluate_text(model, EncodedText(ids.astype(np.uint16)), streams=4)
+
+
+def test_a_text_its_ids_and_its_encoding_are_the_same() -> None:
+    model = CharLSTM(Vocabulary("abcd"), hidden_size=5)
+    text = "abcdbbca" * 9
+    ids = model.vocabulary.encode(text)
+    found = evaluate(model, text)
+    assert found.losses is None
+    assert found == evaluate(model, ids) == evaluate(model, EncodedText(ids.astype(np.uint8)))
+    assert found == evaluate(model, list(ids))
+    assert found == evaluate(model, text + "xyz", unknown="skip")
+    as_bytes = CharLSTM(Vocabulary("\xa4\xc3", "bytes"), hidden_size=5)
+    assert evaluate(as_bytes, "ää", streams=1).characters == 3
+
+
+def test_bits_and_perplexity() -> None:
+    found = Evaluation(nats=math.log(8), characters=1, streams=1)
+    assert (found.bits, found.perplexity) == pytest.approx((3, 8))
+    assert Evaluation(nats=1000.0, characters=1, streams=1).perplexity == math.inf
+
+
+@pytest.mark.parametrize(
+    "text, options, message",
+    [
+        ("abe", {}, "not among the characters of the vocabulary: 'e'"),
+        ([[0, 1]], {}, r"text must be a str, an EncodedText or ids \(N,\)"),
+        ([0, 4], {}, "text must be ids from 0 to 3, got 0 to 4"),
+        ([0, 2**32], {}, "text must be ids from 0 to 3"),
+        ([0.0, 1.0], {}, "text must be integers"),
+        ("ab", {"streams": 0}, "streams must be at least 1"),
+    ],
+)
+def test_texts_that_are_refused(text: Any, options: dict[str, Any], message: str) -> None:
+    model = CharLSTM(Vocabulary("abcd"), hidden_size=5)
+    with pytest.raises(UsageError, match=message):
+        evaluate(model, text, **options)
+    path: Any = "runs/fox"
+    with pytest.raises(UsageError, match="model must be a CharLSTM, got 'runs/fox'; charlstm.load"):
+        evaluate(path, "ab")
+
+
+@pytest.mark.parametrize("text", ["", "a", []])
+def test_texts_that_are_too_short(text: Any) -> None:
+    model = CharLSTM(Vocabulary("abcd"), hidden_size=5)
+    with pytest.raises(CorpusError, match="at least 2 characters of text"):
+        evaluate(model, text, per_character=True)

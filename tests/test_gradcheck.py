@@ -381,3 +381,19 @@ def test_json_of_a_real_check() -> None:
     """Nothing in it is a NumPy type."""
     checks = check_model(*default_case(**SMALL), mode="fast")
     assert json.loads(json.dumps(to_json(checks)))[0]["tensor"] == "lstm.weight_ih_l0"
+
+
+def test_a_report_shows_itself() -> None:
+    """The table, and under it how many passed and what was tried."""
+    x, y = np.array([1.0, 2.0]), np.array(3.0)
+    report = check_gradients(
+        lambda: (x**3).sum() * y, {"x": 3 * x**2 * y, "y": x.sum()}, {"x": x, "y": y}
+    )
+    table, count, tried = repr(report).rsplit("\n", 2)
+    assert table == format_table(report)
+    assert [line.split()[-1] for line in table.splitlines()] == ["result", "ok", "FAIL"]
+    assert count == "1 of 2 tensors within 1e-08, normwise"
+    assert tried == "tried: each of 3 entries"
+    assert not report.passed
+    assert report[0].passed and [check.tensor for check in report] == ["x", "y"]
+    assert check_gradients(lambda: y**2, {"y": 2 * y}, {"y": y}).passed

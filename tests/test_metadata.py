@@ -12,7 +12,7 @@ import charlstm
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.corpus import read_corpus
+from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
 from charlstm.loading import save_checkpoint
 from charlstm.metadata import CorpusSource, RunMetadata
@@ -145,7 +145,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     """Return a trainer of a small model, on a corpus in the current folder."""
     monkeypatch.chdir(tmp_path)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 4)
-    corpus = read_corpus("fox.txt")
+    corpus = Corpus.from_files("fox.txt")
     model = CharLSTM(corpus.vocabulary, 5, threads=1)
     return Trainer(model, corpus, TrainConfig(batch_size=2, seq_length=3, steps=4))
 

@@ -10,7 +10,7 @@ from charlstm.cli import main
 from charlstm.cli.budget import MIN_STEPS, Budget
 from charlstm.cli.text_defaults import PATIENCE, adapt_to_text
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.corpus import Corpus, read_corpus
+from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
 from charlstm.evaluation import Evaluation, evaluation_interval
 from charlstm.metadata import RunMetadata
@@ -140,7 +140,7 @@ def test_small_texts_are_learned(length: int, bound: float) -> None:
 def make_trainer(**options: Any) -> Trainer:
     """Return a trainer of a tiny model on a kilobyte, which evaluates every two steps."""
     write_text(1000)
-    corpus: Corpus = read_corpus("text.txt")
+    corpus: Corpus = Corpus.from_files("text.txt")
     model = CharLSTM(corpus.vocabulary, 4, seed=1, threads=1)
     config = {"steps": 40, "batch_size": 4, "seq_length": 10, "eval_every": 2} | options
     return Trainer(model, corpus, TrainConfig(**config))

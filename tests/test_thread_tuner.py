@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from charlstm.config import TrainConfig
-from charlstm.corpus import read_corpus
+from charlstm.corpus import Corpus
 from charlstm.model import CharLSTM
 from charlstm.thread_tuner import TRIAL_SHARE, ThreadTuner
 from charlstm.trainer import Trainer
@@ -124,7 +124,7 @@ def test_training_leaves_a_model_all_its_threads(tmp_path, monkeypatch, is_share
     """
     path = tmp_path / "text.txt"
     path.write_text("to be or not to be, that is it. " * 40)
-    corpus = read_corpus((str(path),))
+    corpus = Corpus.from_files((str(path),))
     model = CharLSTM(corpus.vocabulary, 5, threads=2)
     monkeypatch.setattr("charlstm.model.PARALLEL_FROM", 0 if is_shared else 2**62)
     trainer = Trainer(model, corpus, TrainConfig(steps=200, batch_size=3, seq_length=4))

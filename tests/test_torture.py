@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from charlstm import checkpoint
 from charlstm.cli import main
-from charlstm.corpus import read_corpus
+from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
 from charlstm.model import PARALLEL_FROM, CharLSTM
 from charlstm.runs import MetricsFile, RunFolder
@@ -142,7 +142,7 @@ def test_windows_are_large_enough_for_two_threads(
     tmp_path: Path, hidden: int, layers: int, streams: int, length: int
 ) -> None:
     """Else a torture that alternates threads would prove nothing."""
-    vocabulary = read_corpus(write_corpus(str(tmp_path)) / "corpus.txt").vocabulary
+    vocabulary = Corpus.from_files(write_corpus(str(tmp_path)) / "corpus.txt").vocabulary
     model = CharLSTM(vocabulary, hidden, layers, threads=1)
     assert 6 * model.layout.count * length * streams >= PARALLEL_FROM
 

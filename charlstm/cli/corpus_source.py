@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlstm.cli.console import plural
-from charlstm.corpus import Corpus, read_corpus
+from charlstm.corpus import Corpus
 from charlstm.decoding import Changes
 from charlstm.errors import CorpusError, DecodingError
 from charlstm.metadata import CorpusSource, RunMetadata
 
 
 def read_source(source: CorpusSource, **options: Any) -> Corpus:
-    """Read a corpus; see `read_corpus`, also for the options."""
-    return read_corpus(
+    """Read a corpus; see `Corpus.from_files`, also for the options."""
+    return Corpus.from_files(
         source.paths, as_bytes=source.as_bytes, encoding=source.encoding,
         newlines=source.newlines, **options,
     )  # fmt: skip

@@ -38,7 +38,7 @@ def evaluate(
     encoding, newlines
         How TEXT is decoded; None: as the run's own corpus was.
     unknown
-        See `read_corpus`; None is ``"error"``.
+        See `Corpus.from_files`; None is ``"error"``.
     as_json
         Print JSON.
     """

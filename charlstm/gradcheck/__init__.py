@@ -5,12 +5,19 @@
 """
 
 from charlstm.gradcheck.cases import GradcheckCase, check_model, default_case, run_case
-from charlstm.gradcheck.finite_differences import TOLERANCE, TensorCheck, check_gradients
-from charlstm.gradcheck.report import format_coverage, format_table, to_json
+from charlstm.gradcheck.finite_differences import TOLERANCE, check_gradients
+from charlstm.gradcheck.report import (
+    GradientReport,
+    TensorCheck,
+    format_coverage,
+    format_table,
+    to_json,
+)
 
 __all__ = [
     "TOLERANCE",
     "GradcheckCase",
+    "GradientReport",
     "TensorCheck",
     "check_gradients",
     "check_model",

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from charlstm.batches import fit_sizes
 from charlstm.config import check_options
 from charlstm.errors import UsageError
-from charlstm.gradcheck.finite_differences import SAMPLES, TOLERANCE, TensorCheck, check_gradients
+from charlstm.gradcheck.finite_differences import SAMPLES, TOLERANCE, check_gradients
+from charlstm.gradcheck.report import GradientReport
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State
@@ -39,7 +40,7 @@ def check_model(
     mode: str = "auto",
     seed: int = 0,
     samples: int = SAMPLES,
-) -> list[TensorCheck]:
+) -> GradientReport:
     """Check a model's gradients by every parameter and by the carried-in state, unclipped.
 
     The function whose gradients are checked is the sum of the window's losses.
@@ -55,7 +56,7 @@ def check_model(
 
     Returns
     -------
-    list of TensorCheck
+    GradientReport
         The parameters in their order, then ``"h0"`` and ``"c0"``.
 
     Raises

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from numbers import Real
 from types import EllipsisType
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from charlstm.arguments import check_choice, check_whole
 from charlstm.errors import UsageError
+from charlstm.gradcheck.report import GradientReport, TensorCheck
 
 Array = npt.NDArray[Any]
 Loss = Callable[[], float | Array]
@@ -32,38 +32,6 @@ LENGTH = 5 * STEP  # of a step that moves a whole tensor, each entry by STEP at 
 FULL_LIMIT = 5_000  # entries, in all tensors, up to which every one is checked by default
 SAMPLES = 8
 MODES = ("auto", "full", "fast")
-
-
-@dataclass(frozen=True)
-class TensorCheck:
-    """The verdict on one tensor's gradient.
-
-    Attributes
-    ----------
-    tensor
-        Its name.
-    size
-        Its number of entries.
-    error
-        Normwise error over what was checked; infinite where a value is not finite.
-    worst_entry
-        Index of the entry that deviates most; None where the random direction does.
-    analytic, numeric
-        The two derivatives there: by that entry, or along that direction.
-    checked
-        Number of entries that were checked one by one.
-    passed
-        Whether the error is at most the tolerance.
-    """
-
-    tensor: str
-    size: int
-    error: float
-    worst_entry: tuple[int, ...] | None
-    analytic: float
-    numeric: float
-    checked: int
-    passed: bool
 
 
 class WorstError(NamedTuple):
@@ -84,8 +52,11 @@ def check_gradients(
     mode: str = "auto",
     seed: int = 0,
     samples: int = SAMPLES,
-) -> list[TensorCheck]:
+) -> GradientReport:
     """Compare gradients of any function with its finite differences.
+
+    It knows nothing of the function but its value: the gradients may come from NumPy, from
+    another framework or from a formula on paper.
 
     Parameters
     ----------
@@ -112,14 +83,30 @@ def check_gradients(
 
     Returns
     -------
-    list of TensorCheck
-        In the order of `variables`.
+    GradientReport
+        A `TensorCheck` for each variable, in their order. Its `repr` is a table, which a
+        notebook or the prompt shows.
 
     Raises
     ------
     UsageError
         If names or shapes of gradients and variables differ, a variable cannot be moved
         in place, or an option is out of range.
+
+    Examples
+    --------
+    The gradient of a sum of cubes, with the 3 forgotten:
+
+    >>> import charlstm
+    >>> import numpy as np
+    >>> x = np.array([1.0, -2.0, 0.5])
+    >>> charlstm.check_gradients(lambda: x**3, {"x": 3 * x**2}, {"x": x}).passed
+    True
+    >>> charlstm.check_gradients(lambda: x**3, {"x": x**2}, {"x": x})
+    tensor  entries    error  worst at   analytic    numeric  result
+    x             3  6.7e-01         1  4.000e+00  1.200e+01    FAIL
+    0 of 1 tensor within 1e-08, normwise
+    tried: each of 3 entries
     """
     check_choice("mode", mode, MODES)
     if not (isinstance(tolerance, Real) and tolerance >= 0):  # which a NaN is not either
@@ -142,7 +129,7 @@ def check_gradients(
         checks.append(
             TensorCheck(name, variable.size, *worst, places.size, worst.error <= tolerance)
         )
-    return checks
+    return GradientReport(checks, tolerance)
 
 
 def _matched(
