@@ -12,18 +12,25 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CharLSTM": "charlstm.model",
-    "LSTM": "charlstm.layers",
-    "Vocabulary": "charlstm.vocabulary",
     "CharLSTMError": "charlstm.errors",
-    "load": "charlstm.trainer",
+    "Corpus": "charlstm.corpus",
+    "LSTM": "charlstm.layers",
+    "ModelConfig": "charlstm.config",
+    "TrainConfig": "charlstm.config",
+    "Trainer": "charlstm.trainer",
+    "Vocabulary": "charlstm.vocabulary",
+    "check_gradients": "charlstm.gradcheck",
+    "evaluate": "charlstm.evaluation",
+    "load": "charlstm.loading",
     "sample": "charlstm.sampling",
+    "train": "charlstm.one_call",
 }
 
 __all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
+    """Import a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import reprlib
 import secrets
 from collections.abc import Sequence
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charlstm.errors import UsageError
@@ -140,6 +142,19 @@ def check_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise UsageError(f"{name} must be a str, got {show(value)}", [name])
     return value
+
+
+def check_path(name: str, value: object) -> Path:
+    """Return a path.
+
+    Raises
+    ------
+    UsageError
+        If it is something else.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{name} must be a path, got {show(value)}", [name])
+    return Path(value)
 
 
 def as_array(name: str, value: object) -> npt.NDArray[Any]:

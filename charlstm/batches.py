@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.arguments import check_whole
-from charlstm.corpus import Text
+from charlstm.corpus import EncodedText
 from charlstm.errors import CorpusError, UsageError
 
 IdArray = npt.NDArray[np.int32]
@@ -48,7 +48,7 @@ class Windows:
         If the text is too short for one window; `fit_sizes` finds sizes that fit.
     """
 
-    def __init__(self, text: Text, batch_size: int, seq_length: int) -> None:
+    def __init__(self, text: EncodedText, batch_size: int, seq_length: int) -> None:
         _check_sizes(batch_size, seq_length)
         self.text = text
         self.batch_size = batch_size
@@ -90,8 +90,8 @@ class Windows:
 def fit_sizes(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:
     """Shrink batch and window so that at least one window fits a text.
 
-    Sizes that fit are kept. Otherwise one window takes in the text, short of fewer
-    characters than streams: with the fewest streams that are no longer than `seq_length`,
+    Sizes that fit are kept. Otherwise one window covers all but fewer than B characters of the
+    text: with the fewest streams that are no longer than `seq_length`,
     for long windows are worth more than many streams.
 
     Parameters
@@ -123,7 +123,7 @@ def fit_sizes(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:
 
 
 def held_out_windows(
-    text: Text, streams: int, seq_length: int
+    text: EncodedText, streams: int, seq_length: int
 ) -> Iterator[tuple[IdArray, IdArray, npt.NDArray[np.int64]]]:
     """Cut a text into streams and yield their windows, to measure the loss on all of it.
 
@@ -160,12 +160,17 @@ def held_out_windows(
     return _held_out_windows(text, min(streams, len(text) // 2), seq_length)
 
 
-def _held_out_windows(
-    text: Text, streams: int, seq_length: int
-) -> Iterator[tuple[IdArray, IdArray, npt.NDArray[np.int64]]]:
-    shortest, longer = divmod(len(text), streams)
+def split_streams(length: int, streams: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return starts and lengths, each (N,), of the streams of a held-out text."""
+    shortest, longer = divmod(length, streams)
     lengths = shortest + (np.arange(streams) < longer)
-    starts = np.cumsum(lengths) - lengths
+    return np.cumsum(lengths) - lengths, lengths
+
+
+def _held_out_windows(
+    text: EncodedText, streams: int, seq_length: int
+) -> Iterator[tuple[IdArray, IdArray, npt.NDArray[np.int64]]]:
+    starts, lengths = split_streams(len(text), streams)
     steps = int(lengths[0]) - 1
     window_length = -(-steps // -(-steps // seq_length))  # of the fewest windows, both rounded up
     rows = np.arange(window_length)[:, None]

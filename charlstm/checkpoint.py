@@ -1,4 +1,4 @@
-"""Everything a run needs to go on, in one safetensors file that is written whole or not at all.
+"""Everything a run needs to resume, in one safetensors file that is written whole or not at all.
 
 A file holds named arrays and, under the single metadata key ``charlstm``, one JSON document::
 
@@ -70,7 +70,7 @@ def save(path: str | Path, tensors: Mapping[str, np.ndarray], metadata: dict[str
     document = {"format": FORMAT, "metadata": metadata}
     document["sha256"] = _checksum(arrays, document)
     try:
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(safetensors.numpy.save(arrays, {_KEY: json.dumps(document)}))
             file.flush()
             _read(file)  # what cannot be read back must not take the place of what can
@@ -107,7 +107,7 @@ def load(path: str | Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a file for writing and reading that takes the place of `path` when the block ends.
 
     Until then it is a temporary file ``.<name>.<random>.tmp`` in the same folder; it is
@@ -117,7 +117,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        As met; `path` is then untouched.
+        If the file cannot be written; `path` is then untouched.
     """
     path = Path(os.path.realpath(path))  # a link stays a link
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from numbers import Real
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ MAX_WINDOW = 2**31 - 1
 MAX_THREADS = 4_096
 # Fields that older checkpoints lack, and the values that train as those were trained.
 ADDED_LATER: dict[str, Any] = {"warmup": 0, "reset_probability": 0.0, "patience": 0}
-MOST_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
+MAX_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ class _Options:
             ("has unknown", options.keys() - known),
         ):
             if names:
-                listed = ascii(", ".join(sorted(map(str, names))))[1:-1][:MOST_SHOWN]
+                listed = ascii(", ".join(sorted(map(str, names))))[1:-1][:MAX_SHOWN]
                 raise CheckpointError(f"damaged checkpoint: {cls.__name__} {problem} {listed}")
         try:
             return cls(**options)
         except UsageError as error:
-            raise CheckpointError(f"damaged checkpoint: {str(error)[:MOST_SHOWN]}") from error
+            raise CheckpointError(f"damaged checkpoint: {str(error)[:MAX_SHOWN]}") from error
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,13 @@ class ModelConfig(_Options):
     ------
     UsageError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> model = charlstm.CharLSTM(charlstm.Vocabulary("abc"), hidden_size=5)
+    >>> model.config == charlstm.ModelConfig(vocabulary_size=3, hidden_size=5)
+    True
     """
 
     vocabulary_size: int
@@ -104,11 +112,7 @@ class ModelConfig(_Options):
 
     def __post_init__(self) -> None:
         """Check every option and make its type plain."""
-        _check_fields(self, check_whole, "vocabulary_size", minimum=1, maximum=MAX_SYMBOLS)
-        _check_fields(self, check_whole, "hidden_size", minimum=1, maximum=MAX_HIDDEN_SIZE)
-        _check_fields(self, check_whole, "layers", minimum=1, maximum=MAX_LAYERS)
-        _check_fields(self, check_real, "dropout", below=1.0)
-        _check_fields(self, check_choice, "dtype", choices=DTYPES)
+        _check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,16 @@ class TrainConfig(_Options):
     ------
     UsageError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> config = charlstm.TrainConfig(optimizer="adam", steps=500)
+    >>> config.learning_rate, config.batch_size
+    (0.004, 50)
+    >>> charlstm.TrainConfig(steps=0)
+    Traceback (most recent call last):
+    charlstm.errors.UsageError: steps must be at least 1, got 0
     """
 
     batch_size: int = 50
@@ -176,22 +190,54 @@ class TrainConfig(_Options):
 
     def __post_init__(self) -> None:
         """Check every option, make its type plain, and fill in what the optimizer decides."""
-        _check_fields(self, check_whole, "batch_size", "seq_length", minimum=1, maximum=MAX_WINDOW)
-        _check_fields(self, check_choice, "optimizer", choices=OPTIMIZERS)
+        check_options(optimizer=self.optimizer)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATES[self.optimizer])
-        _check_fields(self, check_real, "learning_rate", above=0.0)
-        _check_fields(self, check_choice, "schedule", choices=SCHEDULES)
         if self.warmup is None:
             object.__setattr__(self, "warmup", DEFAULT_WARMUPS[self.optimizer])
-        _check_fields(self, check_whole, "warmup")
-        _check_fields(self, check_real, "clip", "clip_norm")
-        _check_fields(
-            self, check_real, "reset_probability", "val_fraction", "test_fraction", below=1.0
-        )
+        _check_fields(self)
         check_fractions(self.val_fraction, self.test_fraction)
-        _check_fields(self, check_whole, "seed", "eval_every", "save_every", "patience")
-        _check_fields(self, check_whole, "steps", minimum=1)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "vocabulary_size": partial(check_whole, minimum=1, maximum=MAX_SYMBOLS),
+    "hidden_size": partial(check_whole, minimum=1, maximum=MAX_HIDDEN_SIZE),
+    "layers": partial(check_whole, minimum=1, maximum=MAX_LAYERS),
+    "dropout": partial(check_real, below=1.0),
+    "dtype": partial(check_choice, choices=DTYPES),
+    "batch_size": partial(check_whole, minimum=1, maximum=MAX_WINDOW),
+    "seq_length": partial(check_whole, minimum=1, maximum=MAX_WINDOW),
+    "optimizer": partial(check_choice, choices=OPTIMIZERS),
+    "learning_rate": partial(check_real, above=0.0),
+    "schedule": partial(check_choice, choices=SCHEDULES),
+    "warmup": check_whole,
+    "clip": check_real,
+    "clip_norm": check_real,
+    "reset_probability": partial(check_real, below=1.0),
+    "val_fraction": partial(check_real, below=1.0),
+    "test_fraction": partial(check_real, below=1.0),
+    "seed": check_whole,
+    "steps": partial(check_whole, minimum=1),
+    "eval_every": check_whole,
+    "save_every": check_whole,
+    "patience": check_whole,
+}
+
+
+def check_options(**options: Any) -> dict[str, Any]:
+    """Check options of `ModelConfig` and `TrainConfig` by name; return them in plain types.
+
+    Raises
+    ------
+    UsageError
+        If a value is of the wrong kind or out of range.
+    """
+    return {name: _CHECKS[name](name, value) for name, value in options.items()}
+
+
+def _check_fields(options: ModelConfig | TrainConfig) -> None:
+    for name, value in check_options(**vars(options)).items():
+        object.__setattr__(options, name, value)
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:
@@ -210,12 +256,6 @@ def check_fractions(val_fraction: float, test_fraction: float) -> None:
             f"got {show(val_fraction)} and {show(test_fraction)}",
             ["val_fraction", "test_fraction"],
         )
-
-
-def _check_fields(options: object, check: Callable[..., Any], *names: str, **bounds: Any) -> None:
-    """Put what a check of `arguments` returns in the place of fields; see there for bounds."""
-    for name in names:
-        object.__setattr__(options, name, check(name, getattr(options, name), **bounds))
 
 
 def remedy(config: TrainConfig) -> str:

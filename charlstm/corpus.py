@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.arguments import check_text, show
 from charlstm.config import check_fractions
 from charlstm.decoding import (
     CHUNK_BYTES,
@@ -21,19 +22,18 @@ from charlstm.decoding import (
     check_newlines,
     decode,
     read_bytes,
-    reading,
     shown_path,
 )
 from charlstm.errors import CorpusError, UsageError
-from charlstm.vocabulary import Vocabulary, check_symbol_count, code_points
+from charlstm.metadata import CorpusSource
+from charlstm.symbol_ids import encode_and_number, encode_by, map_bytes
+from charlstm.vocabulary import Vocabulary, as_utf8, code_points
 
 Array = npt.NDArray[Any]
 
-CODE_POINTS = 0x110000
-
 
 @dataclass(frozen=True, eq=False)
-class Text:
+class EncodedText:
     """A text as ids: an array, or a memory-mapped file whose bytes are looked up.
 
     Parameters
@@ -51,9 +51,9 @@ class Text:
         """Return the number of characters N."""
         return len(self.data)
 
-    def part(self, start: int, stop: int) -> Text:
+    def part(self, start: int, stop: int) -> EncodedText:
         """Return characters `start` to `stop` as a view, bounded as in a slice."""
-        return Text(self.data[start:stop], self.lookup)
+        return EncodedText(self.data[start:stop], self.lookup)
 
     def ids(self, start: int, stop: int) -> npt.NDArray[np.int32]:
         """Return a copy of the ids from `start` to `stop`, bounded as in a slice."""
@@ -85,13 +85,26 @@ class Corpus:
         The first file's name without its suffix, or ``"stdin"``.
     changes
         How `text` differs from the files.
+    source
+        The files, from which the same corpus can be read again; None if it cannot.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> corpus = charlstm.Corpus.from_text("she sells sea shells")
+    >>> corpus
+    Corpus('text': 20 characters, 6 symbols)
+    >>> train, validation, test = corpus.split(val_fraction=0.2, test_fraction=0.1)
+    >>> len(train), len(validation), len(test)
+    (14, 4, 2)
     """
 
-    text: Text
+    text: EncodedText
     vocabulary: Vocabulary
     sha256: str
     name: str
     changes: Changes = field(default_factory=Changes)
+    source: CorpusSource | None = None
 
     def __repr__(self) -> str:
         """Give the name, the length and the number of symbols."""
@@ -100,7 +113,9 @@ class Corpus:
             f"{len(self.vocabulary):,} symbols)"
         )
 
-    def split(self, val_fraction: float, test_fraction: float) -> tuple[Text, Text, Text]:
+    def split(
+        self, val_fraction: float, test_fraction: float
+    ) -> tuple[EncodedText, EncodedText, EncodedText]:
         """Return the train, validation and test parts: contiguous, in this order.
 
         The last two have ``floor(N * fraction)`` characters and may be empty; the first
@@ -121,146 +136,152 @@ class Corpus:
             self.text.part(test_start, stop),
         )
 
+    @classmethod
+    def from_files(
+        cls,
+        paths: Sequence[str | Path] | str | Path,
+        *,
+        as_bytes: bool = False,
+        encoding: str = "utf-8",
+        newlines: str = "lf",
+        vocabulary: Vocabulary | None = None,
+        unknown: str = "error",
+    ) -> Corpus:
+        """Read one or several files, joined in order, as one text.
 
-def read_corpus(
-    paths: Sequence[str | Path] | str | Path,
-    *,
-    as_bytes: bool = False,
-    encoding: str = "utf-8",
-    newlines: str = "lf",
-    vocabulary: Vocabulary | None = None,
-    unknown: str = "error",
-) -> Corpus:
-    """Read one or several files, joined in order, as one text.
+        Each file is decoded on its own, a chunk at a time: a character costs at most 2 bytes
+        afterwards (1 where there are up to 256 symbols) and at most 4 while loading, beside some
+        10 MB whatever the size. A single regular file read as bytes is memory-mapped and costs
+        none; it must not be cut short while in use.
 
-    Each file is decoded on its own, a chunk at a time: a character costs at most 2 bytes
-    afterwards (1 where there are up to 256 symbols) and at most 4 while loading, beside some
-    10 MB whatever the size. A single regular file read as bytes is memory-mapped and costs
-    none; it must not be cut short while in use.
+        Parameters
+        ----------
+        paths
+            Files; ``"-"`` is standard input.
+        as_bytes
+            Take bytes for symbols; `encoding` is not used then.
+        encoding
+            A text encoding that Python knows. In ``"utf-8"`` a byte order mark at the start of
+            a file is dropped; other encodings treat theirs as Python does.
+        newlines
+            ``"lf"`` reads the line ends CRLF and CR as LF, as Python does by default; ``"keep"``
+            keeps them. Bytes are never translated.
+        vocabulary
+            Use these symbols, as in evaluation; one of kind ``"bytes"`` implies `as_bytes`.
+            By default they are the symbols that occur.
+        unknown
+            What becomes of symbols that are not in a given `vocabulary`: ``"error"`` or
+            ``"skip"``.
 
-    Parameters
-    ----------
-    paths
-        Files; ``"-"`` is standard input.
-    as_bytes
-        Take bytes for symbols; `encoding` is not used then.
-    encoding
-        A text encoding that Python knows. In ``"utf-8"`` a byte order mark at the start of
-        a file is dropped; other encodings treat theirs as Python does.
-    newlines
-        ``"lf"`` reads the line ends CRLF and CR as LF, as Python does by default; ``"keep"``
-        keeps them. Bytes are never translated.
-    vocabulary
-        Use these symbols, as in evaluation; one of kind ``"bytes"`` implies `as_bytes`.
-        By default they are the symbols that occur.
-    unknown
-        What becomes of symbols that a given `vocabulary` lacks: ``"error"`` or ``"skip"``.
+        Raises
+        ------
+        CorpusError
+            If a file cannot be read or decoded, all are empty, or more than 65,536 different
+            characters occur.
+        UsageError
+            If an argument is not as above, or symbols are unknown.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import charlstm
+        >>> Path("sea.txt").write_text("the sea")
+        7
+        >>> charlstm.Corpus.from_files("sea.txt")
+        Corpus('sea': 7 characters, 6 symbols)
+        >>> charlstm.Corpus.from_files(["sea.txt", "sea.txt"], as_bytes=True)
+        Corpus('sea': 14 bytes, 6 symbols)
+        """
+        sources = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+        if not sources:
+            raise UsageError("no file to read: name at least one, or - for standard input")
+        if sources.count("-") > 1:
+            raise UsageError("standard input can be read only once: name - a single time")
+        if vocabulary is not None:
+            if as_bytes and vocabulary.kind != "bytes":
+                raise UsageError(
+                    "as_bytes does not fit a vocabulary of characters: leave it out", ["as_bytes"]
+                )
+            as_bytes = vocabulary.kind == "bytes"
+        source = None
+        if vocabulary is None and "-" not in sources:
+            files = tuple(map(os.path.abspath, sources))
+            source = CorpusSource(files, encoding, as_bytes, newlines)
+
+        digest, changes = hashlib.sha256(), Changes()
+        decoder, lookup = None, None
+        if not as_bytes:
+            advice = "name its encoding (encoding)"
+            if vocabulary is None:
+                advice += ", or read it as bytes (as_bytes=True)"
+            decoder = partial(
+                decode, encoding=check_encoding(encoding), newlines=check_newlines(newlines),
+                changes=changes, advice=advice,
+            )  # fmt: skip
+        chunks = _symbols(sources, decoder, digest)
+        if as_bytes and unknown == "error" and len(sources) == 1 and _can_be_mapped(sources[0]):
+            data, lookup, vocabulary = map_bytes(sources[0], chunks, vocabulary)
+        elif vocabulary is None:
+            data, vocabulary = encode_and_number(chunks, "bytes" if as_bytes else "characters")
+        else:
+            data = encode_by(chunks, vocabulary, unknown, changes)
+        name = "stdin" if sources[0] == "-" else Path(sources[0]).stem
+        text = EncodedText(data, lookup)
+        return cls(text, vocabulary, digest.hexdigest(), name, changes, source)
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "text") -> Corpus:
+        """Take a text, as it is.
+
+        A file that holds it in UTF-8 makes the same corpus: runs trained on the one go on with
+        the other.
+
+        Raises
+        ------
+        UsageError
+            If an argument is no str.
+        CorpusError
+            If the text is empty, or has more than 65,536 different characters.
+        """
+        text = check_text("text", text)
+        symbols = (
+            code_points(text[start : start + CHUNK_BYTES])
+            for start in range(0, len(text), CHUNK_BYTES)
+        )
+        return cls._from_memory(symbols, "characters", as_utf8(text), check_text("name", name))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "bytes") -> Corpus:
+        """Take bytes, each of which is a symbol; else see `from_text`."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise UsageError(f"data must be bytes, got {show(data)}", ["data"])
+        data = bytes(data)
+        symbols = iter([np.frombuffer(data, dtype=np.uint8)])
+        return cls._from_memory(symbols, "bytes", data, check_text("name", name))
+
+    @classmethod
+    def _from_memory(cls, symbols: Iterator[Array], kind: str, content: bytes, name: str) -> Corpus:
+        if not content:
+            raise CorpusError("nothing to read: the text is empty")
+        ids, vocabulary = encode_and_number(symbols, kind)
+        return cls(EncodedText(ids), vocabulary, hashlib.sha256(content).hexdigest(), name)
+
+
+def check_symbols(corpus: Corpus, vocabulary: Vocabulary) -> None:
+    """Refuse a corpus whose ids mean something else to a model of that vocabulary.
 
     Raises
     ------
-    CorpusError
-        If a file cannot be read or decoded, all are empty, or more than 65,536 different
-        characters occur.
     UsageError
-        If an argument is not as above, or symbols are unknown.
+        If it is no corpus, or has other symbols.
     """
-    sources = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    if not sources:
-        raise UsageError("no file to read: name at least one, or - for standard input")
-    if sources.count("-") > 1:
-        raise UsageError("standard input can be read only once: name - a single time")
-    if vocabulary is not None:
-        if as_bytes and vocabulary.kind != "bytes":
-            raise UsageError(
-                "as_bytes does not fit a vocabulary of characters: leave it out", ["as_bytes"]
-            )
-        as_bytes = vocabulary.kind == "bytes"
-
-    digest, changes = hashlib.sha256(), Changes()
-    decoder = None
-    if not as_bytes:
-        advice = "name its encoding with --encoding"
-        if vocabulary is None:
-            advice += ", or read it with --bytes"
-        decoder = partial(
-            decode, encoding=check_encoding(encoding), newlines=check_newlines(newlines),
-            changes=changes, advice=advice,
-        )  # fmt: skip
-    chunks = _symbols(sources, decoder, digest)
-    if as_bytes and unknown == "error" and len(sources) == 1 and _can_be_mapped(sources[0]):
-        text, vocabulary = _map_bytes(sources[0], chunks, vocabulary)
-    elif vocabulary is None:
-        text, vocabulary = _encode_and_number(chunks, "bytes" if as_bytes else "characters")
-    else:
-        text = _encode(chunks, vocabulary, unknown, changes)
-    name = "stdin" if sources[0] == "-" else Path(sources[0]).stem
-    return Corpus(text, vocabulary, digest.hexdigest(), name, changes)
-
-
-def _map_bytes(
-    source: str, chunks: Iterable[Array], vocabulary: Vocabulary | None
-) -> tuple[Text, Vocabulary]:
-    """Map a file of bytes read-only; one pass over `chunks` tells which values occur."""
-    occurs = np.zeros(256, dtype=bool)
-    length = 0
-    for chunk in chunks:
-        occurs[chunk] = True
-        length += len(chunk)
-    values = np.flatnonzero(occurs)
-    if vocabulary is None:
-        vocabulary = Vocabulary([chr(value) for value in values], "bytes")
-    # Should the file be edited while it is in use, a new byte value still gets an id that
-    # exists: kernels do not check bounds.
-    lookup = np.zeros(256, dtype=np.int32)
-    lookup[values] = vocabulary.ids_of(values)
-    with reading(source):
-        data = np.memmap(source, dtype=np.uint8, mode="r", shape=(length,))
-    return Text(data, lookup), vocabulary
-
-
-def _encode_and_number(chunks: Iterable[Array], kind: str) -> tuple[Text, Vocabulary]:
-    """Find the symbols and encode in one pass, for standard input cannot be read twice.
-
-    Symbols are numbered as they turn up, and renumbered in code point order at the end.
-    """
-    provisional = np.full(256 if kind == "bytes" else CODE_POINTS, -1, dtype=np.int32)
-    count = 0
-    memory = bytearray()  # one block, which goes back to the system as a whole
-    for chunk in chunks:
-        ids = provisional[chunk]
-        new = np.unique(chunk[ids < 0])
-        if new.size:
-            provisional[new] = np.arange(count, count + new.size)
-            count += new.size
-            check_symbol_count(count)
-            ids = provisional[chunk]
-        memory += ids.astype(np.uint16).data
-    found = np.flatnonzero(provisional >= 0)
-    rank = np.empty(count, dtype=_id_type(count))
-    rank[provisional[found]] = np.arange(count)
-    numbers = np.frombuffer(memory, dtype=np.uint16)
-    data = np.empty(len(numbers), dtype=rank.dtype)
-    for start in range(0, len(numbers), CHUNK_BYTES):
-        piece = slice(start, start + CHUNK_BYTES)
-        data[piece] = rank[numbers[piece]]
-    return Text(data), Vocabulary([chr(symbol) for symbol in found], kind)
-
-
-def _encode(
-    chunks: Iterable[Array], vocabulary: Vocabulary, unknown: str, changes: Changes
-) -> Text:
-    """Encode by a vocabulary that is given, and count what is skipped."""
-    id_type = _id_type(len(vocabulary))
-    memory = bytearray()
-    for chunk in chunks:
-        ids = vocabulary.ids_of(chunk, unknown)
-        if ids.size < chunk.size:
-            missing, counts = np.unique(chunk[~vocabulary.knows(chunk)], return_counts=True)
-            changes.skipped.update(dict(zip(missing.tolist(), counts.tolist(), strict=True)))
-        memory += ids.astype(id_type).data
-    if not memory:
-        raise CorpusError(f"the text holds none of the {vocabulary.kind} of the vocabulary")
-    return Text(np.frombuffer(memory, dtype=id_type))
+    if not isinstance(corpus, Corpus):
+        raise UsageError(f"corpus must be a Corpus, got {show(corpus)}: see Corpus.from_files")
+    if corpus.vocabulary != vocabulary:
+        raise UsageError(
+            "the corpus has other symbols than the model: make the model with corpus.vocabulary, "
+            "or read the corpus as the model's was read"
+        )
 
 
 def _symbols(
@@ -285,7 +306,3 @@ def _symbols(
 def _can_be_mapped(source: str) -> bool:
     """Tell whether this is a regular file with a size; those under /proc have none."""
     return source != "-" and os.path.isfile(source) and os.path.getsize(source) > 0
-
-
-def _id_type(count: int) -> type[np.uint8] | type[np.uint16]:
-    return np.uint8 if count <= 256 else np.uint16

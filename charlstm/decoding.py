@@ -30,7 +30,7 @@ class Changes:
     line_ends
         CRLF and CR that were read as LF.
     skipped
-        Occurrences of each symbol, a code point or a byte, that a given vocabulary lacks.
+        Occurrences of each symbol, a code point or a byte, that is not in a given vocabulary.
     """
 
     byte_order_marks: int = 0
@@ -105,7 +105,7 @@ def decode(
                 offset = received - len(error.object) + error.start
                 reason = f"{error.reason} at byte offset {offset}"
             message = f"{shown_path(source)} is not {encoding}: {reason}; {advice}"
-            raise DecodingError(message) from error
+            raise DecodingError(message, ["encoding", "as_bytes"]) from error
         if may_have_mark and text:
             changes.byte_order_marks += text.startswith("\ufeff")
             text = text.removeprefix("\ufeff")
@@ -171,7 +171,7 @@ def _open(source: str) -> AbstractContextManager[BinaryIO]:
 
 
 def shown_path(source: str) -> str:
-    """Return a path as it can stand in one line."""
+    """Return a path in a form that fits one line."""
     if source == "-":
         return "standard input"
     return source if source.isprintable() else repr(source)

@@ -19,6 +19,15 @@ class CharLSTMError(Exception):
     parameters
         The parameters that the message names, as Python spells them. The command line shows
         its options in their place.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> try:
+    ...     charlstm.load("nowhere")
+    ... except charlstm.CharLSTMError as error:
+    ...     print(error)
+    there is no run at nowhere: name a run's folder or a checkpoint
     """
 
     def __init__(self, message: str = "", parameters: Iterable[str] = ()) -> None:

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from charlstm.arguments import as_array, as_real_array, check_dtype, check_seed, check_whole
 from charlstm.config import DTYPES, MAX_HIDDEN_SIZE, MAX_WINDOW
 from charlstm.errors import UsageError
-from charlstm.kernels.layer import (
-    LayerPacked,
-    LayerSteps,
+from charlstm.kernels.dense_layer import (
+    LayerActivations,
     LayerWeights,
+    PackedLayer,
     layer_backward,
     layer_forward,
 )
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import LANES
 from charlstm.parameters import Parameters, aligned_zeros
 
@@ -28,10 +28,10 @@ State = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
-class Cache:
+class ForwardCache:
     """What a forward pass leaves for its backward pass, and shows to those who look."""
 
-    steps: LayerSteps
+    steps: LayerActivations
     input_size: int
     hidden_size: int
 
@@ -66,7 +66,7 @@ class LSTM:
         Hidden units H.
     dtype
         ``"float64"`` or ``"float32"``, or NumPy's types of these names: of all that goes
-        out; what comes in is converted.
+        returned; arguments are converted.
     seed
         Of the first weights: uniform in +-1/sqrt(H); biases are zero, those of the
         forget gate one. None draws one, which the attribute `seed` then shows.
@@ -86,6 +86,17 @@ class LSTM:
     Notes
     -----
     A layer serves one thread at a time: its calls share one packed copy of the weights.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> import numpy as np
+    >>> layer = charlstm.LSTM(input_size=3, hidden_size=5)
+    >>> x = np.random.default_rng(0).normal(size=(7, 2, 3))  # (T, B, I)
+    >>> y, (h_n, c_n), cache = layer.forward(x)
+    >>> dx, (dh0, dc0), gradients = layer.backward(y, cache)  # of sum(y**2) / 2
+    >>> gradients["weight_hh"].shape
+    (20, 5)
     """
 
     def __init__(
@@ -128,7 +139,7 @@ class LSTM:
 
     def forward(
         self, x: npt.ArrayLike, h0: npt.ArrayLike | None = None, c0: npt.ArrayLike | None = None
-    ) -> tuple[Array, State, Cache]:
+    ) -> tuple[Array, State, ForwardCache]:
         """Run the layer over a sequence.
 
         Parameters
@@ -158,7 +169,7 @@ class LSTM:
             raise UsageError(f"x must be shaped (T, B, {self.input_size}), got {shape}")
         (count, streams, _), hidden = shape, self.hidden_size
         width = _whole_lanes(hidden)
-        steps = LayerSteps(
+        steps = LayerActivations(
             x=self._zeros(count, streams, _whole_lanes(self.input_size)),
             gates=self._zeros(width // LANES, count, streams, PANEL),
             h=self._zeros(count + 1, streams, width),
@@ -172,12 +183,12 @@ class LSTM:
         layer_forward(steps, self._weights, self._packed)
         y = steps.h[1:, :, :hidden].copy()
         state = y[-1].copy(), steps.c[-1, :, :hidden].copy()
-        return y, state, Cache(steps, self.input_size, hidden)
+        return y, state, ForwardCache(steps, self.input_size, hidden)
 
     def backward(
         self,
         dy: npt.ArrayLike,
-        cache: Cache,
+        cache: ForwardCache,
         dh_n: npt.ArrayLike | None = None,
         dc_n: npt.ArrayLike | None = None,
     ) -> tuple[Array, State, dict[str, Array]]:
@@ -211,7 +222,7 @@ class LSTM:
             If a shape is wrong, an array does not hold real numbers, or the cache is that
             of a layer of other sizes.
         """
-        if not isinstance(cache, Cache):
+        if not isinstance(cache, ForwardCache):
             raise UsageError(
                 "cache must be what forward returned beside y and the state, in "
                 f"backward(dy, cache): got {type(cache).__name__}"
@@ -245,10 +256,10 @@ class LSTM:
             bias=self._zeros(columns),
         )
 
-    def _new_packed(self) -> LayerPacked:
+    def _new_packed(self) -> PackedLayer:
         inputs, hidden = self.input_size, self.hidden_size
         panels = -(-hidden // LANES)
-        return LayerPacked(
+        return PackedLayer(
             weight_ih=self._zeros(panels, inputs, PANEL),
             weight_hh=self._zeros(panels, hidden, PANEL),
             bias=self._zeros(panels, PANEL),

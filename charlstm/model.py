@@ -14,8 +14,8 @@ from charlstm.arguments import as_ids, check_dtype, check_seed, check_whole, sho
 from charlstm.config import DTYPES, MAX_THREADS, MAX_WINDOW, ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
-from charlstm.kernels.packing import Rows
-from charlstm.kernels.product import plain_panel
+from charlstm.kernels.matmul import column_panel
+from charlstm.kernels.packing import ActiveRows
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import (
     ALL,
@@ -27,12 +27,12 @@ from charlstm.kernels.window import (
     TRAIN,
     Workspace,
     run_phase,
-    run_phase_address,
     run_phase_parallel,
+    run_phase_pointer,
 )
-from charlstm.machine import available_processors
-from charlstm.parameters import ParameterLayout, Parameters, aligned_zeros, initialise
+from charlstm.parameters import ParameterLayout, Parameters, aligned_zeros, init_parameters
 from charlstm.randomness import DROPOUT, derive_key
+from charlstm.resources import available_processors
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
 
@@ -47,7 +47,7 @@ _pool_owner: int | None = None  # the process that has used them first
 
 # By dtype, on which alone the types of a window depend. Of this process: never in a model,
 # which may be pickled.
-_run_phase_at: dict[str, int] = {}
+_run_phase_ptrs: dict[str, int] = {}
 
 
 class CharLSTM:
@@ -74,14 +74,23 @@ class CharLSTM:
         PyTorch's names to writable views in PyTorch's shapes, read as a dict; write them at
         any time, whole (``parameters[name] = values`` copies) or in part.
     buffer, gradient : ndarray
-        All parameters, and the gradient of the last `train_window`, flat; see
-        `ParameterLayout`. Only read the latter: the rows of symbols that a window lacks
-        are taken to be zero already.
+        All parameters, and the gradient of the last `forward_backward`, flat; see
+        `ParameterLayout`. Only read the latter: the rows of symbols absent from a window
+        are assumed to be zero already.
 
     Raises
     ------
     UsageError
         If an argument is of a wrong kind or out of range.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> model = charlstm.CharLSTM(charlstm.Vocabulary.from_text("hello"), hidden_size=5)
+    >>> ids = model.vocabulary.encode("hello")[:, None]  # (T, B): one stream
+    >>> loss, gradients, (h, c) = model.loss_and_gradients(ids[:-1], ids[1:])
+    >>> gradients["head.weight"].shape == model.parameters["head.weight"].shape == (4, 5)
+    True
     """
 
     def __init__(
@@ -113,7 +122,7 @@ class CharLSTM:
         self.buffer = aligned_zeros(self.layout.size, self.config.dtype)
         self.gradient = aligned_zeros(self.layout.size, self.config.dtype)
         self._parameters = self.layout.views(self.buffer)
-        initialise(self.buffer, self.layout, self.seed)
+        init_parameters(self.buffer, self.layout, self.seed)
         self._packed = make_packed(self.config)
         self._written = np.zeros(len(vocabulary), np.bool_)  # symbols of the last gradient
         self._workspaces: dict[tuple[int, int], Workspace] = {}
@@ -139,9 +148,9 @@ class CharLSTM:
         return self._parameters
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> ActiveRows:
         """The rows of `gradient` that belong to symbols, and which the last window set."""
-        return Rows(self._written, 4 * self.config.hidden_size)
+        return ActiveRows(self._written, 4 * self.config.hidden_size)
 
     def zero_state(self, streams: int) -> State:
         """Return the state before any character: h and c, zeros, each (L, B, H)."""
@@ -170,7 +179,7 @@ class CharLSTM:
             If a shape or an id is wrong.
         """
         work, after = self._run(FORWARD, inputs, None, state, None)
-        panels = [plain_panel(r, self.config.vocabulary_size) for r in range(len(work.logits))]
+        panels = [column_panel(r, self.config.vocabulary_size) for r in range(len(work.logits))]
         pieces = [work.logits[r, :, :, :count] for r, (_, count) in enumerate(panels)]
         return np.concatenate(pieces, axis=2), after
 
@@ -180,13 +189,13 @@ class CharLSTM:
         targets: npt.ArrayLike,
         state: State | None = None,
         *,
-        mask_step: int | None = None,
+        dropout_step: int | None = None,
     ) -> tuple[Array, State]:
         """Return the loss of each character in nats, (T, B), and the state after them.
 
         Arguments and errors are those of `loss_and_gradients`.
         """
-        work, after = self._run(LOSS, inputs, targets, state, mask_step)
+        work, after = self._run(LOSS, inputs, targets, state, dropout_step)
         return work.losses.copy(), after
 
     def loss_and_gradients(
@@ -195,7 +204,7 @@ class CharLSTM:
         targets: npt.ArrayLike,
         state: State | None = None,
         *,
-        mask_step: int | None = None,
+        dropout_step: int | None = None,
     ) -> tuple[float, dict[str, Array], State]:
         """Return the mean loss, its gradients, and the state after the window.
 
@@ -205,7 +214,7 @@ class CharLSTM:
             Ids (T, B); a target is the id to predict from the inputs up to its row.
         state
             The carried-in (h, c), each (L, B, H); zeros by default. Not modified.
-        mask_step
+        dropout_step
             The step whose dropout masks are used; by default dropout is off.
 
         Returns
@@ -223,7 +232,7 @@ class CharLSTM:
         UsageError
             If a shape or an id is wrong.
         """
-        loss, after = self.train_window(inputs, targets, state, mask_step=mask_step)
+        loss, after = self.forward_backward(inputs, targets, state, dropout_step=dropout_step)
         gradients = self.layout.copies(self.gradient)
         work = self._workspaces[np.shape(inputs)]
         hidden = self.config.hidden_size
@@ -231,19 +240,19 @@ class CharLSTM:
         gradients["c0"] = work.dc[:, :, :hidden].copy()
         return loss, gradients, after
 
-    def train_window(
+    def forward_backward(
         self,
         inputs: npt.ArrayLike,
         targets: npt.ArrayLike,
         state: State | None = None,
         *,
-        mask_step: int | None = None,
+        dropout_step: int | None = None,
     ) -> tuple[float, State]:
-        """Do as `loss_and_gradients` does, but leave the gradient in `gradient` only."""
-        work, after = self._run(TRAIN, inputs, targets, state, mask_step)
+        """Compute what `loss_and_gradients` does, but leave the gradient in `gradient` only."""
+        work, after = self._run(TRAIN, inputs, targets, state, dropout_step)
         return float(work.losses.mean(dtype=np.float64)), after
 
-    def dropout_masks(self, steps: int, streams: int, mask_step: int) -> Array:
+    def dropout_masks(self, steps: int, streams: int, dropout_step: int) -> Array:
         """Return the factors (L, T, B, H), 0 or 1 / (1 - rate), of a step's dropout."""
         steps = check_whole("steps", steps, 1, MAX_WINDOW)
         streams = check_whole("streams", streams, 1, MAX_WINDOW)
@@ -251,7 +260,7 @@ class CharLSTM:
         width = -(-hidden // LANES) * LANES
         ones = np.ones((steps + 1, streams, width), self.config.dtype)
         masks = np.empty((layers, *ones.shape), self.config.dtype)
-        dropout = self._dropout(mask_step)
+        dropout = self._dropout(dropout_step)
         for layer in range(layers):
             write_masks(masks[layer], ones, layer, dropout)
         return masks[:, 1:, :, :hidden].copy()
@@ -262,7 +271,7 @@ class CharLSTM:
         inputs: npt.ArrayLike,
         targets: npt.ArrayLike | None,
         state: State | None,
-        mask_step: int | None,
+        dropout_step: int | None,
     ) -> tuple[Workspace, State]:
         symbols = self.config.vocabulary_size
         ids = as_ids("inputs", inputs, symbols)
@@ -271,15 +280,15 @@ class CharLSTM:
             raise UsageError(f"targets must be shaped {ids.shape} as inputs, got {wanted.shape}")
         work = self._workspace(*ids.shape)
         load_state(work, state, self.config)
-        dropout = self._dropout(mask_step)
+        dropout = self._dropout(dropout_step)
         if dropout.threshold == 0:
             work = without_dropout(work)
-        self._use_symbols(ids, mode)
+        self._mark_active(ids, mode)
         arguments = (
             mode, self.buffer, self.gradient, self.layout.table, self._packed, work, ids, wanted,
             dropout,
         )  # fmt: skip
-        if min(self.active_threads, self.max_threads(ids.size)) == 1 or not _pool_is_ours():
+        if min(self.active_threads, self.max_threads(ids.size)) == 1 or not _can_use_pool():
             run_phase(ALL, 0, 1, *arguments)
         else:
             self._run_parallel(arguments)
@@ -292,15 +301,15 @@ class CharLSTM:
 
     def _run_parallel(self, arguments: tuple[Any, ...]) -> None:
         """Run the phases of a window one after another, each with its shards in parallel."""
-        if self.config.dtype not in _run_phase_at:
-            _run_phase_at[self.config.dtype] = run_phase_address(*arguments)
-        address = _run_phase_at[self.config.dtype]
+        if self.config.dtype not in _run_phase_ptrs:
+            _run_phase_ptrs[self.config.dtype] = run_phase_pointer(*arguments)
+        address = _run_phase_ptrs[self.config.dtype]
         with _POOL:
             numba.set_num_threads(min(self.active_threads, numba.config.NUMBA_NUM_THREADS))
             for phase in (PACK, STREAMS, GRADIENTS) if arguments[0] == TRAIN else (PACK, STREAMS):
                 run_phase_parallel(address, phase, self.active_threads, *arguments)
 
-    def _use_symbols(self, ids: Array, mode: int) -> None:
+    def _mark_active(self, ids: Array, mode: int) -> None:
         """Mark the symbols whose rows are packed, and get gradients or zeros, in a window."""
         used = self._packed.used
         used[:] = self._written if mode == TRAIN else False  # their gradients become zero
@@ -308,15 +317,15 @@ class CharLSTM:
         if mode == TRAIN:
             self._written[:] = used  # until it is done
 
-    def _dropout(self, mask_step: int | None) -> Dropout:
+    def _dropout(self, dropout_step: int | None) -> Dropout:
         """Return what decides a step's masks: threshold and keys of 32 bits each."""
         rate = self.config.dropout
-        if mask_step is not None:
-            mask_step = check_whole("mask_step", mask_step)
-        if mask_step is None or rate == 0:
+        if dropout_step is not None:
+            dropout_step = check_whole("dropout_step", dropout_step)
+        if dropout_step is None or rate == 0:
             return NO_DROPOUT
         threshold = min(round(rate * 2**32), 2**32 - 1)
-        return Dropout(threshold, 1 / (1 - rate), *derive_key(DROPOUT, self.seed, mask_step))
+        return Dropout(threshold, 1 / (1 - rate), *derive_key(DROPOUT, self.seed, dropout_step))
 
     def _workspace(self, steps: int, streams: int) -> Workspace:
         """Return the workspace for a window's shape; the last two shapes are kept."""
@@ -330,7 +339,7 @@ class CharLSTM:
         return work
 
 
-def _pool_is_ours() -> bool:
+def _can_use_pool() -> bool:
     """Tell whether this process may use the pool: after a fork, GNU OpenMP's would end it.
 
     Such a child works alone; no result depends on it.

@@ -10,27 +10,28 @@ import numpy.typing as npt
 
 from charlstm.arguments import check_choice
 from charlstm.config import OPTIMIZERS
-from charlstm.kernels.packing import Rows
-from charlstm.kernels.update import adagrad, adam, rmsprop, squared_norm
+from charlstm.kernels.optimizers import adagrad, adam, rmsprop, squared_norm
+from charlstm.kernels.packing import ActiveRows
 from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]
-NO_ROWS = Rows(np.empty(0, np.bool_), 0)
+STORED_NAMES = {"exp_avg": "means", "exp_avg_sq": "squares"}  # in checkpoints, where they differ
+NO_ROWS = ActiveRows(np.empty(0, np.bool_), 0)
 
 
 class Optimizer:
-    """What the optimizers share: memory, clipping, and the refusal of what is not finite.
+    """What the optimizers share: state, clipping, and the refusal of what is not finite.
 
     Parameters
     ----------
     size
         Elements of the flat buffer.
     dtype
-        Of buffer, gradient and memory.
+        Of buffer, gradient and state.
 
     Attributes
     ----------
-    memory : dict
+    state : dict
         Name to flat array, all that the next step depends on beside `count`.
     count : int
         Steps done.
@@ -39,8 +40,13 @@ class Optimizer:
     names: tuple[str, ...] = ()
 
     def __init__(self, size: int, dtype: npt.DTypeLike) -> None:
-        self.memory = {name: aligned_zeros(size, dtype) for name in self.names}
+        self.state = {name: aligned_zeros(size, dtype) for name in self.names}
         self.count = 0
+
+    @property
+    def tensors(self) -> dict[str, Array]:
+        """The arrays of `state`, under the names that checkpoints store them by."""
+        return {f"optimizer.{STORED_NAMES.get(k, k)}": array for k, array in self.state.items()}
 
     def step(
         self,
@@ -49,9 +55,9 @@ class Optimizer:
         learning_rate: float,
         clip: float,
         clip_norm: float,
-        rows: Rows = NO_ROWS,
+        rows: ActiveRows = NO_ROWS,
     ) -> float:
-        """Update `buffer` and the memory in place and return the gradient's norm.
+        """Update `buffer` and the state in place and return the gradient's norm.
 
         Parameters
         ----------
@@ -81,7 +87,13 @@ class Optimizer:
         return norm
 
     def _update(
-        self, buffer: Array, gradient: Array, rows: Rows, rate: float, scale: float, bound: float
+        self,
+        buffer: Array,
+        gradient: Array,
+        rows: ActiveRows,
+        rate: float,
+        scale: float,
+        bound: float,
     ) -> None:
         raise NotImplementedError
 
@@ -92,9 +104,15 @@ class Adagrad(Optimizer):
     names = ("squares",)
 
     def _update(
-        self, buffer: Array, gradient: Array, rows: Rows, rate: float, scale: float, bound: float
+        self,
+        buffer: Array,
+        gradient: Array,
+        rows: ActiveRows,
+        rate: float,
+        scale: float,
+        bound: float,
     ) -> None:
-        squares = self.memory["squares"]
+        squares = self.state["squares"]
         adagrad(buffer, gradient, squares, rows, rate, scale, bound, 1e-10)
 
 
@@ -104,25 +122,43 @@ class RMSprop(Optimizer):
     names = ("squares",)
 
     def _update(
-        self, buffer: Array, gradient: Array, rows: Rows, rate: float, scale: float, bound: float
+        self,
+        buffer: Array,
+        gradient: Array,
+        rows: ActiveRows,
+        rate: float,
+        scale: float,
+        bound: float,
     ) -> None:
-        rmsprop(buffer, gradient, self.memory["squares"], rate, scale, bound, 0.99, 1e-8)
+        rmsprop(buffer, gradient, self.state["squares"], rate, scale, bound, 0.99, 1e-8)
 
 
 class Adam(Optimizer):
     """Adam; decays 0.9 and 0.999, epsilon 1e-8, as PyTorch's defaults."""
 
-    names = ("means", "squares")
+    names = ("exp_avg", "exp_avg_sq")
 
     def _update(
-        self, buffer: Array, gradient: Array, rows: Rows, rate: float, scale: float, bound: float
+        self,
+        buffer: Array,
+        gradient: Array,
+        rows: ActiveRows,
+        rate: float,
+        scale: float,
+        bound: float,
     ) -> None:
-        means, squares = self.memory["means"], self.memory["squares"]
+        exp_avg, exp_avg_sq = self.state.values()
         weights = 1 - 0.9**self.count, 1 - 0.999**self.count
-        adam(buffer, gradient, means, squares, rate, scale, bound, 0.9, 0.999, *weights, 1e-8)
+        adam(
+            buffer, gradient, exp_avg, exp_avg_sq, rate, scale, bound, 0.9, 0.999, *weights, 1e-8
+        )  # fmt: skip
 
 
-_OPTIMIZERS: dict[str, type[Optimizer]] = {"adagrad": Adagrad, "rmsprop": RMSprop, "adam": Adam}
+OPTIMIZER_CLASSES: dict[str, type[Optimizer]] = {
+    "adagrad": Adagrad,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+}
 
 
 def make_optimizer(name: str, size: int, dtype: npt.DTypeLike) -> Optimizer:
@@ -133,10 +169,10 @@ def make_optimizer(name: str, size: int, dtype: npt.DTypeLike) -> Optimizer:
     UsageError
         If the name is unknown.
     """
-    return _OPTIMIZERS[check_choice("optimizer", name, OPTIMIZERS)](size, np.dtype(dtype))
+    return OPTIMIZER_CLASSES[check_choice("optimizer", name, OPTIMIZERS)](size, np.dtype(dtype))
 
 
-def scheduled_rate(schedule: str, rate: float, step: int, steps: int, warmup: int = 0) -> float:
+def learning_rate_at(schedule: str, rate: float, step: int, steps: int, warmup: int = 0) -> float:
     """Return the learning rate of step `step` (from 0) of `steps`.
 
     ``constant`` keeps it, ``linear`` lowers it in a straight line and ``cosine`` along half

@@ -16,7 +16,7 @@ from charlstm.errors import UsageError
 
 Array = npt.NDArray[Any]
 ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
-MOST_NAMED = 8  # parameters in an error, and in a repr
+MAX_NAMED = 8  # parameters in an error, and in a repr
 BLOCK = 16  # elements; each tensor starts on one, so vectors never straddle two tensors
 
 
@@ -102,8 +102,8 @@ class Parameters(MutableMapping[str, Array]):
 
 def _listed(texts: Iterable[str]) -> str:
     """Join texts in a line; a deep model has thousands of them."""
-    first = list(islice(texts, MOST_NAMED + 1))
-    return ", ".join([*first[:MOST_NAMED], *["..."] * (len(first) > MOST_NAMED)])
+    first = list(islice(texts, MAX_NAMED + 1))
+    return ", ".join([*first[:MAX_NAMED], *["..."] * (len(first) > MAX_NAMED)])
 
 
 class ParameterLayout:
@@ -162,7 +162,7 @@ class ParameterLayout:
         return flat.reshape(shape[::-1]).T
 
 
-def initialise(buffer: Array, layout: ParameterLayout, seed: int) -> None:
+def init_parameters(buffer: Array, layout: ParameterLayout, seed: int) -> None:
     """Fill a flat buffer with first values, the same for float32 (rounded) and float64.
 
     Weights are uniform in +-1/sqrt(H), as in PyTorch; biases are zero, those of the

@@ -22,7 +22,7 @@ CARRIED_STATE = "carried state"
 DROPOUT = ""
 
 
-@lru_cache(maxsize=64)  # one that is asked for at every step stays
+@lru_cache(maxsize=64)  # one that every step uses stays
 def derive_key(domain: str, *numbers: int) -> tuple[int, int]:
     """Return a key of two 32-bit words, a BLAKE2b digest of a domain and some integers.
 

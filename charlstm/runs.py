@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 
-from charlstm.checkpoint import replacing
+from charlstm.checkpoint import atomic_write
 from charlstm.errors import RunError
 
 _HEADER = "step,epoch,characters,seconds,learning_rate,train_loss,val_loss,gradient_norm\n"
@@ -20,7 +20,7 @@ COLUMNS = tuple(_HEADER.strip().split(","))
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock_now(descriptor: int) -> None:
+    def _try_lock(descriptor: int) -> None:
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError as error:  # it does not say why; as a rule another process has it
@@ -29,14 +29,14 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock_now(descriptor: int) -> None:
+    def _try_lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class RunFolder:
     """The folder that one training run writes to.
 
-    A new run is ``with folder.lock(): folder.create()``; one that goes on is
+    A new run is ``with folder.lock(): folder.create()``; one that is resumed is
     ``folder.resume()`` and then the lock. `create` and `resume` also work outside the lock,
     to refuse early; what they found may then have changed by the time the lock is taken.
 
@@ -65,23 +65,32 @@ class RunFolder:
         RunError
             When the folder holds a run, belongs to a running process, or cannot be written.
         """
-        with self.lock(), _explained(f"cannot empty {self.path}"):
-            taken = [file for file in (self.metrics, self.best, self.last) if file.exists()]
-            if taken and not overwrite:
-                raise RunError(
-                    f"{self.path} holds a run already: go on with it (--resume), "
-                    "replace it (--overwrite) or choose another folder (--out)"
-                )
-            for file in taken:
-                if file != self.last:  # it stays until the new run's first save replaces it
-                    file.unlink()
+        with self.lock(), wrap_os_errors(f"cannot empty {self.path}"):
+            if not overwrite:
+                self.refuse_taken()
+            for file in (self.metrics, self.best):  # last stays until the new run's replaces it
+                file.unlink(missing_ok=True)
+
+    def refuse_taken(self) -> None:
+        """Raise RunError when the folder holds a run; nothing is made or locked."""
+        with wrap_os_errors(f"cannot look into {self.path}"):
+            taken = any(file.exists() for file in (self.metrics, self.best, self.last))
+        if taken:
+            raise RunError(
+                f"{self.path} already holds a run: continue it (resume), replace it "
+                "(overwrite) or choose another folder (out)",
+                ["resume", "overwrite", "out"],
+            )
 
     def resume(self) -> Path:
-        """Return the checkpoint to go on from; RunError when there is none."""
-        with _explained(f"cannot look into {self.path}"):
+        """Return the checkpoint to resume from; RunError when there is none."""
+        with wrap_os_errors(f"cannot look into {self.path}"):
             if self.last.exists():
                 return self.last
-        raise RunError(f"{self.last} is not there to go on from: start without --resume")
+        raise RunError(
+            f"{self.last} does not exist, so there is nothing to resume: leave out resume",
+            ["resume"],
+        )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -99,17 +108,18 @@ class RunFolder:
         if self._locked:
             yield
             return
-        with _explained(f"cannot use {self.path} as a run's folder"):
+        with wrap_os_errors(f"cannot use {self.path} as a run's folder"):
             self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.path / ".lock", "ab")
         with file:  # closing it gives the lock back
-            with _explained(f"cannot lock {self.path}"):
+            with wrap_os_errors(f"cannot lock {self.path}"):
                 try:
-                    _lock_now(file.fileno())
+                    _try_lock(file.fileno())
                 except BlockingIOError:
                     raise RunError(
                         f"another process trains in {self.path}: wait for it, stop it, "
-                        "or choose another folder (--out)"
+                        "or choose another folder (out)",
+                        ["out"],
                     ) from None
                 for name in (self.last.name, self.best.name, self.metrics.name):
                     for leftover in self.path.glob(f".{name}.*.tmp"):
@@ -125,7 +135,7 @@ class MetricsFile:
     """The table ``metrics.csv``: one row a step, floats with all their bits.
 
     Rows wait in memory until `flush`. Flush before a checkpoint of step s is saved: then a
-    run that goes on from it finds every row up to s here, and calls `cut_back` first of all to
+    resumed run finds every row up to s here, and calls `truncate_after` first to
     drop the later ones. The first flush makes the file.
     """
 
@@ -146,11 +156,11 @@ class MetricsFile:
         self._waiting.append(",".join(_cell(row.get(column)) for column in COLUMNS) + "\n")
 
     def flush(self) -> None:
-        """Put the waiting rows on the disk, all or (RunError) none; they then go on waiting."""
+        """Put the waiting rows on the disk, all or (RunError) none; they then keep waiting."""
         if not self._waiting:
             return
         with (
-            _explained(f"cannot write {self.path}"),
+            wrap_os_errors(f"cannot write {self.path}"),
             open(self.path, "ab", buffering=0) as file,
         ):
             size = file.seek(0, os.SEEK_END)
@@ -164,31 +174,31 @@ class MetricsFile:
                 raise
         self._waiting.clear()
 
-    def cut_back(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Drop the rows after `step`, waiting ones too, and any row that was not written whole.
 
         RunError when the file is not a table of charlstm's, or cannot be rewritten; it is then
         intact.
         """
         self._waiting = [row for row in self._waiting if _step(row) <= step]
-        with _explained(f"cannot rewrite {self.path}"):
+        with wrap_os_errors(f"cannot rewrite {self.path}"):
             if not self.path.exists():
                 return
             text = self.path.read_text(encoding="utf-8", errors="replace")
             if not text.startswith(_HEADER) and not _HEADER.startswith(text):
                 raise RunError(f"{self.path} is not a table of charlstm's: move it away")
             rows = [row for row in text.splitlines(keepends=True)[1:] if 0 <= _step(row) <= step]
-            with replacing(self.path) as file:
+            with atomic_write(self.path) as file:
                 file.write("".join([_HEADER, *rows]).encode())
 
 
-def resolve(run: str | Path | None, root: str | Path = "runs") -> Path:
+def find_checkpoint(run: str | Path | None, root: str | Path = "runs") -> Path:
     """Find the checkpoint that a user means.
 
     Parameters
     ----------
     run : str, Path or None
-        A checkpoint, which is returned as it is; a run's folder, which stands for its best
+        A checkpoint, which is returned unchanged; a run's folder, which stands for its best
         checkpoint, or the last where there is no best; or None for the run under `root` whose
         newest checkpoint is the newest.
     root : str or Path
@@ -200,7 +210,7 @@ def resolve(run: str | Path | None, root: str | Path = "runs") -> Path:
         When there is none.
     """
     path = Path(root if run is None else run)
-    with _explained(f"cannot look into {path}"):
+    with wrap_os_errors(f"cannot look into {path}"):
         if run is None:
             path = _newest(path)
         if not path.exists():
@@ -228,7 +238,7 @@ def _newest(root: Path) -> Path:
 
 
 @contextmanager
-def _explained(action: str) -> Iterator[None]:
+def wrap_os_errors(action: str) -> Iterator[None]:
     """Turn an error of the system into one line for the user."""
     try:
         yield

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from charlstm.arguments import check_real, check_seed, check_text, check_whole, show
 from charlstm.errors import DivergenceError, UsageError
 from charlstm.kernels.dropout import NO_DROPOUT
-from charlstm.kernels.generate import generate as generate_ids
-from charlstm.kernels.window import FORWARD, PACK, run_phase, run_phase_address
+from charlstm.kernels.sampling import generate as generate_ids
+from charlstm.kernels.window import FORWARD, PACK, run_phase, run_phase_pointer
+from charlstm.loading import load
 from charlstm.model import CharLSTM
 from charlstm.randomness import SAMPLING, derive_key
-from charlstm.trainer import load
 from charlstm.workspace import load_state, make_packed, make_workspace, without_dropout
 
-MOST_SAMPLES = 65_536
+MAX_SAMPLES = 65_536
 CHUNK = 64  # characters of a stream between two looks at the caller
 
 
@@ -40,7 +40,7 @@ def generate(
     Parameters
     ----------
     model
-        Its weights are packed once, when the first chunk is asked for.
+        Its weights are packed once, when the first chunk is requested.
     length
         Characters of each sample, the prime not counted.
     prime
@@ -61,7 +61,7 @@ def generate(
     count
         Samples, run as one batch.
     unknown
-        What becomes of characters of the prime that the vocabulary lacks: ``"error"`` or
+        What becomes of characters of the prime that are not in the vocabulary: ``"error"`` or
         ``"skip"``.
 
     Raises
@@ -74,7 +74,7 @@ def generate(
     if not isinstance(model, CharLSTM):
         raise UsageError(f"model must be a CharLSTM or the path of a run, got {show(model)}")
     length = check_whole("length", length)
-    count = check_whole("count", count, 1, MOST_SAMPLES)
+    count = check_whole("count", count, 1, MAX_SAMPLES)
     # One type each, whatever the caller's: another would compile the kernel anew.
     choice = (
         check_real("temperature", temperature),
@@ -111,7 +111,7 @@ def _chunks(
     window = (FORWARD, parameters, parameters, offsets, packed, work, inputs, inputs, NO_DROPOUT)
     run_phase(PACK, 0, 1, *window)
     memory = (parameters, offsets, packed, work, inputs, weights, order)
-    address = run_phase_address(*window)
+    address = run_phase_pointer(*window)
     for position in range(0, length, CHUNK):
         ids = np.empty((min(CHUNK, length - position), count), np.int32)
         filled = generate_ids(ids, address, *memory, *choice, position)
@@ -148,6 +148,14 @@ def sample(
         If an argument is of a wrong kind or out of range, or the prime has unknown characters.
     RunError, CheckpointError
         If there is no such run, or it cannot be read.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> model = charlstm.CharLSTM(charlstm.Vocabulary("ab"), hidden_size=5)
+    >>> model.parameters["head.bias"] = [0, 100]  # it writes nothing but b
+    >>> charlstm.sample(model, length=10, prime="a", seed=1)
+    'bbbbbbbbbb'
     """
     if isinstance(model, str | os.PathLike):
         model = load(model)

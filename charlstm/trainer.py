@@ -4,46 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from charlstm import checkpoint, runs
-from charlstm.arguments import show
 from charlstm.batches import Windows, fit_sizes
-from charlstm.config import ModelConfig, TrainConfig, remedy
-from charlstm.corpus import Corpus
-from charlstm.errors import CheckpointError, CorpusError, DivergenceError, UsageError
-from charlstm.evaluation import HeldOut, evaluation_interval, held_out
-from charlstm.forms import Form, check_form, is_count, is_number_or_none, is_table, is_text
+from charlstm.checkpoint import Tensors
+from charlstm.config import TrainConfig, remedy
+from charlstm.corpus import Corpus, check_symbols
+from charlstm.errors import CorpusError, DivergenceError
+from charlstm.evaluation import Evaluation, evaluate_text, evaluation_interval
+from charlstm.loading import fill, restore_model
+from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
-from charlstm.optimizers import make_optimizer, scheduled_rate
-from charlstm.parameters import ParameterLayout
+from charlstm.optimizers import learning_rate_at, make_optimizer
 from charlstm.randomness import choose_streams
+from charlstm.resumable import ResumableRun
 from charlstm.thread_tuner import ThreadTuner
-from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State
 
 Array = npt.NDArray[Any]
-_MODEL_FORM: Form = {"vocabulary": is_table, "model": is_table, "seed": is_count}
-RUN_FORM: Form = {
-    "training": is_table,
-    "corpus": {"sha256": is_text, "name": is_text},
-    "step": is_count,
-    "best_loss": is_number_or_none,
-    "evaluations_since_best?": is_count,
-}
 
 
 @dataclass(frozen=True)
-class Record:
-    """What one training step did; losses in nats a character."""
+class StepRecord:
+    """What one training step did; losses in nats a character.
+
+    `evaluated` tells whether an evaluation followed; `val_loss` is then what it measured, or
+    None where there is no validation text. `improved` tells whether the loss that decides, that
+    of the validation text or else of the training step, was the lowest so far.
+    """
 
     step: int
     epoch: float
@@ -51,11 +45,12 @@ class Record:
     learning_rate: float
     train_loss: float
     gradient_norm: float
+    evaluated: bool = False
     val_loss: float | None = None
     improved: bool = False
 
 
-class Trainer:
+class Trainer(ResumableRun):
     """Trains a model on a corpus.
 
     Parameters
@@ -73,39 +68,60 @@ class Trainer:
         Steps done.
     best_loss : float or None
         Lowest validation loss so far, in nats.
+    best_step : int or None
+        The step of the lowest loss since the run was begun or resumed.
     evaluations_since_best : int
         Evaluations in a row since then that were no better.
     config : TrainConfig
         The options in force: sizes fitted, intervals chosen.
-    notices : list of str
-        What a user should hear of before training.
+    warnings : list of str
+        What a user should know before training.
 
     Raises
     ------
     CorpusError
         If there is too little text to train on.
+    UsageError
+        If the corpus is none, or has other symbols than the model.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> corpus = charlstm.Corpus.from_text("she sells sea shells, " * 50)
+    >>> model = charlstm.CharLSTM(corpus.vocabulary, hidden_size=16)
+    >>> config = charlstm.TrainConfig(batch_size=5, seq_length=20, steps=60, eval_every=20)
+    >>> trainer = charlstm.Trainer(model, corpus, config)
+    >>> for record in trainer:
+    ...     if record.improved:
+    ...         trainer.save("runs/shells")
+    >>> trainer.save("runs/shells")
+    >>> trainer.step, trainer.evaluate().nats < 2
+    (60, True)
+
+    Longer, from where it was saved:
+
+    >>> trainer = charlstm.Trainer.resume("runs/shells", corpus, steps=100)
+    >>> sum(1 for record in trainer)
+    40
     """
 
     def __init__(self, model: CharLSTM, corpus: Corpus, config: TrainConfig) -> None:
+        check_symbols(corpus, model.vocabulary)
         self.model = model
         self.corpus = corpus
         self.text, self.val, self.test = corpus.split(config.val_fraction, config.test_fraction)
         batch_size, seq_length = fit_sizes(len(self.text), config.batch_size, config.seq_length)
-        self.notices: list[str] = []
+        self.warnings: list[str] = []
         if (batch_size, seq_length) != (config.batch_size, config.seq_length):
-            self.notices.append(
+            self.warnings.append(
                 f"{len(self.text)} characters to train on are too few for {config.batch_size} "
                 f"streams of {config.seq_length}; using {batch_size} x {seq_length}"
             )
         if len(self.val) < 2:
-            self.notices.append("no validation text: the training loss decides what is best")
+            self.warnings.append("no validation text: the training loss decides what is best")
         self.windows = Windows(self.text, batch_size, seq_length)
         self.config = dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length)
-        every = config.eval_every or evaluation_interval(
-            config.steps, self.characters_per_step, len(self.val)
-        )
-        saved = config.save_every or every
-        self.config = dataclasses.replace(self.config, eval_every=every, save_every=saved)
+        self.set_length(config.steps, config.eval_every, config.save_every)
         self.optimizer = make_optimizer(config.optimizer, model.layout.size, model.config.dtype)
         self.state = model.zero_state(batch_size)
         self._zeroed = np.zeros(batch_size, np.bool_)
@@ -130,11 +146,30 @@ class Trainer:
         """Whether `config.patience` evaluations in a row brought nothing: training ends."""
         return 0 < self.config.patience <= self.evaluations_since_best
 
-    def set_steps(self, steps: int) -> None:
-        """Change the steps in all, at least those done, and with them where the schedule ends."""
-        self.config = dataclasses.replace(self.config, steps=steps)
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step is done, or training is out of patience."""
+        return self.step >= self.config.steps or self.is_out_of_patience
 
-    def train(self) -> Iterator[Record]:
+    def set_length(
+        self, steps: int, eval_every: int | None = None, save_every: int | None = None
+    ) -> None:
+        """Change how long to train, and with it where the schedule ends.
+
+        Parameters
+        ----------
+        steps
+            In all, at least those done.
+        eval_every, save_every
+            New intervals, where 0 chooses one that suits; None keeps the one in force.
+        """
+        config = self.config
+        every = config.eval_every if eval_every is None else eval_every
+        every = every or evaluation_interval(steps, self.characters_per_step, len(self.val))
+        saved = (config.save_every if save_every is None else save_every) or every
+        self.config = dataclasses.replace(config, steps=steps, eval_every=every, save_every=saved)
+
+    def train(self) -> Iterator[StepRecord]:
         """Go on to `config.steps` or out of patience, yielding a record after every step.
 
         Between two records the trainer is at rest: `snapshot` then holds all that the
@@ -147,10 +182,10 @@ class Trainer:
             validation loss is (the step is done, and no record of it is yielded).
         """
         try:
-            while self.step < self.config.steps and not self.is_out_of_patience:
+            while not self.is_done:
                 self.model.active_threads = self._tuner.threads
                 started = time.perf_counter()
-                record = self._train_step()
+                record = self.train_step()
                 self._tuner.note_step(time.perf_counter() - started)
                 self.model.active_threads = self._tuner.settled
                 if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
@@ -159,15 +194,22 @@ class Trainer:
         finally:
             self.model.active_threads = self.model.threads
 
-    def _train_step(self) -> Record:
+    def train_step(self) -> StepRecord:
+        """Train on the next window, and nothing else: no evaluation, whatever the step.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss or the gradient is not finite; the weights are those before the step.
+        """
         config, step = self.config, self.step
         inputs, targets, first = self.windows.window(step)
         if first:
             self.state = self.model.zero_state(config.batch_size)
         carried = self._reset_some(self.state, step)
-        loss, state = self.model.train_window(inputs, targets, carried, mask_step=step)
+        loss, state = self.model.forward_backward(inputs, targets, carried, dropout_step=step)
         assert config.learning_rate is not None and config.warmup is not None
-        rate = scheduled_rate(
+        rate = learning_rate_at(
             config.schedule, config.learning_rate, step, config.steps, config.warmup
         )
         norm = math.nan
@@ -180,7 +222,7 @@ class Trainer:
             raise self._diverged(step + 1, f"loss {loss}, gradient norm {norm}")
         self.state = state
         self.step = step + 1
-        return Record(
+        return StepRecord(
             step=self.step,
             epoch=self.step / self.steps_per_epoch,
             characters=self.step * self.characters_per_step,
@@ -202,22 +244,22 @@ class Trainer:
         h[:, zeroed] = c[:, zeroed] = 0
         return h, c
 
-    def _with_evaluation(self, record: Record) -> Record:
+    def _with_evaluation(self, record: StepRecord) -> StepRecord:
         measured = self.evaluate().nats if len(self.val) >= 2 else None
         if measured is not None and not math.isfinite(measured):
             raise self._diverged(record.step, f"validation loss {measured}")
         decisive = record.train_loss if measured is None else measured
         improved = self.best_loss is None or decisive < self.best_loss
         if improved:
-            self.best_loss = decisive
+            self.best_loss, self.best_step = decisive, self.step
         self.evaluations_since_best = 0 if improved else self.evaluations_since_best + 1
-        return dataclasses.replace(record, val_loss=measured, improved=improved)
+        return dataclasses.replace(record, evaluated=True, val_loss=measured, improved=improved)
 
     def _diverged(self, step: int, found: str) -> DivergenceError:
         message = f"training diverged at step {step}: {found}; {remedy(self.config)}"
         return DivergenceError(message, ["learning_rate", "clip_norm"])
 
-    def evaluate(self, part: str = "val") -> HeldOut:
+    def evaluate(self, part: str = "val") -> Evaluation:
         """Return the held-out loss on part ``"val"`` or ``"test"``; nothing is modified.
 
         Raises
@@ -225,37 +267,55 @@ class Trainer:
         CorpusError
             If the part has fewer than 2 characters.
         """
-        return held_out(self.model, {"val": self.val, "test": self.test}[part])
+        return evaluate_text(self.model, {"val": self.val, "test": self.test}[part])
 
-    def snapshot(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return all that moves, as tensors and metadata for `checkpoint.save`."""
+    def snapshot(self) -> tuple[Tensors, RunMetadata]:
+        """Return copies of all that moves, and the metadata that `checkpoint.save` stores."""
         tensors = self.model.layout.copies(self.model.buffer)
-        for name, memory in self.optimizer.memory.items():
-            tensors[f"optimizer.{name}"] = memory.copy()
-        tensors["state.h"], tensors["state.c"] = self.state
-        metadata = {
-            "model": self.model.config.to_dict(),
-            "seed": self.model.seed,
-            "vocabulary": self.model.vocabulary.to_dict(),
-            "training": self.config.to_dict(),
-            "corpus": {"sha256": self.corpus.sha256, "name": self.corpus.name},
-            "step": self.step,
-            "best_loss": self.best_loss,
-            "evaluations_since_best": self.evaluations_since_best,
-        }
+        tensors |= {name: array.copy() for name, array in self.optimizer.tensors.items()}
+        tensors["state.h"], tensors["state.c"] = (part.copy() for part in self.state)
+        metadata = RunMetadata(
+            model=self.model.config,
+            training=self.config,
+            vocabulary=self.model.vocabulary,
+            seed=self.model.seed,
+            corpus_sha256=self.corpus.sha256,
+            corpus_name=self.corpus.name,
+            step=self.step,
+            best_loss=self.best_loss,
+            evaluations_since_best=self.evaluations_since_best,
+        )
         return tensors, metadata
 
+    def restore(self, tensors: Tensors, metadata: RunMetadata) -> None:
+        """Go back to a snapshot of this very run, taken here or read from a checkpoint.
+
+        The options stay as they are.
+
+        Raises
+        ------
+        CheckpointError
+            If a tensor is missing or shaped otherwise.
+        """
+        self.state = self.model.zero_state(self.config.batch_size)
+        fill(self.model.parameters, tensors)
+        fill(self.optimizer.tensors, tensors)
+        fill({"state.h": self.state[0], "state.c": self.state[1]}, tensors)
+        self.step = self.optimizer.count = metadata.step
+        self.best_loss, self.best_step = metadata.best_loss, None
+        self.evaluations_since_best = metadata.evaluations_since_best
+
     @classmethod
-    def resume(
+    def from_snapshot(
         cls,
-        tensors: dict[str, Array],
-        metadata: dict[str, Any],
+        tensors: Tensors,
+        metadata: RunMetadata,
         corpus: Corpus,
         *,
         threads: int | None = None,
         **changes: Any,
-    ) -> Trainer:
-        """Return a trainer that goes on exactly where a snapshot was taken.
+    ) -> Self:
+        """Return a trainer that continues exactly where a snapshot was taken.
 
         Parameters
         ----------
@@ -267,7 +327,7 @@ class Trainer:
             See `CharLSTM`.
         changes
             New values of options of `TrainConfig` that may change while training:
-            steps, intervals, and how the learning rate and clipping go on.
+            steps, intervals, learning rate and clipping.
 
         Raises
         ------
@@ -276,75 +336,13 @@ class Trainer:
         CorpusError
             If the corpus is not the one trained on.
         """
-        model = restore_model(tensors, metadata, threads=threads)
-        check_form(metadata, RUN_FORM, "a run that can go on")
-        config = TrainConfig.from_dict(metadata["training"])
-        if corpus.sha256 != metadata["corpus"]["sha256"]:
+        if corpus.sha256 != metadata.corpus_sha256:
             raise CorpusError("the corpus is not the one this run was trained on")
-        trainer = cls(model, corpus, dataclasses.replace(config, **changes))
-        trainer.step = trainer.optimizer.count = metadata["step"]
-        trainer.best_loss = metadata["best_loss"]
-        trainer.evaluations_since_best = metadata.get("evaluations_since_best", 0)
-        targets = {f"optimizer.{name}": array for name, array in trainer.optimizer.memory.items()}
-        targets |= dict(zip(("state.h", "state.c"), trainer.state, strict=True))
-        _fill(targets, tensors)
+        model = restore_model(tensors, metadata, threads=threads)
+        trainer = cls(model, corpus, dataclasses.replace(metadata.training, **changes))
+        trainer.restore(tensors, metadata)
         return trainer
 
-
-def restore_model(
-    tensors: dict[str, Array], metadata: dict[str, Any], *, threads: int | None = None
-) -> CharLSTM:
-    """Return the model of a snapshot.
-
-    Raises
-    ------
-    CheckpointError
-        If something is missing or shaped otherwise.
-    """
-    check_form(metadata, _MODEL_FORM, "a charlstm model")
-    vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
-    config = ModelConfig.from_dict(metadata["model"])
-    if config.vocabulary_size != len(vocabulary):
-        raise CheckpointError("damaged checkpoint: vocabulary and model differ in size")
-    # Before the model is made: one that does not fit its file might not fit in memory either.
-    for name, shape in ParameterLayout(config).shapes.items():
-        _check_tensor(tensors, name, shape, config.dtype)
-    model = CharLSTM(
-        vocabulary, config.hidden_size, config.layers, dropout=config.dropout,
-        dtype=config.dtype, seed=metadata["seed"], threads=threads,
-    )  # fmt: skip
-    _fill(model.parameters, tensors)
-    return model
-
-
-def _fill(targets: Mapping[str, Array], tensors: dict[str, Array]) -> None:
-    """Copy tensors into arrays of the same names, shapes and types."""
-    for name, target in targets.items():
-        _check_tensor(tensors, name, target.shape, target.dtype)
-        target[...] = tensors[name]
-
-
-def _check_tensor(
-    tensors: dict[str, Array], name: str, shape: tuple[int, ...], dtype: npt.DTypeLike
-) -> None:
-    if name not in tensors or tensors[name].shape != shape or tensors[name].dtype != dtype:
-        raise CheckpointError(
-            f"damaged checkpoint: {name} is missing or not {np.dtype(dtype)} {shape}"
-        )
-
-
-def load(run: str | os.PathLike[str], *, threads: int | None = None) -> CharLSTM:
-    """Return the model of a run: its folder (best, or last) or one of its files.
-
-    Raises
-    ------
-    UsageError
-        If `run` is no path.
-    RunError
-        If there is no such run.
-    CheckpointError
-        If its file cannot be read.
-    """
-    if not isinstance(run, str | os.PathLike):
-        raise UsageError(f"run must be the path of a run, got {show(run)}")
-    return restore_model(*checkpoint.load(runs.resolve(Path(run))), threads=threads)
+    def __iter__(self) -> Iterator[StepRecord]:
+        """Train; see `train`."""
+        return self.train()

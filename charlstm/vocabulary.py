@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.arguments import as_array, check_choice, check_text, show
-from charlstm.config import MAX_SYMBOLS, MOST_SHOWN
+from charlstm.config import MAX_SHOWN, MAX_SYMBOLS
 from charlstm.errors import CheckpointError, CorpusError, UsageError
 
 Array = npt.NDArray[Any]
 
 KINDS = ("characters", "bytes")
-MOST_NAMED = 8  # unknown characters that a message names
-MOST_IN_REPR = 12  # symbols
+MAX_NAMED = 8  # unknown characters that a message names
+MAX_IN_REPR = 12  # symbols
 
 
 class Vocabulary:
@@ -26,7 +26,7 @@ class Vocabulary:
     ----------
     symbols
         Single characters, unique and in code point order, 1 to 65,536 of them. In kind
-        ``"bytes"`` they stand for byte values: ``chr(0)`` to ``chr(255)``.
+        ``"bytes"`` they denote byte values: ``chr(0)`` to ``chr(255)``.
     kind
         ``"characters"`` or ``"bytes"``.
 
@@ -41,6 +41,17 @@ class Vocabulary:
         If the symbols are not as above.
     CorpusError
         If there are more than 65,536.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> vocabulary = charlstm.Vocabulary.from_text("hello")
+    >>> vocabulary
+    Vocabulary(4 characters: 'ehlo')
+    >>> vocabulary.encode("hole")
+    array([1, 3, 2, 0])
+    >>> vocabulary.decode([1, 0, 2, 2])
+    'hell'
     """
 
     def __init__(self, symbols: Sequence[str], kind: str = "characters") -> None:
@@ -88,7 +99,7 @@ class Vocabulary:
             In kind ``"bytes"`` it is encoded as UTF-8 first; a raw byte that Python's
             command line turned into a lone surrogate becomes that byte again.
         unknown
-            ``"error"`` refuses symbols that the vocabulary lacks, ``"skip"`` drops them.
+            ``"error"`` refuses symbols that are not in the vocabulary, ``"skip"`` drops them.
 
         Returns
         -------
@@ -102,7 +113,7 @@ class Vocabulary:
         """
         text = check_text("text", text)
         if self.kind == "bytes":
-            symbols: Array = np.frombuffer(_utf8(text), dtype=np.uint8)
+            symbols: Array = np.frombuffer(as_utf8(text), dtype=np.uint8)
         else:
             symbols = code_points(text)
         return self.ids_of(symbols, unknown).astype(np.int64)
@@ -158,8 +169,8 @@ class Vocabulary:
     def name_some(self, symbols: Sequence[int]) -> str:
         """Return the first of some code points or byte values, escaped, and how many more."""
         name = hex if self.kind == "bytes" else lambda symbol: repr(chr(symbol))
-        named = ", ".join(name(symbol) for symbol in symbols[:MOST_NAMED])
-        more = len(symbols) - MOST_NAMED
+        named = ", ".join(name(symbol) for symbol in symbols[:MAX_NAMED])
+        more = len(symbols) - MAX_NAMED
         return f"{named} and {more} more" if more > 0 else named
 
     def _look_up(self, symbols: Array) -> npt.NDArray[np.int32]:
@@ -183,7 +194,7 @@ class Vocabulary:
                 raise ValueError("its entries must be kind and symbols")
             return cls([chr(code_point) for code_point in entries["symbols"]], entries["kind"])
         except (TypeError, ValueError, OverflowError, CorpusError) as error:
-            reason = str(error)[:MOST_SHOWN]
+            reason = str(error)[:MAX_SHOWN]
             raise CheckpointError(f"damaged checkpoint: vocabulary: {reason}") from error
 
     def __len__(self) -> int:
@@ -202,7 +213,7 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         """Give the number and the kind of the symbols, and the first of them, escaped."""
-        shown = "".join(self.symbols[:MOST_IN_REPR]) + "..." * (len(self) > MOST_IN_REPR)
+        shown = "".join(self.symbols[:MAX_IN_REPR]) + "..." * (len(self) > MAX_IN_REPR)
         symbols = repr(shown.encode("latin-1")) if self.kind == "bytes" else repr(shown)
         kind = self.kind if len(self) > 1 else self.kind.removesuffix("s")
         return f"Vocabulary({len(self):,} {kind}: {symbols})"
@@ -233,7 +244,8 @@ def _string(symbols: Array) -> str:
     return symbols.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
-def _utf8(text: str) -> bytes:
+def as_utf8(text: str) -> bytes:
+    """Return `text` in UTF-8; lone surrogates that stand for raw bytes become those bytes."""
     try:
         return text.encode("utf-8", "surrogateescape")  # gives raw bytes of a command line back
     except UnicodeEncodeError:

@@ -46,7 +46,9 @@ class Training(System):
         model, losses = self.model, []
         for _ in range(steps):
             inputs, targets = self.windows[self.step % len(self.windows)]
-            loss, self.state = model.train_window(inputs, targets, self.state, mask_step=self.step)
+            loss, self.state = model.forward_backward(
+                inputs, targets, self.state, dropout_step=self.step
+            )
             self.optimizer.step(model.buffer, model.gradient, LEARNING_RATE, CLIP, 0.0, model.rows)
             self.step += 1
             losses.append(loss)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from bench_rows import FLOAT
 
-from charlstm.kernels.compiler import entry
-from charlstm.kernels.tile import PANEL, multiply_tile, tile_shape
+from charlstm.kernels.jit import cached_njit
+from charlstm.kernels.microkernel import PANEL, multiply_tile, tile_shape
 from charlstm.kernels.vector import LANES, load, splat, sum_lanes
 from charlstm.parameters import aligned_zeros
 
@@ -19,7 +19,7 @@ DEPTH = 96  # of a panel: 24 KiB of float32, within any first cache
 ROWS = 6  # of the largest tile
 
 
-@entry
+@cached_njit
 def multiply_in_cache(c, a, b, repeats):
     """Multiply rows of A by one panel over and over with the largest tile; return its rows."""
     rows, vectors = tile_shape(c)
@@ -31,9 +31,9 @@ def multiply_in_cache(c, a, b, repeats):
     return rows
 
 
-@entry
+@cached_njit
 def read_over_and_over(memory, repeats):
-    """Return a sum over `memory`, a multiple of 8 vectors long, read `repeats` times."""
+    """Return a sum over `state`, a multiple of 8 vectors long, read `repeats` times."""
     s = t = u = v = w = x = y = z = splat(memory, 0)  # eight sums: additions never wait
     for _ in range(repeats):
         for i in range(0, memory.size, 8 * LANES):

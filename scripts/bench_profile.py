@@ -16,8 +16,8 @@ from bench_peak import Peak
 from bench_rows import CLIP, LEARNING_RATE, SYMBOLS, Row
 from numba import types
 
-from charlstm.kernels.compiler import entry, inline_kernel
 from charlstm.kernels.embedding import embedding_backward
+from charlstm.kernels.jit import cached_njit, inline_jitable
 from charlstm.kernels.lstm import (
     cell_backward,
     cell_forward,
@@ -26,9 +26,9 @@ from charlstm.kernels.lstm import (
     lstm_backward,
     lstm_forward,
 )
+from charlstm.kernels.matmul import fill
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import pack_shard
-from charlstm.kernels.product import fill
-from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import flat
 from charlstm.kernels.window import (
     TRAIN,
@@ -44,14 +44,14 @@ CLOCK = time.CLOCK_MONOTONIC
 clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
 
 
-@inline_kernel
+@inline_jitable
 def stamp(stamps, n):
     """Write the time to row n of `stamps`, (seconds, nanoseconds), and return n + 1."""
     clock_gettime(CLOCK, stamps.ctypes.data + 16 * n)
     return n + 1
 
 
-@entry
+@cached_njit
 def timed_step(stamps, parameters, gradient, offsets, packed, work, inputs, targets):
     """Do as `run_phase` with ALL phases, one shard, to TRAIN; see `phases_of` for the stamps."""
     layers, _, streams, width = work.h.shape
@@ -93,7 +93,7 @@ def timed_step(stamps, parameters, gradient, offsets, packed, work, inputs, targ
     stamp(stamps, n)
 
 
-@entry
+@cached_njit
 def timed_parts(stamps, parameters, gradient, offsets, packed, work, inputs, targets):
     """Run alone what is a part of a phase; see `parts_of` for the stamps."""
     layers, panels, _, streams, _ = work.gates.shape
@@ -213,12 +213,12 @@ class Profile:
             }
         return result
 
-    def _stamps(self, entry: Any, work: Any, count: int) -> list[float]:
+    def _stamps(self, cached_njit: Any, work: Any, count: int) -> list[float]:
         """Run a timed kernel and return the seconds between its stamps."""
         stamps = np.zeros((count + 1, 2), np.int64)
         model, (inputs, targets) = self.model, self.training.windows[0]
-        model._use_symbols(inputs, TRAIN)
-        entry(
+        model._mark_active(inputs, TRAIN)
+        cached_njit(
             stamps, model.buffer, model.gradient, model.layout.table, model._packed, work,
             inputs, targets,
         )  # fmt: skip

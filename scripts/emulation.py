@@ -66,10 +66,10 @@ class Emulation:
                 set_num_threads=lambda count: None,
                 config=SimpleNamespace(NUMBA_NUM_THREADS=1),
             ),
-            "charlstm.kernels.compiler": _module(
+            "charlstm.kernels.jit": _module(
                 "compiler",
-                code_address=lambda function, *arguments: function,
-                call_at=lambda function, arguments: function(*arguments),
+                function_pointer=lambda function, *arguments: function,
+                call_pointer=lambda function, arguments: function(*arguments),
                 __getattr__=lambda name: _unchanged,
             ),
         }
@@ -142,7 +142,7 @@ def emulated_sources(edits: Sequence[Edit] = ()) -> dict[str, str]:
         source = sources.get(name) or file.read_text(encoding="utf-8")
         if "@intrinsic" in source:
             sources[name] = _INTRINSICS + _plain_part(source)
-    sources["charlstm.kernels.compiler"] = _COMPILER
+    sources["charlstm.kernels.jit"] = _COMPILER
     return sources
 
 
@@ -158,9 +158,10 @@ def edited_sources(edits: Sequence[Edit]) -> dict[str, str]:
 
 _INTRINSICS = "import emulation\nglobals().update(emulation.INTRINSICS)\n"
 _COMPILER = """
-entry = parallel_entry = kernel = inline_kernel = stage = lambda function: function
-code_address = lambda function, *arguments: function
-call_at = lambda function, arguments: function(*arguments)
+cached_njit = cached_parallel_njit = lambda function: function
+jitable = inline_jitable = inlined_njit = cached_njit
+function_pointer = lambda function, *arguments: function
+call_pointer = lambda function, arguments: function(*arguments)
 """
 
 
@@ -170,7 +171,7 @@ def _plain_part(source: str) -> str:
         node
         for node in ast.parse(source).body
         if isinstance(node, ast.FunctionDef)
-        and "inline_kernel" in map(ast.unparse, node.decorator_list)
+        and "inline_jitable" in map(ast.unparse, node.decorator_list)
     )
     return "\n".join(map(ast.unparse, kernels))
 
@@ -252,7 +253,7 @@ def multiply_tile(
     a: Array, a_offset: int, a_row: int, a_step: int, a_block: int,
     b: Array, b_offset: int, depth: int, blocks: int, adds: bool,
 ) -> None:  # fmt: skip
-    """Set one tile of C to A @ B, or add it; see `charlstm.kernels.tile.multiply_tile`."""
+    """Set one tile of C to A @ B, or add it; see `charlstm.kernels.microkernel.multiply_tile`."""
     row, column = np.arange(rows)[:, None], np.arange(vectors * LANES)
     k = (a_block * np.arange(blocks)[:, None] + a_step * np.arange(depth)).reshape(-1)
     left = a.reshape(-1)[a_offset + a_row * row + k]
@@ -262,7 +263,7 @@ def multiply_tile(
 
 
 INTRINSICS = {
-    "inline_kernel": _unchanged,
+    "inline_jitable": _unchanged,
     "LANES": LANES,
     "PANEL": PANEL,
     "flat": flat,

@@ -1,6 +1,6 @@
 """Make a real corpus: download it, or take it from the Python that is running.
 
-Downloads are verified by sha256 and go on where they stopped. A corpus appears under its
+Downloads are verified by sha256 and resume where they stopped. A corpus appears under its
 name only when it is whole. data/README.md tells where each comes from.
 """
 
@@ -194,12 +194,12 @@ def fetch(name: str, download: Download, part: Path) -> None:
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise click.ClickException(
-            f"cannot download {download.url}: {reason}; run this again to go on"
+            f"cannot download {download.url}: {reason}; run this again to continue"
         ) from error
     if bar.n < download.size:
         raise click.ClickException(
             f"{download.url}: cut off after {bar.n:,} of {download.size:,} bytes; "
-            "run this again to go on"
+            "run this again to continue"
         )
 
 

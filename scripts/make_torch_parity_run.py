@@ -17,7 +17,7 @@ the start of each epoch. Keys, where {name} is a parameter's name in charlstm::
     adam/schedule, adam/learning_rate, adam/clip, adam/clip_norm      how it is trained
     adam/losses, adam/norms, adam/rates    (50,) before each step; norms before clipping
     adam/trained/{name}                    the parameters after the last step
-    adam/memory/{kind}/{name}              the optimizer's memory then: squares, and Adam's means
+    adam/optimizer_state/{kind}/{name}              the optimizer's state then, see STATE_NAMES
     adam/h, adam/c                         (L, B, H) the state then
     adam/held_out_loss                     the loss then, of ten streams from zero state
 
@@ -57,10 +57,10 @@ TRAININGS = [
     Training("rmsprop", "linear", 0.01, clip=0.0, clip_norm=0.2),
     Training("adam", "cosine", 0.02, clip=0.02, clip_norm=0.2),
 ]
-MEMORY = {
+STATE_NAMES = {
     "adagrad": {"squares": "sum"},
     "rmsprop": {"squares": "square_avg"},
-    "adam": {"means": "exp_avg", "squares": "exp_avg_sq"},
+    "adam": {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
 }
 
 
@@ -152,8 +152,8 @@ def train(training: Training, start: Figures) -> Figures:
         "rates": np.array(rates),
         **{f"trained/{name}": p.detach().numpy() for name, p in named.items()},
         **{
-            f"memory/{kind}/{name}": optimizer.state[p][key].numpy()
-            for kind, key in MEMORY[training.optimizer].items()
+            f"optimizer_state/{kind}/{name}": optimizer.state[p][key].numpy()
+            for kind, key in STATE_NAMES[training.optimizer].items()
             for name, p in named.items()
         },
         "h": state[0].numpy(),

@@ -10,7 +10,7 @@ SLICES = "test_an_epoch_is_slices_of_streams"
 
 TEXT = (
     *planted(
-        "evaluation.py", "held_out", "test_evaluation.py",
+        "evaluation.py", "evaluate_text", "test_evaluation.py",
         ("the held-out loss forgets its state every 256 characters",
          "model.losses(inputs, targets, state)", "model.losses(inputs, targets, None)", KEEPS),
         ("the held-out loss forgets h every 256 characters",
@@ -21,8 +21,16 @@ TEXT = (
         ("the mean is over all characters of the text", "total / count", "total / len(text)",
          LENGTHS),
         ("dropout is on in evaluation", "model.losses(inputs, targets, state)",
-         "model.losses(inputs, targets, state, mask_step=0)",
+         "model.losses(inputs, targets, state, dropout_step=0)",
          "test_a_held_out_loss_drops_nothing_and_modifies_nothing"),
+    ),
+    *planted(
+        "evaluation.py", "evaluate_text", "test_evaluation.py",
+        ("the losses of characters are those of the characters before them",
+         "split_streams(len(text), streams)[0] + 1",
+         "split_streams(len(text), streams)[0]", "test_the_loss_of_each_character"),
+        ("every window's losses are put in the place of the first's", "position += valid", "pass",
+         "test_the_loss_of_each_character"),
     ),
     *planted(
         "evaluation.py", "", "test_trainer.py",
@@ -47,9 +55,12 @@ TEXT = (
          "step % max(1, self.steps_per_epoch - 1)", SLICES),
     ),
     *planted(
-        "batches.py", "_held_out_windows", "test_batches.py",
+        "batches.py", "split_streams", "test_batches.py",
         ("held-out streams overlap", "np.cumsum(lengths) - lengths",
          "np.arange(streams) * shortest", ONCE),
+    ),
+    *planted(
+        "batches.py", "_held_out_windows", "test_batches.py",
         ("a held-out stream's last character is no target",
          "lengths - 1 - done", "lengths - 2 - done", ONCE),
         ("what is beyond a stream's end is read", "rows >= valid", "rows > valid", ONCE),
@@ -129,7 +140,7 @@ OPTIMIZERS = (
          "test_adam_epsilon_is_1e_8_outside_the_corrected_root"),
     ),
     *planted(
-        "optimizers.py", "scheduled_rate", "test_schedules.py",
+        "optimizers.py", "learning_rate_at", "test_schedules.py",
         ("linear ends a step early", "1 - step / steps", "1 - (step + 1) / steps",
          "test_linear_falls_by_equal_amounts_to_one_of_them"),
         ("cosine is a whole cosine", "math.pi * step", "2 * math.pi * step",
@@ -167,18 +178,18 @@ CLOCK = (
          "test_a_step_that_varies_a_little_starts_no_trials"),
     ),
     *planted(
-        "cli/plan.py", "revise", "test_budget.py",
+        "cli/budget.py", "revise", "test_budget.py",
         ("evaluations count as steps", "record.val_loss is None", "True", EVALUATIONS),
         ("the steps are revised without end",
          "[time for time in self._revisions if time > seconds]", "self._revisions",
          "test_the_number_of_steps_is_final_after_a_tenth_of_the_time"),
         ("the pace found is thrown away",
          "self._pace._replace(step=max(1e-09, self._stepping / self._steps))", "self._pace", PACE),
-        ("the trainer is not told", "trainer.set_steps(max(steps, trainer.step + 1))", "pass",
+        ("the trainer is not told", "trainer.set_length(max(steps, trainer.step + 1))", "pass",
          PACE),
     ),
     *planted(
-        "cli/plan.py", "total_steps", "test_budget.py",
+        "cli/budget.py", "total_steps", "test_budget.py",
         ("no time is left for saving", " * SPARE", "", PACE),
         ("the steps done are forgotten", "return done + max", "return max", PACE),
         ("evaluations take no time", "pace.step + pace.evaluation / eval_every", "pace.step",
@@ -191,13 +202,13 @@ CLOCK = (
         ("outputs kept are not scaled up", "1 / (1 - rate)", "1.0", "test_dropout_masks"),
         ("the rate is of what is kept", "round(rate * 2 ** 32)", "round((1 - rate) * 2 ** 32)",
          "test_dropout_masks"),
-        ("masks do not depend on the seed", "self.seed, mask_step", "0, mask_step",
+        ("masks do not depend on the seed", "self.seed, dropout_step", "0, dropout_step",
          "test_dropout_masks"),
-        ("masks do not depend on the step", "self.seed, mask_step", "self.seed, 0",
+        ("masks do not depend on the step", "self.seed, dropout_step", "self.seed, 0",
          "test_dropout_masks"),
     ),
     *planted(
-        "model.py", "_use_symbols", "test_optimizers.py",
+        "model.py", "_mark_active", "test_optimizers.py",
         ("gradients of the window before stay", "self._written if mode == TRAIN else False",
          "False", "test_a_gradient_is_of_its_own_window[1]"),
     ),

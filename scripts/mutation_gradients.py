@@ -39,15 +39,15 @@ HEAD_DW: Place = ("kernels/window.py", "head_gradient")
 LAYERS: Place = ("kernels/window.py", "backward_shard")
 WEIGHTS: Place = ("kernels/window.py", "gradient_shard")
 PACK: Place = ("kernels/packing.py", "pack_transposed")
-PACK_PANEL: Place = ("kernels/product.py", "pack_panel_transposed")
+PACK_PANEL: Place = ("kernels/matmul.py", "pack_panel_transposed")
 DENSE: Place = ("kernels/lstm.py", "dense_backward")
 TIME: Place = ("kernels/lstm.py", "lstm_backward")
 CELL: Place = ("kernels/lstm.py", "cell_backward")
-SUMS: Place = ("kernels/gradients.py", "layer_gradients")
+SUMS: Place = ("kernels/weight_gradients.py", "layer_gradients")
 EMBEDDING: Place = ("kernels/embedding.py", "embedding_backward")
 MODEL: Place = ("model.py", "loss_and_gradients")
-CHECK: Place = ("gradcheck/problems.py", "check_model")
-STENCIL: Place = ("gradcheck/differences.py", "_derivative")
+CHECK: Place = ("gradcheck/cases.py", "check_model")
+STENCIL: Place = ("gradcheck/finite_differences.py", "_derivative")
 
 
 class Mutant(NamedTuple):
@@ -137,7 +137,7 @@ BACKWARD_MUTANTS = (
            sizes={**FULL_SIZES, "hidden_size": 17}),
     # In the cell
     Mutant("(1 - tanh^2) missing", CELL,
-           {" * (1.0 - squashed * squashed)": ""}, LSTM),
+           {" * (1.0 - tanh_c_t * tanh_c_t)": ""}, LSTM),
     Mutant("gate order swapped: f, i, g, o", CELL,
            {"i = load(gates, z)": "f = load(gates, z)",
             "f = load(gates, z + LANES)": "i = load(gates, z + LANES)"}, LSTM),
@@ -148,7 +148,7 @@ BACKWARD_MUTANTS = (
     Mutant("tanh' of g as 1 - g", CELL,
            {"1.0 - g * g": "1.0 - g"}, LSTM),
     Mutant("c for tanh(c) in the output gate", CELL,
-           {"dh_t * squashed": "dh_t * load(c, now + streams * width)"}, LSTM),
+           {"dh_t * tanh_c_t": "dh_t * load(c, now + streams * width)"}, LSTM),
     # Sums over time and streams
     Mutant("LSTM biases missing", SUMS,
            {"add_row_sum(scratch, weight_hh + hidden * PANEL, dgates, chunk, count)": "pass"},
@@ -173,7 +173,7 @@ CHECKER_MUTANTS = (
            {"_, means, _ =": "_, means, (h0[:], c0[:]) ="}, ALL),
     Mutant("dropout mask redrawn for each loss", CHECK,
            {"def loss()": "def loss(draws=iter(range(1, 10**9)))",
-            "mask_step=mask_step)[0]": "mask_step=next(draws))[0]"}, ALL, DROPOUT),
+            "dropout_step=dropout_step)[0]": "dropout_step=next(draws))[0]"}, ALL, DROPOUT),
     Mutant("moved entries not put back", STENCIL,
            {"finally:\n        variable[where] = first": "finally:\n        pass"}, ALL),
     Mutant("gradients of the mean, losses summed", CHECK,
@@ -213,8 +213,8 @@ def check(mutant: Mutant, mode: str) -> list[TensorCheck]:
     sizes = dict(FAST_SIZES if mode == "fast" else mutant.sizes)
     edits = [Edit(*mutant.place, old, new) for old, new in mutant.swaps.items()]
     emulated = Emulation(edits).module("charlstm.gradcheck")
-    compiled, *window = gradcheck.default_problem(**sizes, dropout=mutant.dropout)
-    twin = emulated.default_problem(**sizes, dropout=mutant.dropout).model
+    compiled, *window = gradcheck.default_case(**sizes, dropout=mutant.dropout)
+    twin = emulated.default_case(**sizes, dropout=mutant.dropout).model
     model: Any = SimpleNamespace(
         config=compiled.config,
         parameters=compiled.parameters,

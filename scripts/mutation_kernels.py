@@ -31,8 +31,8 @@ RECURRENCE = (
         ("the cell reads the wrong stream's c when B > 24", "load(c, now)",
          "load(c, now - b // 24 * 24 * width)", STREAMS),
         ("the cell reads the wrong stream's input when B > 32",
-         "embedding_place(table, inputs, panel, t, b)",
-         "embedding_place(table, inputs, panel, t, b % 32)", STREAMS),
+         "embedding_offset(table, inputs, panel, t, b)",
+         "embedding_offset(table, inputs, panel, t, b % 32)", STREAMS),
         ("the cell reads the wrong row of the products when B > 24", "row = b * PANEL",
          "row = b % 24 * PANEL", STREAMS),
     ),
@@ -68,7 +68,7 @@ RECURRENCE = (
 
 PRODUCTS = (
     *planted(
-        "kernels/product.py", "multiply_panel", WINDOWS,
+        "kernels/matmul.py", "multiply_panel", WINDOWS,
         ("a second chunk of depth overwrites the first", "adds or chunk > 0", "adds", DEPTH),
         ("the last partial chunk of depth is left out",
          "(depth * blocks + most - 1) // most", "max(1, depth * blocks // most)", DEPTH),
@@ -83,17 +83,17 @@ PRODUCTS = (
          "c_offset", "test_a_window_beyond[the-default-streams]"),
     ),
     *planted(
-        "kernels/product.py", "evenly", WINDOWS,
+        "kernels/matmul.py", "split_evenly", WINDOWS,
         ("tiles are one row short where rows do not divide", "rows - size * parts", "0", STREAMS),
     ),
     *planted(
-        "kernels/product.py", "multiply_rows", WINDOWS,
+        "kernels/matmul.py", "multiply_rows", WINDOWS,
         ("columns beyond a tile's vectors are left out",
          "range(0, width, tile_vectors * LANES)", "range(0, min(width, 32), tile_vectors * LANES)",
          STREAMS),
     ),
     *planted(
-        "kernels/product.py", "plain_panel", WINDOWS,
+        "kernels/matmul.py", "column_panel", WINDOWS,
         ("a panel of symbols ends a vector early", "last * LANES) - first",
          "(last - panel) * LANES) - first", SYMBOLS),
     ),
@@ -101,7 +101,7 @@ PRODUCTS = (
 
 GRADIENTS = (
     *planted(
-        "kernels/gradients.py", "layer_gradients", WINDOWS,
+        "kernels/weight_gradients.py", "layer_gradients", WINDOWS,
         ("weight_hh's gradient is of the last chunk of rows",
          "count, hidden, PANEL, row > 0", "count, hidden, PANEL, False", ROWS),
         ("the upper weight_ih's gradient is of the last chunk of rows",
@@ -189,7 +189,7 @@ SKIPPED = "test_optimizers.py::test_rows_without_a_gradient_change_no_bit[adagra
 
 UPDATES = (
     *planted(
-        "kernels/update.py", "rmsprop", RULES,
+        "kernels/optimizers.py", "rmsprop", RULES,
         ("RMSprop's epsilon is inside the root", "square_root(mean) + eps",
          "square_root(mean + eps)", "test_rmsprop_epsilon_is_1e_8_outside_the_root"),
         ("RMSprop's --clip bounds positive entries only", BOTH_SIGNS, POSITIVE,
@@ -199,7 +199,7 @@ UPDATES = (
         ("RMSprop sums squares up", " * (1.0 - decay)", "", "test_rmsprop_decay_is_0_99"),
     ),
     *planted(
-        "kernels/update.py", "_adagrad_range", RULES,
+        "kernels/optimizers.py", "_adagrad_range", RULES,
         ("Adagrad's epsilon is inside the root", "square_root(total) + eps",
          "square_root(total + eps)", "test_adagrad_epsilon_is_1e_10_outside_the_root"),
         ("Adagrad's --clip bounds positive entries only", BOTH_SIGNS, POSITIVE,
@@ -210,14 +210,14 @@ UPDATES = (
          "test_adagrad_adds_squares_up_from_zero"),
     ),
     *planted(
-        "kernels/update.py", "adagrad", RULES,
+        "kernels/optimizers.py", "adagrad", RULES,
         ("a vector of two rows is updated twice", "max(done, row * rows.length // LANES * LANES)",
          "row * rows.length // LANES * LANES", SKIPPED),
         ("a row's last vector is left out", "(done + LANES - 1) // LANES * LANES",
          "done // LANES * LANES", SKIPPED),
     ),
     *planted(
-        "kernels/update.py", "adam", RULES,
+        "kernels/optimizers.py", "adam", RULES,
         ("Adam's epsilon is corrected too", "square_root(square) * root + eps",
          "(square_root(square) + eps) * root",
          "test_adam_epsilon_is_1e_8_outside_the_corrected_root"),
@@ -227,7 +227,7 @@ UPDATES = (
          "test_clip_is_applied_after_the_norms_scale"),
     ),
     *planted(
-        "kernels/update.py", "squared_norm", RULES,
+        "kernels/optimizers.py", "squared_norm", RULES,
         ("the norm is that of the first block", "range(0, gradient.size, NORM_BLOCK)",
          "range(0, min(gradient.size, NORM_BLOCK), NORM_BLOCK)", "test_the_norm_is_of_every_entry"),
     ),

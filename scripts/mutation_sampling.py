@@ -32,7 +32,7 @@ MUTANTS = (
          "test_a_text_without_prime_starts_from_a_newline"),
     ),
     *planted(
-        "kernels/generate.py", "generate", DRAWS,
+        "kernels/sampling.py", "generate", DRAWS,
         ("all samples share their draws", "position + n, b)", "position + n, 0)",
          f"{TEXT}[{{}}]"),
         ("draws are the position's in its chunk", "position + n, b)", "n, b)", f"{TEXT}[{{}}]"),
@@ -43,16 +43,16 @@ MUTANTS = (
          f"{TEXT}[{{}}]"),
     ),
     *planted(
-        "kernels/generate.py", "choose", DRAWS,
+        "kernels/sampling.py", "choose", DRAWS,
         ("the temperature multiplies", "(weights[v] - highest) / temperature",
          "(weights[v] - highest) * temperature", TEXT),
-        ("what top-k and top-p cut off is drawn in part", "total = _keep_likeliest",
-         "_keep_likeliest", f"{ANY}[17]"),
+        ("what top-k and top-p cut off is drawn in part", "total = _filter_top",
+         "_filter_top", f"{ANY}[17]"),
         ("a logit that is no number goes unnoticed", "math.isnan(weights[v])", "False",
          "test_sampling_not_finite.py::test_outputs_that_are_not_finite_are_an_error"),
     ),
     *planted(
-        "kernels/generate.py", "_keep_likeliest", DRAWS,
+        "kernels/sampling.py", "_filter_top", DRAWS,
         ("top-k keeps one more", "most = top_k if", "most = top_k + 1 if",
          "test_top_k_keeps_k_and_of_equals_the_first"),
         ("top-p of all, not of what top-k keeps", "kept < top_p * popped", "kept < top_p * total",
@@ -61,7 +61,7 @@ MUTANTS = (
          "test_top_p_keeps_the_fewest_that_reach_p"),
     ),
     *planted(
-        "kernels/generate.py", "_likelier", DRAWS,
+        "kernels/sampling.py", "_likelier", DRAWS,
         ("of equals the last is kept", "u < v", "u > v",
          "test_top_k_keeps_k_and_of_equals_the_first"),
     ),

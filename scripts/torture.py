@@ -22,7 +22,7 @@ import click
 from torture_report import Outcome, details, outcome_table
 from tqdm import tqdm
 
-from charlstm.machine import available_processors
+from charlstm.resources import available_processors
 
 
 class Torture(NamedTuple):

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import charlstm
 from charlstm.cli import main
-from charlstm.cli.loading import load_run
+from charlstm.loading import load_checkpoint
 
 IN_A_PROCESS = 100  # one set in so many is also tried through a process of its own
 ROUNDS = 20  # of drawing what is still to be tried, and
@@ -156,22 +156,22 @@ class Judge:
         if trained.code == 0:
             with open("run/metrics.csv", newline="") as file:
                 steps = [int(row["step"]) for row in csv.DictReader(file)]
-            _, metadata = load_run(Path("run/last.safetensors"))
-            self._check(steps == list(range(1, metadata["step"] + 1)), f"metrics of steps {steps}")
+            _, metadata = load_checkpoint(Path("run/last.safetensors"))
+            self._check(steps == list(range(1, metadata.step + 1)), f"metrics of steps {steps}")
 
     def _go_on(self, tried: Set) -> None:
         """Resume for two steps more, whatever the second training was."""
-        _, metadata = load_run(Path("run/last.safetensors"))
-        step = metadata["step"]
-        rate = metadata["training"]["learning_rate"]
-        files = metadata["command"]["source"]["paths"]
+        _, metadata = load_checkpoint(Path("run/last.safetensors"))
+        step = metadata.step
+        rate = metadata.training.learning_rate or 0
+        files = metadata.source.paths
         arguments = ("--out", "run", "--resume", "--steps", str(step + 2), "--threads", "1")
         result = self._train((*files, *arguments), tried.stdin)
         if rate > 1 and (DIVERGED in result.err or HARMED in result.err):
             return
         if self._check(result.code == 0, f"does not go on: {result.err}"):
             self.counts["resumed"] += 1
-            found = load_run(Path("run/last.safetensors"))[1]["step"]
+            found = load_checkpoint(Path("run/last.safetensors"))[1].step
             self._check(found == step + 2, f"{found} steps, not {step + 2}")
 
     def _check(self, sound: bool, loss: str) -> bool:
@@ -183,7 +183,7 @@ def try_one(judge: Judge, tried: Set) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="torture-") as folder,
         contextlib.chdir(folder),
-        mock.patch.multiple("charlstm.cli.training", REHEARSAL=0.0, LONG_REHEARSAL=0.0),
+        mock.patch.multiple("charlstm.cli.training", TIMING_RUN=0.0, LONG_TIMING_RUN=0.0),
     ):
         try:
             judge.try_set(tried)

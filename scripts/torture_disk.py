@@ -195,7 +195,7 @@ def torture(count: int, seed: int, bar: Any) -> Outcome:
 
 
 def plan(scratch: str, sizes: Sequence[int], count: int) -> list[list[int]]:
-    """Return the offsets of checkpoints, `count` in all or somewhat more, evenly spread.
+    """Return the offsets of checkpoints, `count` in all or somewhat more, split_evenly spread.
 
     With a count of more than half of all there are, they are all of them.
     """

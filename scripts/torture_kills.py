@@ -70,7 +70,7 @@ class Run:
         self._step_seconds = twin.step
         self._steps_saved = -1
         self._legs = self._caught = 0
-        self._command: list[str] | None = None  # that the last stop told to go on with
+        self._command: list[str] | None = None  # that the last stop said resumes it
 
     @property
     def is_lost(self) -> bool:
@@ -184,11 +184,11 @@ class Run:
         self._check(is_whole and len(rows) >= step, f"metrics.csv lacks rows before step {step}")
         if told:
             self._check(len(rows) == step, f"stopped after step {len(rows)}, saved step {step}")
-            line = told.rpartition("go on with\n")[2].partition("\n")[
+            line = told.rpartition("resume it with\n")[2].partition("\n")[
                 0
             ]  # a signal may come after it
             command = shlex.split(line)
-            if self._check("train" in command, "no command to go on with"):
+            if self._check("train" in command, "no command to resume with"):
                 self._command = command[command.index("train") :]
         new = rows[max(0, self._steps_saved) :]
         if len(new) > 20:  # the machine may have been slower when the other run was timed

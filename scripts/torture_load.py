@@ -20,8 +20,9 @@ import charlstm
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.config import TrainConfig
-from charlstm.corpus import read_corpus
+from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
+from charlstm.loading import load_checkpoint, save_checkpoint
 from charlstm.model import CharLSTM
 from charlstm.runs import MetricsFile, RunFolder
 from charlstm.sampling import generate
@@ -29,7 +30,7 @@ from charlstm.trainer import Trainer
 
 MIB = 1 << 20
 # From the second quarter to the last, in medians; in a short run the process still fills caches.
-MOST_GROWTH, MOST_GROWTH_SHORT = 4 * MIB, 16 * MIB
+MAX_GROWTH, MAX_GROWTH_SHORT = 4 * MIB, 16 * MIB
 SHORT = 600  # seconds
 WARM_UP = 0.1  # share of the time that is not judged
 COMMAND_EVERY = 10  # rounds between two runs of the command line
@@ -83,21 +84,21 @@ class Load:
     def round(self) -> None:
         """Train a little, evaluate, save, load, resume, sample; read a damaged file, too."""
         hidden, layers, streams, length, threads, rule = SHAPES[self.rounds % len(SHAPES)]
-        corpus = read_corpus(self.corpus)
+        corpus = Corpus.from_files(self.corpus)
         model = CharLSTM(corpus.vocabulary, hidden, layers, dropout=0.1, threads=threads)
         config = TrainConfig(batch_size=streams, seq_length=length, optimizer=rule, steps=8)
         trainer = Trainer(model, corpus, config)
         table = MetricsFile(self.run.metrics)
         with self.run.lock():
-            table.cut_back(0)
+            table.truncate_after(0)
             for record in itertools.islice(trainer.train(), 4):
                 table.append({"step": record.step, "train_loss": record.train_loss})
             trainer.evaluate()
             table.flush()
-            checkpoint.save(self.run.last, *trainer.snapshot())
-        resumed = Trainer.resume(*checkpoint.load(self.run.last), corpus, threads=threads)
+            save_checkpoint(self.run.last, *trainer.snapshot())
+        resumed = Trainer.from_snapshot(*load_checkpoint(self.run.last), corpus, threads=threads)
         self.steps += sum(1 for _ in resumed.train()) + 4
-        checkpoint.save(self.run.best, *resumed.snapshot())
+        save_checkpoint(self.run.best, *resumed.snapshot())
         loaded = charlstm.load(self.run.path, threads=threads)
         for _ in generate(loaded, 100, count=3, temperature=0.8, seed=self.rounds):
             pass
@@ -175,7 +176,7 @@ def judge(looks: list[Look]) -> Outcome:
         return outcome
     before, after = statistics.median(second), statistics.median(last)
     outcome.check(
-        after - before <= (MOST_GROWTH_SHORT if end < SHORT else MOST_GROWTH),
+        after - before <= (MAX_GROWTH_SHORT if end < SHORT else MAX_GROWTH),
         f"memory grew from {before / MIB:.1f} to {after / MIB:.1f} MiB",
     )
     files = sorted({look.files for look in warm})

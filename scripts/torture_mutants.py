@@ -23,19 +23,20 @@ from torture_runs import PATIENCE, start_of, worker
 
 from charlstm import checkpoint
 from charlstm.cli import main
-from charlstm.cli.loading import load_run
-from charlstm.cli.stand import resumed_stand
+from charlstm.cli.run_state import resumed_run
 from charlstm.config import TrainConfig
-from charlstm.corpus import read_corpus
+from charlstm.corpus import Corpus
 from charlstm.errors import CharLSTMError
+from charlstm.loading import load_checkpoint, restore_model
+from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
-from charlstm.trainer import Trainer, restore_model
+from charlstm.trainer import Trainer
 
 BATCH = 100  # mutants between two looks at the process
 MEASURED_EVERY = 10  # mutants whose allocations are counted: it makes them slow
 SHOWN = 20  # mutants that a process of the command line is shown
-MOST_GROWTH = 200 << 20  # bytes of resident memory over the whole torture
+MAX_GROWTH = 200 << 20  # bytes of resident memory over the whole torture
 ROOM = 1 << 30  # bytes of addresses that loading may take beyond those of a sound file
 LONGEST_LINE = 5000  # characters; it may name a path
 # What a load may allocate: Python takes some 60 bytes for one of JSON.
@@ -70,7 +71,7 @@ class Judge:
         self._seed, self._run = seed, RunFolder(folder)
         corpus = folder / "corpus.txt"
         corpus.write_text(TEXT, "utf-8")
-        read = read_corpus(corpus)
+        read = Corpus.from_files(corpus)
         model = CharLSTM(read.vocabulary, 6, 2, dropout=0.2, seed=1, threads=1)
         options = TrainConfig(batch_size=3, seq_length=5, optimizer="adam", steps=9)
         trainer = Trainer(model, read, options)
@@ -81,10 +82,10 @@ class Judge:
         source = {"paths": [str(corpus)], "encoding": "utf-8", "as_bytes": False}
         versions = checkpoint.versions()
         asked = {"batch_size": 3, "seq_length": 5}
-        metadata["command"] = {
+        command = {
             "source": source, "asked": asked, "minutes": None, "versions": versions, "seconds": 1.5,
         }  # fmt: skip
-        checkpoint.save(self._run.last, tensors, metadata)
+        checkpoint.save(self._run.last, tensors, metadata.to_dict() | {"command": command})
         self.original = Original(self._run.last.read_bytes(), *checkpoint.load(self._run.last))
         self._negatives = library_negatives()
         self.outcome = Outcome("mutants")
@@ -173,7 +174,7 @@ class Judge:
         if measured:
             tracemalloc.start()
         try:
-            tensors, metadata = load_run(self._run.last)
+            tensors, metadata = load_checkpoint(self._run.last)
         finally:
             if measured:
                 peak = tracemalloc.get_traced_memory()[1]
@@ -184,14 +185,14 @@ class Judge:
                 )
         if not mutant.is_signed:
             self._compare(mutant, tensors)
-            same = repr(metadata) == repr(self.original.metadata)
+            same = metadata == RunMetadata.from_dict(self.original.metadata)
             self.outcome.check(same, f"{mutant.name}: loaded with other metadata")
         model = restore_model(tensors, metadata, threads=1)
         self._compare(mutant, model.parameters, model.parameters.keys())
 
     def _resume(self, mutant: Mutant) -> None:
         """Go on from it as ``train --resume`` does, one step."""
-        trainer = resumed_stand(self._run, (), {}, set()).trainer(threads=1)
+        trainer = resumed_run(self._run, (), {}, set(), threads=1).trainer
         self._compare(mutant, trainer.snapshot()[0], self.original.tensors)
         next(trainer.train(), None)
 
@@ -258,7 +259,7 @@ def torture(count: int, seed: int, bar: Any) -> Outcome:
             counts += counted
             bar.update(size)
     outcome.demand(count)
-    outcome.check(growth < MOST_GROWTH, f"memory grew by {growth >> 20} MiB")
+    outcome.check(growth < MAX_GROWTH, f"memory grew by {growth >> 20} MiB")
     names = ("refused", "loaded", "resumed", "signed", "shown to the command line")
     outcome.facts = {"distinct": outcome.attempts, "drawn": index}
     outcome.facts |= {name: counts[name] for name in names}

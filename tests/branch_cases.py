@@ -25,8 +25,8 @@ from emulation import PACKAGE, Emulation
 from charlstm import sampling
 from charlstm.errors import DivergenceError
 from charlstm.kernels import random
-from charlstm.kernels.packing import Rows
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.microkernel import PANEL
+from charlstm.kernels.packing import ActiveRows
 from charlstm.layers import LSTM
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer
@@ -70,7 +70,7 @@ def run_choice(choice: Choice, emulation: Emulation) -> Outcome:
     size = len(choice.logits)
     logits = np.zeros((1, 1, 1, PANEL))
     logits[0, 0, 0, :size] = choice.logits
-    chosen = emulation.module("charlstm.kernels.generate").choose(
+    chosen = emulation.module("charlstm.kernels.sampling").choose(
         logits, 0, np.empty(size), np.empty(size, np.int64),
         choice.temperature, choice.top_k, choice.top_p, choice.draw,
     )  # fmt: skip
@@ -122,10 +122,10 @@ def run_optimizer(name: str, used: list[bool], size: int, emulation: Emulation) 
 
     def solve(make: Any) -> dict[str, Array]:
         optimizer, buffer = make(name, size, "float64"), start.copy()
-        rows = Rows(np.array(used, np.bool_), 24)
+        rows = ActiveRows(np.array(used, np.bool_), 24)
         optimizer.step(buffer, gradient, 0.1, 0.0, 0.0, rows)
         optimizer.step(buffer, gradient, 0.1, 0.5, 3.0, rows)
-        return {"buffer": buffer, **optimizer.memory}
+        return {"buffer": buffer, **optimizer.state}
 
     emulated = emulation.module("charlstm.optimizers").make_optimizer
     return Outcome(solve(emulated), solve(make_optimizer))

@@ -7,7 +7,7 @@ BUFFERS = "a buffer holds one vector at least"
 
 # By function: loops that pass once at least, by what they run over.
 NEVER_EMPTY: dict[str, dict[str, str]] = {
-    "_keep_likeliest": {
+    "_filter_top": {
         "range(size)": NUMBERS,
         "while count < most and (count == 0 or popped < goal)": "the likeliest is always kept",
     },

@@ -21,7 +21,7 @@ class Sizes(NamedTuple):
     layers: int
 
 
-class Problem(NamedTuple):
+class GradcheckCase(NamedTuple):
     """The arguments of `reference.loss_and_gradients`; real numbers are of one dtype."""
 
     parameters: Parameters
@@ -30,7 +30,7 @@ class Problem(NamedTuple):
     state: State
 
 
-def random_problem(sizes: Sizes, dtype: str = "float64", seed: int = 0) -> Problem:
+def random_problem(sizes: Sizes, dtype: str = "float64", seed: int = 0) -> GradcheckCase:
     """Draw a problem; float64 arrays that hold numbers which `dtype` can hold."""
     rng = np.random.default_rng(seed)
     steps, streams, hidden, symbols, layers = sizes
@@ -38,7 +38,7 @@ def random_problem(sizes: Sizes, dtype: str = "float64", seed: int = 0) -> Probl
     ids = rng.integers(symbols, size=(steps + 1, streams))
     h0, c0 = (_rounded(rng.uniform(-1, 1, (layers, streams, hidden)), dtype) for _ in range(2))
     rounded = {name: _rounded(parameter, dtype) for name, parameter in parameters.items()}
-    return Problem(rounded, ids[:-1], ids[1:], (h0, c0))
+    return GradcheckCase(rounded, ids[:-1], ids[1:], (h0, c0))
 
 
 def _rounded(array: Array, dtype: str) -> Array:
@@ -77,14 +77,18 @@ def named_state(state: State) -> dict[str, Array]:
     return {"h_n": state[0], "c_n": state[1]}
 
 
-def solve(model: CharLSTM, problem: Problem, mask_step: int | None = None) -> dict[str, Any]:
+def solve(
+    model: CharLSTM, problem: GradcheckCase, dropout_step: int | None = None
+) -> dict[str, Any]:
     """Return all that the model says of a problem: loss, gradients and final state."""
     _, inputs, targets, state = problem
-    loss, gradients, after = model.loss_and_gradients(inputs, targets, state, mask_step=mask_step)
+    loss, gradients, after = model.loss_and_gradients(
+        inputs, targets, state, dropout_step=dropout_step
+    )
     return {"loss": loss, **gradients, **named_state(after)}
 
 
-def expected(problem: Problem, masks: list[Array] | None = None) -> dict[str, Any]:
+def expected(problem: GradcheckCase, masks: list[Array] | None = None) -> dict[str, Any]:
     """Return the oracle's `solve`."""
     loss, gradients, after = reference.loss_and_gradients(*problem, masks)
     return {"loss": loss, **gradients, **named_state(after)}

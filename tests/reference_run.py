@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from reference import Array, Parameters, State, forward, log_softmax, loss_and_gradients
 
-Memory = dict[str, Parameters]  # "squares", and Adam's "means": an array per parameter
+OptimizerState = dict[
+    str, Parameters
+]  # "squares", or Adam's "exp_avg" and "exp_avg_sq": an array per parameter
 
 
 class Options(NamedTuple):
@@ -34,7 +36,7 @@ class Run(NamedTuple):
     """All that a step depends on and changes, after `step` steps."""
 
     parameters: Parameters
-    memory: Memory
+    optimizer_state: OptimizerState
     state: State
     step: int = 0
     best_loss: float | None = None
@@ -101,45 +103,45 @@ def reset_streams(state: State, reset: Array) -> State:
     return np.where(reset[:, None], 0.0, h), np.where(reset[:, None], 0.0, c)
 
 
-# Optimizers: each returns the new parameters and the new memory
+# Optimizers: each returns the new parameters and the new state
 
 
 def zeros_like(parameters: Mapping[str, Array]) -> Parameters:
-    """Return zeros in the parameters' shapes: every optimizer's first memory."""
+    """Return zeros in the parameters' shapes: every optimizer's first state."""
     return {name: np.zeros_like(parameter) for name, parameter in parameters.items()}
 
 
 def adagrad_step(
     parameters: Mapping[str, Array],
     gradients: Mapping[str, Array],
-    memory: Mapping[str, Array],
+    state: Mapping[str, Array],
     learning_rate: float,
     eps: float = 1e-10,
 ) -> tuple[Parameters, Parameters]:
-    """Step by Adagrad: memory += g^2; p -= learning_rate * g / (sqrt(memory) + eps)."""
-    new_parameters, new_memory = {}, {}
+    """Step by Adagrad: state += g^2; p -= learning_rate * g / (sqrt(state) + eps)."""
+    new_parameters, new_state = {}, {}
     for name, p in parameters.items():
         g = gradients[name]
-        new_memory[name] = memory[name] + g**2
-        new_parameters[name] = p - learning_rate * g / (np.sqrt(new_memory[name]) + eps)
-    return new_parameters, new_memory
+        new_state[name] = state[name] + g**2
+        new_parameters[name] = p - learning_rate * g / (np.sqrt(new_state[name]) + eps)
+    return new_parameters, new_state
 
 
 def rmsprop_step(
     parameters: Mapping[str, Array],
     gradients: Mapping[str, Array],
-    memory: Mapping[str, Array],
+    state: Mapping[str, Array],
     learning_rate: float,
     decay: float = 0.99,
     eps: float = 1e-8,
 ) -> tuple[Parameters, Parameters]:
-    """Step by RMSprop: like Adagrad, but memory = decay * memory + (1 - decay) * g^2."""
-    new_parameters, new_memory = {}, {}
+    """Step by RMSprop: like Adagrad, but state = decay * state + (1 - decay) * g^2."""
+    new_parameters, new_state = {}, {}
     for name, p in parameters.items():
         g = gradients[name]
-        new_memory[name] = decay * memory[name] + (1 - decay) * g**2
-        new_parameters[name] = p - learning_rate * g / (np.sqrt(new_memory[name]) + eps)
-    return new_parameters, new_memory
+        new_state[name] = decay * state[name] + (1 - decay) * g**2
+        new_parameters[name] = p - learning_rate * g / (np.sqrt(new_state[name]) + eps)
+    return new_parameters, new_state
 
 
 def adam_step(
@@ -191,7 +193,7 @@ def clip_gradients(gradients: Mapping[str, Array], clip: float, clip_norm: float
     return scaled
 
 
-def scheduled_rate(
+def learning_rate_at(
     schedule: str, learning_rate: float, step: int, steps: int, warmup: int = 0
 ) -> float:
     """Return the learning rate of `step`, from 0, of a run of `steps`.
@@ -209,9 +211,9 @@ def scheduled_rate(
     return learning_rate * factors[schedule] * warmth
 
 
-def first_memory(optimizer: str, parameters: Mapping[str, Array]) -> Memory:
-    """Return an optimizer's memory before the first step."""
-    names = ["means", "squares"] if optimizer == "adam" else ["squares"]
+def initial_optimizer_state(optimizer: str, parameters: Mapping[str, Array]) -> OptimizerState:
+    """Return an optimizer's state before the first step."""
+    names = ["exp_avg", "exp_avg_sq"] if optimizer == "adam" else ["squares"]
     return {name: zeros_like(parameters) for name in names}
 
 
@@ -219,17 +221,17 @@ def optimizer_step(
     optimizer: str,
     parameters: Parameters,
     gradients: Parameters,
-    memory: Memory,
+    state: OptimizerState,
     step: int,
     learning_rate: float,
-) -> tuple[Parameters, Memory]:
-    """Return new parameters and memory; `step` counts from 0."""
+) -> tuple[Parameters, OptimizerState]:
+    """Return new parameters and state; `step` counts from 0."""
     if optimizer == "adam":
-        parameters, means, squares = adam_step(
-            parameters, gradients, memory["means"], memory["squares"], step + 1, learning_rate
+        parameters, exp_avg, exp_avg_sq = adam_step(
+            parameters, gradients, state["exp_avg"], state["exp_avg_sq"], step + 1, learning_rate
         )
-        return parameters, {"means": means, "squares": squares}
-    arguments = parameters, gradients, memory["squares"], learning_rate
+        return parameters, {"exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+    arguments = parameters, gradients, state["squares"], learning_rate
     if optimizer == "rmsprop":
         parameters, squares = rmsprop_step(*arguments)
     else:
@@ -256,8 +258,8 @@ def held_out_loss(parameters: Mapping[str, Array], ids: Array, streams: int = 10
 
 def start(parameters: Parameters, options: Options) -> Run:
     """Return a run before its first step."""
-    memory = first_memory(options.optimizer, parameters)
-    return Run(parameters, memory, zero_state(parameters, options.batch_size))
+    optimizer_state = initial_optimizer_state(options.optimizer, parameters)
+    return Run(parameters, optimizer_state, zero_state(parameters, options.batch_size))
 
 
 def train(
@@ -273,7 +275,7 @@ def train(
     Parameters
     ----------
     run
-        Where to go on.
+        Where to continue.
     train_ids, val_ids
         The validation loss is measured every `eval_every` steps and after the last one. It
         decides what is best; the training loss does where there are fewer than 2 characters.
@@ -296,11 +298,11 @@ def train(
         )
         gradients = {name: gradients[name] for name in run.parameters}  # not those of h0 and c0
         clipped = clip_gradients(gradients, options.clip, options.clip_norm)
-        rate = scheduled_rate(
+        rate = learning_rate_at(
             options.schedule, options.learning_rate, run.step, options.steps, options.warmup
         )
-        parameters, memory = optimizer_step(
-            options.optimizer, run.parameters, clipped, run.memory, run.step, rate
+        parameters, optimizer_state = optimizer_step(
+            options.optimizer, run.parameters, clipped, run.optimizer_state, run.step, rate
         )
         done = run.step + 1
         val_loss, improved, best_loss = None, False, run.best_loss
@@ -309,6 +311,6 @@ def train(
             judged = loss if val_loss is None else val_loss
             improved = best_loss is None or judged < best_loss
             best_loss = judged if improved else best_loss
-        run = Run(parameters, memory, state, done, best_loss)
+        run = Run(parameters, optimizer_state, state, done, best_loss)
         norm = gradient_norm(gradients)
         yield Step(loss, norm, rate, val_loss, improved, gradients, clipped, run)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import reference_vectorised as oracle
-from problems import Problem, vocabulary_of
+from problems import GradcheckCase, vocabulary_of
 from reference import Array
 
 from charlstm.model import CharLSTM
@@ -177,7 +177,7 @@ def make_ids(case: Case) -> Array:
     return ids
 
 
-def make_problem(case: Case) -> Problem:
+def make_problem(case: Case) -> GradcheckCase:
     """Draw a window from a state that is not zero; every number is one that float32 holds.
 
     The weights are so large that all inputs of a sum matter, and so small that rounding
@@ -199,10 +199,10 @@ def make_problem(case: Case) -> Problem:
     parameters["head.bias"] = uniform(1, case.V)
     ids = make_ids(case)
     state = uniform(1, case.L, case.B, case.H), uniform(1, case.L, case.B, case.H)
-    return Problem(parameters, ids[:-1], ids[1:], state)
+    return GradcheckCase(parameters, ids[:-1], ids[1:], state)
 
 
-def build(case: Case, kind: type[CharLSTM] = CharLSTM) -> tuple[CharLSTM, Problem]:
+def build(case: Case, kind: type[CharLSTM] = CharLSTM) -> tuple[CharLSTM, GradcheckCase]:
     """Return a case's model, which may use 4 threads, and its window.
 
     The model has already trained on a window of symbols that this one lacks: their
@@ -217,21 +217,21 @@ def build(case: Case, kind: type[CharLSTM] = CharLSTM) -> tuple[CharLSTM, Proble
     model.active_threads = case.threads
     lacking = np.setdiff1d(np.arange(case.V), problem.inputs)[None, :40]
     if lacking.size:
-        model.train_window(lacking, lacking)
+        model.forward_backward(lacking, lacking)
     return model, problem
 
 
-def answers(model: CharLSTM, problem: Problem) -> dict[str, Any]:
+def answers(model: CharLSTM, problem: GradcheckCase) -> dict[str, Any]:
     """Return all that the model says of a window, and under the oracle's names."""
     inputs, targets, state = problem.inputs, problem.targets, problem.state
     step = MASK_STEP if model.config.dropout else None
     logits, _ = model.forward(inputs, state)
-    losses, _ = model.losses(inputs, targets, state, mask_step=step)
-    loss, gradients, (h, c) = model.loss_and_gradients(inputs, targets, state, mask_step=step)
+    losses, _ = model.losses(inputs, targets, state, dropout_step=step)
+    loss, gradients, (h, c) = model.loss_and_gradients(inputs, targets, state, dropout_step=step)
     return {"logits": logits, "losses": losses, "loss": loss, **gradients, "h_n": h, "c_n": c}
 
 
-def expected_answers(case: Case, model: CharLSTM, problem: Problem) -> dict[str, Any]:
+def expected_answers(case: Case, model: CharLSTM, problem: GradcheckCase) -> dict[str, Any]:
     """Return the oracle's `answers`, with the model's dropout masks."""
     if not case.dropout:
         return _expected_without_dropout(case._replace(dtype="float64", threads=1))

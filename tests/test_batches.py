@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charlstm.batches import Windows, fit_sizes, held_out_windows
-from charlstm.corpus import Text
+from charlstm.corpus import EncodedText
 from charlstm.errors import CorpusError, UsageError
 
 SETTINGS = settings(deadline=None, derandomize=True)
@@ -21,9 +21,9 @@ lengths = st.integers(2, 600)
 sizes = st.integers(1, 70)
 
 
-def counting_text(length: int) -> Text:
+def counting_text(length: int) -> EncodedText:
     """Return the text 0, 1, 2, ..."""
-    return Text(np.arange(length, dtype=np.uint16))
+    return EncodedText(np.arange(length, dtype=np.uint16))
 
 
 def assert_ids(ids: npt.NDArray[np.int32], shape: tuple[int, int]) -> None:
@@ -75,7 +75,7 @@ def test_a_window_depends_on_its_step_alone(
 
 
 def test_state_is_zero_at_the_start_of_each_epoch_only() -> None:
-    """`first` marks epochs; in between, each window goes on where the last one ended."""
+    """`first` marks epochs; in between, each window begins where the last one ended."""
     windows = Windows(counting_text(101), batch_size=4, seq_length=6)  # S = 25, W = 4
     firsts = [windows.window(step)[2] for step in range(9)]
     assert firsts == [True, False, False, False, True, False, False, False, True]
@@ -99,7 +99,7 @@ def test_windows_look_bytes_up() -> None:
     """A text with a lookup gives ids, not bytes."""
     lookup = np.zeros(256, dtype=np.int32)
     lookup[[97, 98, 99]] = [0, 1, 2]
-    text = Text(np.frombuffer(b"abcabca", dtype=np.uint8), lookup)
+    text = EncodedText(np.frombuffer(b"abcabca", dtype=np.uint8), lookup)
     inputs, targets, _ = Windows(text, 2, 3).window(0)
     assert_ids(inputs, (3, 2))
     np.testing.assert_array_equal(inputs.T, [[0, 1, 2], [0, 1, 2]])
@@ -211,7 +211,7 @@ def test_held_out_windows_start_together() -> None:
     """A worked example: 7 characters, 10 to 16, in 3 streams, windows of 1; padding is id 0."""
     windows = [
         (inputs.tolist(), targets.tolist(), valid.tolist())
-        for inputs, targets, valid in held_out_windows(Text(np.arange(10, 17)), 3, 1)
+        for inputs, targets, valid in held_out_windows(EncodedText(np.arange(10, 17)), 3, 1)
     ]
     assert windows == [
         ([[10, 13, 15]], [[11, 14, 16]], [1, 1, 1]),

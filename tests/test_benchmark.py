@@ -267,7 +267,7 @@ def test_the_profile_is_of_the_step_that_trains() -> None:
     profile = bench_profile.Profile(SMALL)
     model, (inputs, targets) = profile.model, profile.training.windows[0]
     state = profile.training.state
-    model.train_window(inputs, targets, state, mask_step=0)
+    model.forward_backward(inputs, targets, state, dropout_step=0)
     expected = model.gradient.copy()
     model.gradient[model.gradient != 0] = np.nan
     bench_profile.load_state(profile.work, state, model.config)

@@ -10,7 +10,7 @@ from branch_cases import CASES, Coverage
 from impossible_branches import NEVER_EMPTY, OTHERS
 from reference import normwise
 
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import LANES
 
 

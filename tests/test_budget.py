@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from charlstm.cli.plan import REVISIONS, SPARE, Goal, MinutesBudget, Pace
+from charlstm.cli.budget import REVISIONS, TIME_FRACTION, Budget, MinutesBudget, StepTiming
 from charlstm.config import TrainConfig
-from charlstm.corpus import Corpus, read_corpus
+from charlstm.corpus import Corpus
 from charlstm.model import CharLSTM
 from charlstm.trainer import Trainer
 
@@ -17,7 +17,7 @@ STEPS = 10_000  # of a run whose pace was taken to be 6 ms a step
 def corpus(tmp_path) -> Corpus:
     path = tmp_path / "text.txt"
     path.write_text("to be or not to be, that is it. " * 20, encoding="utf-8")
-    return read_corpus((str(path),))
+    return Corpus.from_files((str(path),))
 
 
 def make_trainer(corpus: Corpus, eval_every: int = 10**9) -> Trainer:
@@ -44,28 +44,28 @@ def run(
 @pytest.mark.parametrize("step_seconds", [0.06, 0.015, 0.006])
 def test_a_pace_that_was_misjudged_is_mended(corpus, step_seconds):
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), 0.0)
+    budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.006, 0.0), 0.0)
     end = run(trainer, budget, step_seconds, 0.0)
-    assert end == pytest.approx(60 * SPARE, rel=0.01)
+    assert end == pytest.approx(60 * TIME_FRACTION, rel=0.01)
 
 
 def test_evaluations_count_with_the_time_they_were_found_to_take(corpus):
     trainer = make_trainer(corpus, eval_every=50)
-    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.2), 0.0)
+    budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.006, 0.2), 0.0)
     end = run(trainer, budget, 0.02, 0.0, evaluation_seconds=0.2)
-    assert end == pytest.approx(60 * SPARE, rel=0.01)
+    assert end == pytest.approx(60 * TIME_FRACTION, rel=0.01)
 
 
 def test_a_run_that_goes_on_counts_what_it_took_before(corpus):
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(Goal(None, None, 2.0), Pace(0.006, 0.0), 60.0)
+    budget = MinutesBudget(Budget(None, None, 2.0), StepTiming(0.006, 0.0), 60.0)
     end = run(trainer, budget, 0.03, 60.0)
     assert end == pytest.approx(120, rel=0.02)
 
 
 def test_the_number_of_steps_is_final_after_a_tenth_of_the_time(corpus):
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), 0.0)
+    budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.006, 0.0), 0.0)
     seconds, revised = 0.0, []
     for record in trainer.train():
         seconds += 0.02
@@ -78,11 +78,11 @@ def test_the_number_of_steps_is_final_after_a_tenth_of_the_time(corpus):
 
 
 @pytest.mark.parametrize(
-    "goal", [Goal(None, 20, None), Goal(2.0, None, None), Goal(None, None, None)]
+    "goal", [Budget(None, 20, None), Budget(2.0, None, None), Budget(None, None, None)]
 )
 def test_only_minutes_are_ever_decided_again(corpus, goal):
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(goal, Pace(0.006, 0.0), 0.0)
+    budget = MinutesBudget(goal, StepTiming(0.006, 0.0), 0.0)
     for record in trainer.train():
         assert not budget.revise(trainer, record, float(record.step))
         if record.step == 30:
@@ -95,7 +95,7 @@ def test_a_schedule_reaches_its_end_with_the_steps(corpus):
     trainer.config = TrainConfig(
         steps=STEPS, batch_size=2, seq_length=3, eval_every=10**9, schedule="linear"
     )
-    budget = MinutesBudget(Goal(None, None, 0.1), Pace(0.006, 0.0), 0.0)
+    budget = MinutesBudget(Budget(None, None, 0.1), StepTiming(0.006, 0.0), 0.0)
     seconds = 0.0
     for record in trainer.train():
         seconds += 0.01
@@ -107,13 +107,13 @@ def test_a_schedule_reaches_its_end_with_the_steps(corpus):
 def test_what_is_shown_and_saved_between_steps_counts(corpus):
     """Half of the time goes by outside of the trainer."""
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.006, 0.0), 0.0)
+    budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.006, 0.0), 0.0)
     end = run(trainer, budget, 2 * 0.006, 0.0)
-    assert end == pytest.approx(60 * SPARE, rel=0.01)
+    assert end == pytest.approx(60 * TIME_FRACTION, rel=0.01)
 
 
 def test_a_run_that_is_evaluated_at_every_step_is_revised_too(corpus):
     trainer = make_trainer(corpus, eval_every=1)
-    budget = MinutesBudget(Goal(None, None, 1.0), Pace(0.001, 0.02), 0.0)
+    budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.001, 0.02), 0.0)
     end = run(trainer, budget, 0.02, 0.0, evaluation_seconds=0.02)
-    assert end == pytest.approx(60 * SPARE, rel=0.01)
+    assert end == pytest.approx(60 * TIME_FRACTION, rel=0.01)

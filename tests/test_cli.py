@@ -21,15 +21,17 @@ from commands import SMALL, TEXT, assert_one_line, environment, train
 import charlstm
 from charlstm import checkpoint, workspace
 from charlstm.cli import main
-from charlstm.cli.plan import Goal, Pace, check_memory, total_steps
-from charlstm.cli.session import Keeper
-from charlstm.cli.stand import FIXED
-from charlstm.cli.stops import Stops
+from charlstm.cli.budget import Budget, StepTiming, total_steps
+from charlstm.cli.memory import check_memory
+from charlstm.cli.run_state import FIXED
+from charlstm.cli.signals import SignalGuard
+from charlstm.cli.training_loop import RunSaver
 from charlstm.errors import CharLSTMError, CheckpointError, UsageError
-from charlstm.evaluation import EVAL_STREAMS, HeldOut
+from charlstm.evaluation import EVAL_STREAMS, Evaluation
+from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
 from charlstm.runs import RunFolder
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 CHECKPOINTS = ("last.safetensors", "best.safetensors")
 
@@ -99,7 +101,7 @@ def test_minutes_become_a_number_of_steps() -> None:
 
 def test_steps_that_minutes_leave_time_for() -> None:
     approx = partial(pytest.approx, abs=1)
-    pace, goal = Pace(step=0.01, evaluation=1.0), Goal(None, None, minutes=1.0)
+    pace, goal = StepTiming(step=0.01, evaluation=1.0), Budget(None, None, minutes=1.0)
     # 58.2 s of the minute: a step costs 0.01 s and a hundredth of an evaluation.
     assert total_steps(goal, pace, 1000, 100, done=0, seconds=0) == approx(2910)
     assert total_steps(goal, pace, 1000, 100, done=7, seconds=30) == approx(7 + 1455)
@@ -199,7 +201,7 @@ def test_evaluations_leave_the_memory_of_training(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("charlstm.evaluation.EVAL_LENGTH", 3)  # of 8 steps, all in all
     monkeypatch.setattr("charlstm.model.make_workspace", noted)
     assert train("--eval-every", "2") == 0
-    assert made == [(8, 4), (3, EVAL_STREAMS)] * 2  # to tell the pace by, and then
+    assert made == [(8, 4), (3, EVAL_STREAMS)]
 
 
 def test_compiling_is_announced_once_and_only_when_it_happens(
@@ -220,7 +222,7 @@ def test_compiling_is_announced_once_and_only_when_it_happens(
     assert capsys.readouterr().err == ""
 
 
-# --- stop and go on --------------------------------------------------------------------------
+# --- stop and resume --------------------------------------------------------------------------
 
 
 def test_stopped_and_resumed_is_bit_identical(capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,15 +261,15 @@ def test_stopped_and_resumed_is_bit_identical(capsys: pytest.CaptureFixture[str]
 def test_a_signal_finishes_the_step_and_saves(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    note = Keeper.note
+    note = RunSaver.log_step
 
-    def note_and_raise(self: Keeper, record: Record) -> None:
+    def note_and_raise(self: RunSaver, record: StepRecord) -> None:
         note(self, record)
         if record.step == 7:
             signal.raise_signal(number)
             assert signal.getsignal(number) == signal.SIG_DFL  # a second one ends at once
 
-    monkeypatch.setattr(Keeper, "note", note_and_raise)
+    monkeypatch.setattr(RunSaver, "log_step", note_and_raise)
     before = signal.getsignal(number)
     assert train() == 128 + number
     assert signal.getsignal(number) == before
@@ -279,17 +281,17 @@ def test_a_signal_finishes_the_step_and_saves(
 def test_a_signal_at_the_first_save_is_found_saved(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """There is something to go on with by then, so it is told how."""
-    write = Keeper.write
+    """By then there is something to resume, so the message says how."""
+    write = RunSaver.write
 
-    def write_and_raise(self: Keeper) -> None:
+    def write_and_raise(self: RunSaver) -> None:
         write(self)
         saves.append(1)
         if len(saves) == 1:
             signal.raise_signal(signal.SIGTERM)
 
     saves: list[int] = []
-    monkeypatch.setattr(Keeper, "write", write_and_raise)
+    monkeypatch.setattr(RunSaver, "write", write_and_raise)
     assert train() == 128 + signal.SIGTERM
     assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 1
     assert "stopped at step 1 of 20" in capsys.readouterr().err
@@ -299,9 +301,9 @@ def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under nohup, or for Ctrl-C in a shell's background."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Stops() as stops:
+        with SignalGuard() as guard:
             signal.raise_signal(signal.SIGINT)
-            assert stops.number == 0
+            assert guard.number == 0
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -316,7 +318,7 @@ def test_a_signal_before_training_is_one_line_at_most(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(
-        "charlstm.cli.training.measure_pace", lambda *arguments: signal.raise_signal(number)
+        "charlstm.cli.training.time_steps", lambda *arguments: signal.raise_signal(number)
     )
     before = signal.getsignal(number)
     assert train() == 128 + number
@@ -414,7 +416,7 @@ def failing_saves(
 
 
 def test_a_run_with_a_loss_of_any_size_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: HeldOut(1e300, 1, 1))
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: Evaluation(1e300, 1, 1))
     assert train() == 1
     assert main(["info", "runs/fox"]) == 0
     assert train("--resume", "--steps", "25") == 1
@@ -424,7 +426,7 @@ def test_one_snapshot_serves_last_and_best(monkeypatch: pytest.MonkeyPatch) -> N
     """It is of the size of the model, and more."""
     steps, snapshot = [], Trainer.snapshot
 
-    def counted(trainer: Trainer) -> tuple[checkpoint.Tensors, dict[str, Any]]:
+    def counted(trainer: Trainer) -> tuple[checkpoint.Tensors, RunMetadata]:
         steps.append(trainer.step)
         return snapshot(trainer)
 
@@ -443,7 +445,7 @@ def test_a_full_disk_is_a_warning_and_the_next_save_makes_up_for_it(
     assert train("--steps", "30", "--learning-rate", "0.001", "--save-every", "10") == 0
     error = capsys.readouterr().err
     assert error.count("charlstm: warning: cannot save") == 1
-    assert "No space left on device; training goes on" in error
+    assert "No space left on device; training continues" in error
     assert saved == [
         ("last.safetensors", 0), ("best.safetensors", 20), ("last.safetensors", 20),
         ("best.safetensors", 30), ("last.safetensors", 30),
@@ -456,7 +458,7 @@ def test_a_best_model_that_could_not_be_saved_is_not_lost(
     """The loss rises from step 10 on; the best is saved when there is room again."""
     saved = failing_saves(monkeypatch, iter([True, True, False, *[True] * 10]))
     losses = iter([1.0, 2.0, 3.0])
-    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: HeldOut(next(losses), 1, 1))
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: Evaluation(next(losses), 1, 1))
     assert train("--steps", "30", "--save-every", "10") == 0
     assert ("best.safetensors", 10) in saved
     assert checkpoint.load("runs/fox/best.safetensors")[1]["step"] == 10
@@ -499,23 +501,23 @@ def test_an_exploding_loss_is_reported_not_aborted(capsys: pytest.CaptureFixture
 def test_what_is_not_finite_stops_before_anything_is_saved(
     cause: str, step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A loss, an entry of the gradient, a validation loss; the run goes on without it."""
-    train_window, evaluate = CharLSTM.train_window, Trainer.evaluate
+    """A loss, an entry of the gradient, a validation loss; the run continues without it."""
+    forward_backward, evaluate = CharLSTM.forward_backward, Trainer.evaluate
 
-    def spoiled_window(model: CharLSTM, *ids: Any, mask_step: int) -> tuple[float, Any]:
-        loss, state = train_window(model, *ids, mask_step=mask_step)
-        if mask_step + 1 == step and cause.startswith("gradient"):
+    def spoiled_window(model: CharLSTM, *ids: Any, dropout_step: int) -> tuple[float, Any]:
+        loss, state = forward_backward(model, *ids, dropout_step=dropout_step)
+        if dropout_step + 1 == step and cause.startswith("gradient"):
             model.gradient[5] = -math.inf
-        return math.nan if mask_step + 1 == step and cause.startswith("loss") else loss, state
+        return math.nan if dropout_step + 1 == step and cause.startswith("loss") else loss, state
 
-    def spoiled_evaluation(trainer: Trainer) -> HeldOut:
+    def spoiled_evaluation(trainer: Trainer) -> Evaluation:
         is_spoiled = trainer.step == step and cause.startswith("validation")
-        return HeldOut(math.inf, 1, 1) if is_spoiled else evaluate(trainer)
+        return Evaluation(math.inf, 1, 1) if is_spoiled else evaluate(trainer)
 
     assert train("--eval-every", "5", "--out", "straight") == 0
     capsys.readouterr()
     with monkeypatch.context() as patched:
-        patched.setattr(CharLSTM, "train_window", spoiled_window)
+        patched.setattr(CharLSTM, "forward_backward", spoiled_window)
         patched.setattr(Trainer, "evaluate", spoiled_evaluation)
         assert train("--eval-every", "5") == 1
     last_line = capsys.readouterr().err.splitlines()[-1]
@@ -550,8 +552,8 @@ BAD = [
     ("train one.txt", 1, "a text of length 1 is too short to train on"),
     ("train latin.txt", 1, "is not utf-8: invalid continuation byte at byte offset 3"),
     ("train fox.txt --encoding klingon", 2, "--encoding must be a text encoding"),
-    ("train fox.txt", 1, "runs/fox holds a run already: go on with it (--resume), replace it"),
-    ("train fox.txt --out there --resume", 1, "is not there to go on from"),
+    ("train fox.txt", 1, "runs/fox already holds a run: continue it (--resume), replace it"),
+    ("train fox.txt --out there --resume", 1, "does not exist, so there is nothing to resume"),
     ("train fox.txt --out fox.txt", 1, "cannot use fox.txt as a run's folder"),
     ("train fox.txt --out torn --resume", 1, "torn/last.safetensors: cut short"),
     ("train fox.txt --out foreign --resume", 1, "not a checkpoint of charlstm"),
@@ -595,7 +597,7 @@ BAD = [
     ("gradcheck --hidden-size 0", 2, "--hidden-size must be at least 1"),
     ("gradcheck --batch-size 0", 2, "--batch-size must be at least 1"),
     ("gradcheck --tolerance nan", 2, "--tolerance must be at least 0"),
-    ("info foreign/bare.safetensors", 1, "it lacks vocabulary"),
+    ("info foreign/bare.safetensors", 1, "corpus is missing"),
     ("info foreign/last.safetensors", 1, "not a checkpoint of charlstm"),
 ]
 
@@ -635,7 +637,7 @@ def test_no_memory_is_one_line(
     def no_memory(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("charlstm.cli.training.new_stand", no_memory)
+    monkeypatch.setattr("charlstm.cli.training.new_run", no_memory)
     assert train() == 1
     assert_one_line(capsys.readouterr().err, "not enough memory: lower --hidden-size")
     check_memory(10**6)
@@ -645,7 +647,7 @@ def test_no_memory_is_one_line(
 
 def test_two_goals_are_refused() -> None:
     with pytest.raises(UsageError, match="--epochs and --minutes exclude each other"):
-        Goal(epochs=1.0, steps=None, minutes=2.0)
+        Budget(epochs=1.0, steps=None, minutes=2.0)
 
 
 # --- the program -----------------------------------------------------------------------------
@@ -669,3 +671,37 @@ def test_help_loads_nothing_heavy() -> None:
 def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"Usage: charlstm {command} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--resume", "--steps", "25"]], ids=["new", "resumed"])
+def test_train_makes_one_model_and_one_trainer(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """They are timed, set back to where they were, and trained."""
+    assert train() == 0
+    made: list[type] = []
+
+    def count(kind: type) -> None:
+        init = kind.__init__  # type: ignore[misc]
+
+        def counted(self: Any, *args: Any, **options: Any) -> None:
+            made.append(kind)
+            init(self, *args, **options)
+
+        monkeypatch.setattr(kind, "__init__", counted)
+
+    count(CharLSTM)
+    count(Trainer)
+    assert train(*(arguments or ["--overwrite"])) == 0
+    assert made == [CharLSTM, Trainer]
+
+
+def test_timing_a_run_does_not_train_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes, the run that follows is the same, to the bit."""
+    trained = []
+    for seconds in (0.0, 0.3):
+        monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", seconds)
+        assert train("--overwrite", "--optimizer", "adam", "--dropout", "0.2") == 0
+        trained.append(checkpoint.load("runs/fox/last.safetensors")[0])
+    short, long = trained
+    assert all(short[name].tobytes() == long[name].tobytes() for name in short)

@@ -112,14 +112,14 @@ def test_advice_fits_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["eval", "runs/fox", "latin.txt"]) == 1
     error = capsys.readouterr().err
-    assert_one_line(error, "latin.txt is not utf-8: ", "name its encoding with --encoding\n")
+    assert_one_line(error, "latin.txt is not utf-8: ", "name its encoding (--encoding)\n")
     assert "--bytes" not in error
     assert main(["eval", "runs/fox", "latin.txt", "--part", "val"]) == 1
     error = capsys.readouterr().err
     assert_one_line(error, "latin.txt: not the text that the run was trained on (it is not utf-8)")
     assert "--encoding" not in error
     assert train(corpus="latin.txt") == 1
-    assert_one_line(capsys.readouterr().err, "--encoding, or read it with --bytes")
+    assert_one_line(capsys.readouterr().err, "(--encoding), or read it as bytes (--bytes)")
 
 
 # --- the newest run --------------------------------------------------------------------------

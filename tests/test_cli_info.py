@@ -11,7 +11,7 @@ from commands import train
 import charlstm
 from charlstm import checkpoint
 from charlstm.cli import main
-from charlstm.cli.output import plural, shown
+from charlstm.cli.console import escape_control, plural
 
 pytestmark = pytest.mark.usefixtures("in_folder")
 
@@ -109,7 +109,7 @@ def test_plural() -> None:
 
 def test_what_is_shown_moves_no_terminal() -> None:
     text = "a\n\tb\x1b[2J\r\x7f\x9b\ud800\xa0\u3000é"
-    assert shown(text) == "a\n\tb\\x1b[2J\\r\\x7f\\x9b\\ud800\xa0\u3000é"
+    assert escape_control(text) == "a\n\tb\\x1b[2J\\r\\x7f\\x9b\\ud800\xa0\u3000é"
 
 
 def test_a_run_that_went_on_is_told_of_as_it_is_now(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_train_is_the_oracles(
 ) -> None:
     """Both checkpoints, the table of metrics, and the loss on either part."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
     text = "".join("abcdefghijklm"[symbol] for symbol in case.ids)
     Path("text.txt").write_text(text)
     assert main(["train", "text.txt", "--out", "run", *arguments(case)]) == 0
@@ -68,9 +68,10 @@ def test_train_is_the_oracles(
     assert_close(stored, after.parameters, TOLERANCE)
     state = {"h": last["state.h"], "c": last["state.c"]}
     assert_close(state, {"h": after.state[0], "c": after.state[1]}, TOLERANCE)
-    for kind, arrays in after.memory.items():
-        memory = model.layout.views(last[f"optimizer.{kind}"])
-        assert_close(memory, arrays, TOLERANCE)
+    for kind, arrays in after.optimizer_state.items():
+        stored_as = {"exp_avg": "means", "exp_avg_sq": "squares"}.get(kind, kind)
+        views = model.layout.views(last[f"optimizer.{stored_as}"])
+        assert_close(views, arrays, TOLERANCE)
 
     best, metadata = checkpoint.load("run/best.safetensors")
     wanted = [step.after for step in steps if step.improved][-1]

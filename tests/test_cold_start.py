@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from charlstm.config import ADDED_LATER, TrainConfig
-from charlstm.corpus import Corpus, read_corpus
+from charlstm.corpus import Corpus
 from charlstm.model import CharLSTM
-from charlstm.optimizers import scheduled_rate
+from charlstm.optimizers import learning_rate_at
 from charlstm.trainer import Trainer
 
 HARBOUR = Path(__file__).parent.parent / "data" / "harbour.txt"
@@ -20,7 +20,7 @@ HARBOUR = Path(__file__).parent.parent / "data" / "harbour.txt"
 def corpus_of(path: Path, text: str) -> Corpus:
     """Return a corpus of a text, through a file."""
     path.write_text(text, encoding="utf-8")
-    return read_corpus((str(path),))
+    return Corpus.from_files((str(path),))
 
 
 def make_trainer(corpus: Corpus, hidden_size: int, seed: int, **options: Any) -> Trainer:
@@ -39,13 +39,13 @@ def test_a_model_that_only_counts_learns_to_begin(tmp_path):
     options = {"steps": 2000, "batch_size": 2, "seq_length": 25, "optimizer": "adam"}
 
     def typical_losses(**changes: float) -> tuple[float, float]:
-        trained, held_out = [], []
+        trained, evaluate_text = [], []
         for seed in (1, 4, 5, 6, 7):
             trainer = make_trainer(corpus, 16, seed, learning_rate=0.01, **options, **changes)
             records = list(trainer.train())
             trained += [record.train_loss for record in records[-50:]]
-            held_out += [r.val_loss for r in records[-1:] if r.val_loss is not None]
-        return float(np.median(trained)), float(np.median(held_out))
+            evaluate_text += [r.val_loss for r in records[-1:] if r.val_loss is not None]
+        return float(np.median(trained)), float(np.median(evaluate_text))
 
     train_loss, val_loss = typical_losses()
     assert train_loss < 0.01
@@ -70,10 +70,10 @@ def test_a_bold_first_step_does_not_saturate_the_cells(tmp_path):
 
 
 def test_the_rate_rises_over_the_warmup_and_then_follows_the_schedule():
-    rates = [scheduled_rate("linear", 0.4, step, 20, warmup=4) for step in range(20)]
+    rates = [learning_rate_at("linear", 0.4, step, 20, warmup=4) for step in range(20)]
     expected = [0.4 * (1 - step / 20) * min(1, (step + 1) / 4) for step in range(20)]
     np.testing.assert_allclose(rates, expected, rtol=1e-15)
-    assert scheduled_rate("constant", 0.4, 0, 20) == 0.4
+    assert learning_rate_at("constant", 0.4, 0, 20) == 0.4
 
 
 def test_training_starts_at_the_first_rate_of_the_warmup(tmp_path):
@@ -91,16 +91,16 @@ class Carried:
     ) -> None:
         self.before: list[tuple[np.ndarray, np.ndarray]] = []
         self.after: list[tuple[np.ndarray, np.ndarray]] = []
-        original = CharLSTM.train_window
+        original = CharLSTM.forward_backward
 
-        def train_window(model, inputs, targets, state=None, *, mask_step=None):
-            loss, after = original(model, inputs, targets, state, mask_step=mask_step)
+        def forward_backward(model, inputs, targets, state=None, *, dropout_step=None):
+            loss, after = original(model, inputs, targets, state, dropout_step=dropout_step)
             self.before.append(state)
             self.after.append((after[0].copy(), after[1].copy()))
             return loss, after
 
         with monkeypatch.context() as patched:
-            patched.setattr(CharLSTM, "train_window", train_window)
+            patched.setattr(CharLSTM, "forward_backward", forward_backward)
             self.trainer = make_trainer(corpus, 5, seed, batch_size=40, seq_length=2, **options)
             for _ in self.trainer.train():
                 pass
@@ -152,7 +152,7 @@ def test_a_resumed_run_zeroes_the_same_streams(corpus):
         for record in begun.train():
             if record.step == cut:
                 break
-        resumed = Trainer.resume(*begun.snapshot(), corpus, threads=1)
+        resumed = Trainer.from_snapshot(*begun.snapshot(), corpus, threads=1)
         assert [record.train_loss for record in resumed.train()] == losses[cut:]
 
 

@@ -193,7 +193,7 @@ def test_download_goes_on_where_it_was_cut(server: Server, tmp_path: Path) -> No
     result = get("plain", "--out", tmp_path)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].endswith(
-        "cut off after 100,000 of 256,000 bytes; run this again to go on"
+        "cut off after 100,000 of 256,000 bytes; run this again to continue"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["plain.part"]
     server.cut = None
@@ -249,7 +249,7 @@ def test_without_a_net_one_line_says_so(name: str, tmp_path: Path) -> None:
     assert result.returncode == 1
     assert re.fullmatch(
         rf"Error: cannot download {re.escape(get_corpus.DOWNLOADS[name].url)}: .*refused; "
-        r"run this again to go on\n",
+        r"run this again to continue\n",
         result.stderr,
     )
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from charlstm import decoding
 from charlstm.config import TrainConfig
-from charlstm.corpus import Corpus, Text, read_corpus
+from charlstm.corpus import Corpus, EncodedText
 from charlstm.decoding import Changes
 from charlstm.errors import CharLSTMError, CheckpointError, CorpusError, UsageError
 from charlstm.model import CharLSTM
@@ -53,7 +53,7 @@ def read_stdin(content: bytes, chunk: int = 1 << 18, **options: Any) -> Corpus:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
         patch.setattr(decoding, "CHUNK_BYTES", chunk)
-        return read_corpus(["-"], **options)
+        return Corpus.from_files(["-"], **options)
 
 
 def string(corpus: Corpus) -> str:
@@ -262,9 +262,9 @@ def test_text_gives_ids(has_lookup: bool) -> None:
     if has_lookup:
         lookup = np.zeros(256, dtype=np.int32)
         lookup[ids + 100] = ids
-        text = Text(ids + 100, lookup)
+        text = EncodedText(ids + 100, lookup)
     else:
-        text = Text(ids)
+        text = EncodedText(ids)
     assert len(text) == 8
     assert text.ids(0, 8).tolist() == ids.tolist()
     part = text.part(2, 7).part(1, 4)
@@ -288,7 +288,7 @@ def test_text_gives_ids(has_lookup: bool) -> None:
 def test_split(length: int, val_fraction: float, test_fraction: float) -> None:
     """The parts are the text, in order; the tails are rounded down and training has the rest."""
     data = np.arange(length, dtype=np.uint16)
-    corpus = Corpus(Text(data), Vocabulary("a"), "", "")
+    corpus = Corpus(EncodedText(data), Vocabulary("a"), "", "")
     train, val, test = corpus.split(val_fraction, test_fraction)
     assert len(train) >= 1
     assert len(val) == int(length * val_fraction)
@@ -301,7 +301,7 @@ def test_split(length: int, val_fraction: float, test_fraction: float) -> None:
 def test_split_refuses(fractions: tuple[float, float]) -> None:
     """Something must be left to train on."""
     with pytest.raises(UsageError, match="less than 1"):
-        Corpus(Text(np.zeros(9, np.uint8)), Vocabulary("a"), "", "").split(*fractions)
+        Corpus(EncodedText(np.zeros(9, np.uint8)), Vocabulary("a"), "", "").split(*fractions)
 
 
 # Reading
@@ -372,7 +372,7 @@ def test_offset_of_a_bad_byte(content: bytes, chunk: int, encoding: str) -> None
         with pytest.raises(CorpusError) as caught:
             read_stdin(content, chunk, encoding=encoding)
         assert f"standard input is not {encoding}: " in one_line(caught)
-        assert f"at byte offset {offset}; name its encoding with --encoding" in one_line(caught)
+        assert f"at byte offset {offset}; name its encoding (encoding)" in one_line(caught)
     else:
         if expected.removeprefix("\ufeff"):
             found = string(read_stdin(content, chunk, encoding=encoding))
@@ -382,8 +382,8 @@ def test_offset_of_a_bad_byte(content: bytes, chunk: int, encoding: str) -> None
 def test_bad_byte_far_into_a_file(write: Write) -> None:
     """With chunks of their real size."""
     content = "é".encode() * 700_001 + b"\xff" + b"a" * 99
-    with pytest.raises(CorpusError, match="invalid start byte at byte offset 1400002; .* --bytes"):
-        read_corpus([write("first.txt", b"fine"), write("bad.txt", content)])
+    with pytest.raises(CorpusError, match="start byte at byte offset 1400002; .*as_bytes=True"):
+        Corpus.from_files([write("first.txt", b"fine"), write("bad.txt", content)])
 
 
 def test_utf_16_needs_its_mark() -> None:
@@ -397,26 +397,28 @@ def test_unknown_encoding(write: Write, encoding: str) -> None:
     """A name Python does not know, or whose codec is not one of text, is wrong usage."""
     path = write("a.txt", b"abc")
     with pytest.raises(UsageError, match="^encoding must be a text encoding") as caught:
-        read_corpus([path], encoding=encoding)
+        Corpus.from_files([path], encoding=encoding)
     one_line(caught)
-    assert len(read_corpus([path], encoding=encoding, as_bytes=True).text) == 3  # not used there
+    assert (
+        len(Corpus.from_files([path], encoding=encoding, as_bytes=True).text) == 3
+    )  # not used there
 
 
 def test_nothing_else_is_translated(write: Write) -> None:
     """NULs and the lack of a last newline stay; line ends where that is asked for."""
     path = write("a.txt", "a\r\nb\rc\n\0\x1a\u2028d\x85".encode())
-    assert string(read_corpus(path)) == "a\nb\nc\n\0\x1a\u2028d\x85"
-    kept = read_corpus(path, newlines="keep")
+    assert string(Corpus.from_files(path)) == "a\nb\nc\n\0\x1a\u2028d\x85"
+    kept = Corpus.from_files(path, newlines="keep")
     assert string(kept) == "a\r\nb\rc\n\0\x1a\u2028d\x85"
-    assert kept.sha256 == read_corpus(path).sha256  # it is that of the file
+    assert kept.sha256 == Corpus.from_files(path).sha256  # it is that of the file
     with pytest.raises(UsageError, match="^newlines must be one of lf, keep, got 'crlf'"):
-        read_corpus(path, newlines="crlf")
+        Corpus.from_files(path, newlines="crlf")
 
 
 def test_bytes_are_not_translated(write: Write) -> None:
     """Nor is a mark dropped."""
     content = b"\xef\xbb\xbfa\r\nb"
-    corpus = read_corpus(write("a.txt", content), as_bytes=True)
+    corpus = Corpus.from_files(write("a.txt", content), as_bytes=True)
     symbols = corpus.vocabulary.symbols
     ids = corpus.text.ids(0, len(corpus.text))
     assert bytes(ord(symbols[id_]) for id_ in ids) == content
@@ -427,7 +429,7 @@ def test_bytes_are_not_translated(write: Write) -> None:
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_tiny_files(write: Write, content: bytes, as_bytes: bool) -> None:
     """One symbol is a corpus."""
-    corpus = read_corpus([write("tiny.txt", content)], as_bytes=as_bytes)
+    corpus = Corpus.from_files([write("tiny.txt", content)], as_bytes=as_bytes)
     assert string(corpus) == content.decode()
     assert len(corpus.vocabulary) == len(content)
 
@@ -439,8 +441,8 @@ def test_ids_are_as_small_as_can_be(write: Write, count: int, dtype: type) -> No
     """A byte a character up to 256 symbols, two up to 65,536, and none is cut off."""
     text = "".join(map(chr, range(0x10000, 0x10000 + count)))[::-1]
     path = write("many.txt", text.encode())
-    corpus = read_corpus([path])
-    given = read_corpus([path], vocabulary=corpus.vocabulary)
+    corpus = Corpus.from_files([path])
+    given = Corpus.from_files([path], vocabulary=corpus.vocabulary)
     for text_read in (corpus.text, given.text):
         assert text_read.data.dtype == dtype
         assert text_read.ids(0, count).tolist() == list(range(count))[::-1]
@@ -450,8 +452,8 @@ def test_too_many_symbols(write: Write) -> None:
     """100,000 characters that all differ can be read as bytes only."""
     path = write("many.txt", "".join(map(chr, range(0x10000, 0x10000 + 100_000))).encode())
     with pytest.raises(CorpusError, match=r"more than 65,536 .*as_bytes"):
-        read_corpus([path])
-    assert len(read_corpus([path], as_bytes=True).text) == 400_000
+        Corpus.from_files([path])
+    assert len(Corpus.from_files([path], as_bytes=True).text) == 400_000
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
@@ -463,7 +465,7 @@ def test_files_are_joined_in_order(write: Write, as_bytes: bool) -> None:
         write("empty", b""),
         write("a", mark + b"2"),
     ]
-    corpus = read_corpus(paths, as_bytes=as_bytes)
+    corpus = Corpus.from_files(paths, as_bytes=as_bytes)
     content = b"".join(path.read_bytes() for path in paths)
     assert string(corpus) == (content.decode() if as_bytes else "ö12")
     assert corpus.sha256 == hashlib.sha256(content).hexdigest()
@@ -474,8 +476,8 @@ def test_a_character_must_not_span_files(write: Write) -> None:
     """The offset is that in the file which is named."""
     first, second = "aé".encode()[:2], "aé".encode()[2:]
     with pytest.raises(CorpusError, match="one is not utf-8: .* at byte offset 1;"):
-        read_corpus([write("one", first), write("two", second)])
-    both = read_corpus([write("one", first), write("two", second)], as_bytes=True)
+        Corpus.from_files([write("one", first), write("two", second)])
+    both = Corpus.from_files([write("one", first), write("two", second)], as_bytes=True)
     assert string(both) == "aé"
 
 
@@ -487,19 +489,19 @@ def test_standard_input_among_files(
     monkeypatch.chdir(tmp_path)
     stdin = io.BytesIO(b"input")
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=stdin))
-    assert string(read_corpus([write("a.txt", b"1"), "-", write("b.txt", b"2")])) == "1input2"
+    assert string(Corpus.from_files([write("a.txt", b"1"), "-", write("b.txt", b"2")])) == "1input2"
     assert not stdin.closed
     stdin.seek(0)
-    assert string(read_corpus("-", as_bytes=True)) == "input"
+    assert string(Corpus.from_files("-", as_bytes=True)) == "input"
     with pytest.raises(UsageError, match="read only once"):
-        read_corpus(["-", "-"])
+        Corpus.from_files(["-", "-"])
 
 
 @pytest.mark.parametrize("as_str", [False, True])
 def test_a_single_path_needs_no_list(write: Write, as_str: bool) -> None:
     """A str is one path, not a sequence of names of one letter."""
     path = write("a.txt", b"abc")
-    assert string(read_corpus(str(path) if as_str else path)) == "abc"
+    assert string(Corpus.from_files(str(path) if as_str else path)) == "abc"
 
 
 # Bytes
@@ -508,7 +510,7 @@ def test_a_single_path_needs_no_list(write: Write, as_str: bool) -> None:
 def test_a_file_of_bytes_is_mapped(write: Write) -> None:
     """Read-only, and its ids are ranks of the byte values that occur."""
     content = bytes([200, 7, 7, 255, 0])
-    corpus = read_corpus([write("a.bin", content)], as_bytes=True)
+    corpus = Corpus.from_files([write("a.bin", content)], as_bytes=True)
     assert isinstance(corpus.text.data, np.memmap)
     assert not corpus.text.data.flags.writeable
     assert corpus.vocabulary == Vocabulary([chr(0), chr(7), chr(200), chr(255)], "bytes")
@@ -522,7 +524,7 @@ def test_a_file_of_bytes_is_mapped(write: Write) -> None:
 def test_a_mapped_file_that_is_edited_gives_valid_ids(write: Write) -> None:
     """A byte value that was not there before must not lead kernels astray."""
     path = write("a.bin", b"abab")
-    corpus = read_corpus([path], as_bytes=True)
+    corpus = Corpus.from_files([path], as_bytes=True)
     with path.open("r+b") as file:
         file.write(b"\xff")
     assert corpus.text.data[0] == 255
@@ -537,7 +539,7 @@ def test_bytes_from_a_file_or_a_stream(
     """Mapped or not, the same ids of the same vocabulary."""
     path = tmp_path_factory.getbasetemp() / "bytes.bin"
     path.write_bytes(content)
-    mapped = read_corpus(path, as_bytes=True)
+    mapped = Corpus.from_files(path, as_bytes=True)
     streamed = read_stdin(content, chunk, as_bytes=True)
     assert mapped.vocabulary == streamed.vocabulary
     assert mapped.sha256 == streamed.sha256 == hashlib.sha256(content).hexdigest()
@@ -554,7 +556,7 @@ def test_bytes_from_a_file_or_a_stream(
 def test_a_given_vocabulary_is_used(write: Write, kind: str) -> None:
     """Ids are those of training, also where fewer symbols occur; its kind decides."""
     vocabulary = Vocabulary("abcdé", kind)
-    corpus = read_corpus([write("a.txt", b"dad")], vocabulary=vocabulary)
+    corpus = Corpus.from_files([write("a.txt", b"dad")], vocabulary=vocabulary)
     assert corpus.vocabulary is vocabulary
     assert corpus.text.ids(0, 3).tolist() == [3, 0, 3]
     assert isinstance(corpus.text.data, np.memmap) == (kind == "bytes")
@@ -568,22 +570,22 @@ def test_unseen_symbols_of_a_given_vocabulary(write: Write, kind: str, named: st
     vocabulary = Vocabulary("ab\x80", kind)
     path = write("a.txt", "aé😀b".encode())
     with pytest.raises(UsageError) as caught:
-        read_corpus([path], vocabulary=vocabulary)
+        Corpus.from_files([path], vocabulary=vocabulary)
     assert f" {kind} of the vocabulary: {named}; " in one_line(caught)
-    skipped = read_corpus([path], vocabulary=vocabulary, unknown="skip")
+    skipped = Corpus.from_files([path], vocabulary=vocabulary, unknown="skip")
     lacking = [0x98, 0x9F, 0xA9, 0xC3, 0xF0] if kind == "bytes" else [ord("é"), ord("😀")]
     assert skipped.changes.skipped == dict.fromkeys(lacking, 1)
     expected = [0, 2, 1] if kind == "bytes" else [0, 1]  # 0x80 is part of the emoji
     assert skipped.text.ids(0, len(skipped.text)).tolist() == expected
     assert skipped.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(CorpusError, match=f"none of the {kind} of the vocabulary"):
-        read_corpus([write("b.txt", b"xyz")], vocabulary=vocabulary, unknown="skip")
+        Corpus.from_files([write("b.txt", b"xyz")], vocabulary=vocabulary, unknown="skip")
 
 
 def test_as_bytes_must_fit_a_given_vocabulary(write: Write) -> None:
     """Bytes cannot be read with a vocabulary of characters."""
     with pytest.raises(UsageError, match="as_bytes does not fit"):
-        read_corpus([write("a.txt", b"a")], as_bytes=True, vocabulary=Vocabulary("a"))
+        Corpus.from_files([write("a.txt", b"a")], as_bytes=True, vocabulary=Vocabulary("a"))
 
 
 # What cannot be read
@@ -602,11 +604,11 @@ def test_files_that_cannot_be_read(tmp_path: Path, write: Write) -> None:
     ):
         for as_bytes in (False, True):
             with pytest.raises(CorpusError) as caught:
-                read_corpus([path], as_bytes=as_bytes)
+                Corpus.from_files([path], as_bytes=as_bytes)
             assert one_line(caught).startswith("cannot read ")
             assert reason in one_line(caught)
             with pytest.raises(CorpusError):
-                read_corpus([fine, path], as_bytes=as_bytes)
+                Corpus.from_files([fine, path], as_bytes=as_bytes)
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
@@ -614,11 +616,11 @@ def test_empty_files(write: Write, as_bytes: bool) -> None:
     """There must be something in one of them; all are named."""
     paths = [write("a.txt", b""), write("b.txt", b"")]
     with pytest.raises(CorpusError, match=r"nothing to read: .*a\.txt, .*b\.txt is empty"):
-        read_corpus(paths, as_bytes=as_bytes)
+        Corpus.from_files(paths, as_bytes=as_bytes)
     with pytest.raises(CorpusError, match=r"nothing to read: .*a\.txt is empty"):
-        read_corpus(paths[:1], as_bytes=as_bytes, vocabulary=None)
+        Corpus.from_files(paths[:1], as_bytes=as_bytes, vocabulary=None)
     with pytest.raises(UsageError, match="no file to read"):
-        read_corpus([], as_bytes=as_bytes)
+        Corpus.from_files([], as_bytes=as_bytes)
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
@@ -641,19 +643,19 @@ def test_failing_devices(
     monkeypatch.setattr(decoding, "open", failing_open, raising=False)
     reason = "Permission denied" if fails_at == "open" else "Input/output error"
     with pytest.raises(CorpusError, match=rf"^cannot read .*a\.txt: {reason}$"):
-        read_corpus([path], as_bytes=as_bytes)
+        Corpus.from_files([path], as_bytes=as_bytes)
 
 
 def test_standard_input_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process may have none, or have closed it."""
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(CorpusError, match="standard input is not open"):
-        read_corpus(["-"])
+        Corpus.from_files(["-"])
     closed = io.BytesIO()
     closed.close()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=closed))
     with pytest.raises(CorpusError, match="cannot read standard input: .*closed file"):
-        read_corpus(["-"])
+        Corpus.from_files(["-"])
 
 
 # Memory
@@ -668,10 +670,10 @@ def test_memory_of_characters(write: Write, symbols: int) -> None:
     rng = np.random.default_rng(0)
     code_points = rng.integers(0x100, 0x100 + symbols, count, dtype=np.uint32)
     path = write("large.txt", code_points.tobytes().decode("utf-32").encode())
-    read_corpus(write("small.txt", b"a"))  # the first time, NumPy loads modules
+    Corpus.from_files(write("small.txt", b"a"))  # the first time, NumPy loads modules
     tracemalloc.start()
     try:
-        corpus = read_corpus([path])
+        corpus = Corpus.from_files([path])
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -693,7 +695,7 @@ def test_memory_while_training(write: Write, as_bytes: bool, width: int) -> None
         path = write("large.txt", text.encode())
         tracemalloc.start()
         try:
-            corpus = read_corpus([path], as_bytes=as_bytes)
+            corpus = Corpus.from_files([path], as_bytes=as_bytes)
             model = CharLSTM(corpus.vocabulary, 8, threads=1)
             config = TrainConfig(batch_size=4, seq_length=8, steps=3, val_fraction=0)
             tracemalloc.reset_peak()
@@ -712,7 +714,7 @@ def test_memory_of_mapped_bytes(write: Write) -> None:
     path = write("large.bin", bytes(range(256)) * 100_000)
     tracemalloc.start()
     try:
-        corpus = read_corpus([path], as_bytes=True)
+        corpus = Corpus.from_files([path], as_bytes=True)
         corpus.split(0.1, 0.1)
         after, peak = tracemalloc.get_traced_memory()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from problems import make_model
 from reference import Array, Parameters, normwise
 from whole_runs import SEVEN_BY_FIVE, TOLERANCE, Case, c_alone, h_alone, make_trainer
 
-from charlstm.corpus import Text
-from charlstm.errors import CorpusError
-from charlstm.evaluation import HeldOut, held_out
+from charlstm.corpus import EncodedText
+from charlstm.errors import CorpusError, UsageError
+from charlstm.evaluation import Evaluation, evaluate, evaluate_text
 from charlstm.model import CharLSTM
+from charlstm.vocabulary import Vocabulary
 
 SIZES = SEVEN_BY_FIVE
 CLOSE = 1e-12
@@ -31,8 +33,8 @@ def test_a_held_out_loss_keeps_its_state_across_evaluation_windows(half: Any) ->
     """One stream of 601 characters takes three windows; of the state only h, or c, can tell."""
     model, parameters, ids = held_out_problem(half, 601)
     wanted = reference_run.held_out_loss(parameters, ids, streams=1)
-    measured = held_out(model, Text(ids.astype(np.uint16)), streams=1)
-    assert measured == HeldOut(measured.nats, characters=600, streams=1)
+    measured = evaluate_text(model, EncodedText(ids.astype(np.uint16)), streams=1)
+    assert measured == Evaluation(measured.nats, characters=600, streams=1)
     assert normwise(measured.nats, wanted) <= CLOSE
     # Were the state lost between the windows, which are of 200 steps, the loss would be another.
     pieces = [ids[i : i + 201] for i in (0, 200, 400)]
@@ -44,9 +46,9 @@ def test_each_held_out_stream_starts_from_zero_state() -> None:
     """A loss of ten streams is the mean of ten losses of one stream."""
     model, _, ids = held_out_problem(dict, 5230)
     parts = np.array_split(ids.astype(np.uint16), 10)
-    alone = [held_out(model, Text(part), streams=1).nats for part in parts]
-    together = held_out(model, Text(ids.astype(np.uint16)))
-    assert together == HeldOut(together.nats, characters=5220, streams=10)
+    alone = [evaluate_text(model, EncodedText(part), streams=1).nats for part in parts]
+    together = evaluate_text(model, EncodedText(ids.astype(np.uint16)))
+    assert together == Evaluation(together.nats, characters=5220, streams=10)
     assert normwise(together.nats, np.mean(alone)) <= CLOSE
 
 
@@ -66,7 +68,7 @@ def test_a_held_out_loss_drops_nothing_and_modifies_nothing() -> None:
 def test_a_held_out_loss_needs_two_characters(characters: int) -> None:
     model = make_trainer(Case()).model
     with pytest.raises(CorpusError, match=f"at least 2 characters of text, got {characters}"):
-        held_out(model, Text(np.zeros(characters, np.uint16)))
+        evaluate_text(model, EncodedText(np.zeros(characters, np.uint16)))
 
 
 @pytest.mark.parametrize("characters", [2, 3, 19, 20, 21, 23, 2571, 5123])
@@ -75,8 +77,70 @@ def test_held_out_loss_of_any_length(characters: int) -> None:
     case = Case(sizes=SEVEN_BY_FIVE._replace(characters=characters), layers=2)
     model, ids = make_trainer(case._replace(sizes=SEVEN_BY_FIVE)).model, case.ids
     text = make_trainer(case._replace(val_fraction=0, test_fraction=0)).text
-    measured = held_out(model, text)
+    measured = evaluate_text(model, text)
     streams = min(10, characters // 2)
     assert (measured.streams, measured.characters) == (streams, characters - streams)
     wanted = reference_run.held_out_loss(case.parameters, ids)
     assert normwise(measured.nats, wanted) <= TOLERANCE
+
+
+def test_the_loss_of_each_character() -> None:
+    """Each in its place, over several windows and streams of unequal lengths."""
+    model, parameters, ids = held_out_problem(dict, 1500)
+    result = evaluate(model, ids, streams=4, per_character=True)
+    assert result.losses is not None and result.losses.shape == (1500,)
+    starts = [0, 375, 750, 1125]
+    assert np.flatnonzero(np.isnan(result.losses)).tolist() == starts
+    for start in starts:
+        part = ids[start : start + 375]
+        for end in (2, 3, 300, 375):  # the first characters alone have the mean of their losses
+            wanted = reference_run.held_out_loss(parameters, part[:end], streams=1)
+            losses = result.losses[start + 1 : start + end]
+            assert normwise(losses.mean(), wanted) <= CLOSE
+    assert result == evaluate_text(model, EncodedText(ids.astype(np.uint16)), streams=4)
+
+
+def test_a_text_its_ids_and_its_encoding_are_the_same() -> None:
+    model = CharLSTM(Vocabulary("abcd"), hidden_size=5)
+    text = "abcdbbca" * 9
+    ids = model.vocabulary.encode(text)
+    found = evaluate(model, text)
+    assert found.losses is None
+    assert found == evaluate(model, ids) == evaluate(model, EncodedText(ids.astype(np.uint8)))
+    assert found == evaluate(model, list(ids))
+    assert found == evaluate(model, text + "xyz", unknown="skip")
+    as_bytes = CharLSTM(Vocabulary("\xa4\xc3", "bytes"), hidden_size=5)
+    assert evaluate(as_bytes, "ää", streams=1).characters == 3
+
+
+def test_bits_and_perplexity() -> None:
+    found = Evaluation(nats=math.log(8), characters=1, streams=1)
+    assert (found.bits, found.perplexity) == pytest.approx((3, 8))
+    assert Evaluation(nats=1000.0, characters=1, streams=1).perplexity == math.inf
+
+
+@pytest.mark.parametrize(
+    "text, options, message",
+    [
+        ("abe", {}, "not among the characters of the vocabulary: 'e'"),
+        ([[0, 1]], {}, r"text must be a str, an EncodedText or ids \(N,\)"),
+        ([0, 4], {}, "text must be ids from 0 to 3, got 0 to 4"),
+        ([0, 2**32], {}, "text must be ids from 0 to 3"),
+        ([0.0, 1.0], {}, "text must be integers"),
+        ("ab", {"streams": 0}, "streams must be at least 1"),
+    ],
+)
+def test_texts_that_are_refused(text: Any, options: dict[str, Any], message: str) -> None:
+    model = CharLSTM(Vocabulary("abcd"), hidden_size=5)
+    with pytest.raises(UsageError, match=message):
+        evaluate(model, text, **options)
+    path: Any = "runs/fox"
+    with pytest.raises(UsageError, match="model must be a CharLSTM, got 'runs/fox'; charlstm.load"):
+        evaluate(path, "ab")
+
+
+@pytest.mark.parametrize("text", ["", "a", []])
+def test_texts_that_are_too_short(text: Any) -> None:
+    model = CharLSTM(Vocabulary("abcd"), hidden_size=5)
+    with pytest.raises(CorpusError, match="at least 2 characters of text"):
+        evaluate(model, text, per_character=True)

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import Problem, Sizes, assert_close, expected, make_model, random_problem, solve
+from problems import GradcheckCase, Sizes, assert_close, expected, make_model, random_problem, solve
 from reference import Array
 
 DTYPES = ["float32", "float64"]
 
 
-def problem_of(symbols: int, dtype: str, bias: Any) -> Problem:
+def problem_of(symbols: int, dtype: str, bias: Any) -> GradcheckCase:
     """Return a small window whose targets are of all kinds; `bias` is the head's."""
     problem = random_problem(Sizes(2, 3, 5, symbols, 1), dtype, seed=symbols)
     problem.parameters["head.bias"][...] = np.asarray(bias, dtype)

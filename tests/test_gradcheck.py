@@ -13,9 +13,9 @@ from charlstm.gradcheck import (
     TensorCheck,
     check_gradients,
     check_model,
-    default_problem,
+    default_case,
     format_table,
-    run_problem,
+    run_case,
     to_json,
 )
 from charlstm.model import CharLSTM
@@ -39,8 +39,8 @@ def linear(shape: tuple[int, ...]) -> tuple[Callable[[], float], Array, Array]:
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_default_problem_passes_in_every_entry(dropout: float) -> None:
     """At a tenth of the default tolerance, for every parameter and the carried-in state."""
-    problem = default_problem(dropout=dropout)
-    assert problem.mask_step == (0 if dropout else None)
+    problem = default_case(dropout=dropout)
+    assert problem.dropout_step == (0 if dropout else None)
     checks = check_model(*problem, tolerance=1e-9)
     assert [check.tensor for check in checks] == [*problem.model.parameters, "h0", "c0"]
     assert [check for check in checks if not check.passed or check.checked != check.size] == []
@@ -48,7 +48,7 @@ def test_default_problem_passes_in_every_entry(dropout: float) -> None:
 
 def test_nothing_can_hide_in_the_default_problem() -> None:
     """Sizes differ, inputs repeat and leave a symbol out, and nothing is zero."""
-    model, inputs, targets, state, _ = default_problem()
+    model, inputs, targets, state, _ = default_case()
     hidden, layers = model.config.hidden_size, model.config.layers
     sizes = {*inputs.shape, hidden, model.config.vocabulary_size, layers}
     assert len(sizes) == 5
@@ -63,19 +63,19 @@ def test_nothing_can_hide_in_the_default_problem() -> None:
 @MODES
 def test_other_depths_pass(layers: int, mode: str) -> None:
     """One layer has no dense input; three have one that is neither the first nor the last."""
-    checks = check_model(*default_problem(layers=layers, dropout=0.5, **SMALL), mode=mode)
+    checks = check_model(*default_case(layers=layers, dropout=0.5, **SMALL), mode=mode)
     assert all(check.passed for check in checks)
 
 
 @pytest.mark.parametrize("size", ["hidden_size", "batch_size", "seq_length", "vocabulary_size"])
 def test_sizes_of_one_pass(size: str) -> None:
     """The smallest sizes are sizes too."""
-    assert all(check.passed for check in check_model(*default_problem(**{**SMALL, size: 1})))
+    assert all(check.passed for check in check_model(*default_case(**{**SMALL, size: 1})))
 
 
 def test_large_models_are_sampled() -> None:
     """Beyond 5,000 entries, few of each tensor are checked one by one."""
-    checks = {check.tensor: check for check in check_model(*default_problem(hidden_size=33))}
+    checks = {check.tensor: check for check in check_model(*default_case(hidden_size=33))}
     assert all(check.passed for check in checks.values())
     assert checks["lstm.weight_hh_l1"].checked == 8
     assert checks["lstm.weight_hh_l1"].size == 4 * 33 * 33
@@ -83,7 +83,7 @@ def test_large_models_are_sampled() -> None:
 
 def test_a_tolerance_beyond_rounding_fails() -> None:
     """The check can fail, and then the errors are the same."""
-    problem = default_problem(**SMALL)
+    problem = default_case(**SMALL)
     strict, lenient = check_model(*problem, tolerance=1e-16), check_model(*problem)
     assert not all(check.passed for check in strict)
     assert [check.error for check in strict] == [check.error for check in lenient]
@@ -92,7 +92,7 @@ def test_a_tolerance_beyond_rounding_fails() -> None:
 @MODES
 def test_model_and_state_keep_their_bits(mode: str) -> None:
     """Every parameter is restored, and the caller's state is not touched."""
-    problem = default_problem(**SMALL)
+    problem = default_case(**SMALL)
     before = [array.tobytes() for array in (problem.model.buffer, *problem.state)]
     check_model(*problem, mode=mode)
     assert [array.tobytes() for array in (problem.model.buffer, *problem.state)] == before
@@ -100,7 +100,7 @@ def test_model_and_state_keep_their_bits(mode: str) -> None:
 
 def test_state_is_zero_unless_given() -> None:
     """As for the model."""
-    model, inputs, targets, _, _ = default_problem(**SMALL)
+    model, inputs, targets, _, _ = default_case(**SMALL)
     assert check_model(model, inputs, targets) == check_model(
         model, inputs, targets, model.zero_state(STREAMS)
     )
@@ -108,7 +108,7 @@ def test_state_is_zero_unless_given() -> None:
 
 def test_a_symbol_that_does_not_occur_has_derivative_zero() -> None:
     """Exactly zero: the input weights of the symbol that is never read."""
-    model, inputs, targets, state, _ = default_problem(**SMALL)
+    model, inputs, targets, state, _ = default_case(**SMALL)
     unread = model.parameters["lstm.weight_ih_l0"][:, -1]
     checks = check_gradients(
         lambda: model.losses(inputs, targets, state)[0],
@@ -139,7 +139,7 @@ def test_float32_models_are_refused() -> None:
 def test_sizes_out_of_range_are_refused(option: dict[str, int], message: str) -> None:
     """In the words of the command line."""
     with pytest.raises(UsageError, match=message):
-        default_problem(**option)
+        default_case(**option)
 
 
 # Trained models
@@ -157,7 +157,7 @@ def test_run_problem_is_the_model_on_its_text(trained: CharLSTM) -> None:
     """Weights are the same numbers; the state is what the text before the window leaves."""
     before = trained.buffer.copy()
     ids = np.random.default_rng(0).integers(7, size=100)
-    model, inputs, targets, state, mask_step = run_problem(trained, ids, STREAMS, STEPS)
+    model, inputs, targets, state, dropout_step = run_case(trained, ids, STREAMS, STEPS)
     assert model.config.dtype == "float64"
     for name, parameter in trained.parameters.items():
         np.testing.assert_array_equal(model.parameters[name], parameter)
@@ -167,7 +167,7 @@ def test_run_problem_is_the_model_on_its_text(trained: CharLSTM) -> None:
     np.testing.assert_array_equal(targets[-1], ids[[8, 16, 24]])
     _, expected = trained.forward(streams[:STEPS])
     np.testing.assert_allclose(state, expected, rtol=1e-4)
-    checks = check_model(model, inputs, targets, state, mask_step, tolerance=1e-9)
+    checks = check_model(model, inputs, targets, state, dropout_step, tolerance=1e-9)
     assert all(check.passed for check in checks)
     np.testing.assert_array_equal(trained.buffer, before)
 
@@ -175,7 +175,7 @@ def test_run_problem_is_the_model_on_its_text(trained: CharLSTM) -> None:
 @pytest.mark.parametrize("length", [2, 3, 4, 9, 24, 25])
 def test_run_problem_shrinks_to_short_texts(trained: CharLSTM, length: int) -> None:
     """Two characters are enough."""
-    problem = run_problem(trained, np.arange(length) % 7, STREAMS, STEPS)
+    problem = run_case(trained, np.arange(length) % 7, STREAMS, STEPS)
     assert problem.inputs.shape == problem.targets.shape
     np.testing.assert_array_equal(problem.targets, (problem.inputs + 1) % 7)
     assert all(check.passed for check in check_model(*problem))
@@ -184,9 +184,9 @@ def test_run_problem_shrinks_to_short_texts(trained: CharLSTM, length: int) -> N
 def test_run_problem_refuses_what_it_cannot_use(trained: CharLSTM) -> None:
     """A text of one character, and sizes out of range."""
     with pytest.raises(CorpusError, match="at least 2"):
-        run_problem(trained, [1])
+        run_case(trained, [1])
     with pytest.raises(UsageError, match="seq_length must be at least 1"):
-        run_problem(trained, [1, 2, 3], seq_length=0)
+        run_case(trained, [1, 2, 3], seq_length=0)
 
 
 # Any function
@@ -379,5 +379,21 @@ def test_json() -> None:
 
 def test_json_of_a_real_check() -> None:
     """Nothing in it is a NumPy type."""
-    checks = check_model(*default_problem(**SMALL), mode="fast")
+    checks = check_model(*default_case(**SMALL), mode="fast")
     assert json.loads(json.dumps(to_json(checks)))[0]["tensor"] == "lstm.weight_ih_l0"
+
+
+def test_a_report_shows_itself() -> None:
+    """The table, and under it how many passed and what was tried."""
+    x, y = np.array([1.0, 2.0]), np.array(3.0)
+    report = check_gradients(
+        lambda: (x**3).sum() * y, {"x": 3 * x**2 * y, "y": x.sum()}, {"x": x, "y": y}
+    )
+    table, count, tried = repr(report).rsplit("\n", 2)
+    assert table == format_table(report)
+    assert [line.split()[-1] for line in table.splitlines()] == ["result", "ok", "FAIL"]
+    assert count == "1 of 2 tensors within 1e-08, normwise"
+    assert tried == "tried: each of 3 entries"
+    assert not report.passed
+    assert report[0].passed and [check.tensor for check in report] == ["x", "y"]
+    assert check_gradients(lambda: y**2, {"y": 2 * y}, {"y": y}).passed

@@ -17,8 +17,8 @@ from reference import (
     softmax_cross_entropy_forward,
 )
 
-from charlstm.kernels import elementary, product, softmax, vector
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels import activations, matmul, softmax, vector
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import LANES
 
 DTYPES = ["float32", "float64"]
@@ -45,29 +45,29 @@ def lane_by_lane(function: Any) -> Callable[[Array], Array]:
 @numba.njit
 def first_sigmoid(x):
     """Pair a sigmoid with the one of -x: the two differ most, and share a division."""
-    return elementary.sigmoids(x, -x)[0]
+    return activations.sigmoids(x, -x)[0]
 
 
 @numba.njit
 def second_sigmoid(x):
     """Return the other of the two."""
-    return elementary.sigmoids(-x, x)[1]
+    return activations.sigmoids(-x, x)[1]
 
 
 @numba.njit
 def paired_tanh(x):
     """Pair tanh with the sigmoid of the same."""
-    return elementary.tanh_and_sigmoid(x, x)[0]
+    return activations.tanh_and_sigmoid(x, x)[0]
 
 
 @numba.njit
 def paired_sigmoid(x):
     """Pair a sigmoid with the tanh of -x."""
-    return elementary.tanh_and_sigmoid(-x, x)[1]
+    return activations.tanh_and_sigmoid(-x, x)[1]
 
 
-exp = lane_by_lane(elementary.exp)
-tanh = lane_by_lane(elementary.tanh)
+exp = lane_by_lane(activations.exp)
+tanh = lane_by_lane(activations.tanh)
 SIGMOIDS = [lane_by_lane(f) for f in (first_sigmoid, second_sigmoid, paired_sigmoid)]
 TANHS = [tanh, lane_by_lane(paired_tanh)]
 NAMED = pytest.mark.parametrize("function", [exp, *SIGMOIDS, *TANHS])
@@ -76,25 +76,25 @@ NAMED = pytest.mark.parametrize("function", [exp, *SIGMOIDS, *TANHS])
 @numba.njit
 def pack(packed, matrix, rows, size, gated, panel):
     """Compile `pack_panels`, for one panel."""
-    product.pack_panels(packed, 0, 0, matrix, 0, rows, size, gated, panel, panel + 1)
+    matmul.pack_panels(packed, 0, 0, matrix, 0, rows, size, gated, panel, panel + 1)
 
 
 @numba.njit
 def pack_transposed(packed, matrix, rows, size, gated, panel):
     """Compile `pack_panel_transposed`."""
-    product.pack_panel_transposed(packed, 0, matrix, 0, rows, size, gated, panel)
+    matmul.pack_panel_transposed(packed, 0, matrix, 0, rows, size, gated, panel)
 
 
 @numba.njit
 def unpack(matrix, packed, rows, size, gated, panel):
     """Compile `unpack_panel`."""
-    product.unpack_panel(matrix, 0, packed, 0, rows, size, gated, panel)
+    matmul.unpack_panel(matrix, 0, packed, 0, rows, size, gated, panel)
 
 
 @numba.njit
 def multiply(c, a, a_row, a_step, b, depth, rows, width, adds):
     """Compile `multiply_panel`, for one block of depth."""
-    product.multiply_panel(c, 0, PANEL, a, 0, a_row, a_step, 0, b, 0, depth, 1, rows, width, adds)
+    matmul.multiply_panel(c, 0, PANEL, a, 0, a_row, a_step, 0, b, 0, depth, 1, rows, width, adds)
 
 
 @numba.njit
@@ -205,8 +205,8 @@ def panels_of(size: int, gated: bool) -> int:
     return -(-size // (LANES if gated else PANEL))
 
 
-def plain_panels(matrix: Array, padding: float = 0) -> list[Array]:
-    """Return a plain matrix's panels (rows, PANEL): its vectors, as evenly as can be."""
+def column_panels(matrix: Array, padding: float = 0) -> list[Array]:
+    """Return a plain matrix's panels (rows, PANEL): its vectors, as split_evenly as can be."""
     size = matrix.shape[1]
     panels, vectors = panels_of(size, gated=False), -(-size // LANES)
     cuts = [vectors * panel // panels * LANES for panel in range(1, panels)]
@@ -222,7 +222,7 @@ def packed_columns(matrix: Array, size: int, gated: bool) -> list[Array]:
     """Return, slowly and obviously, each panel (rows, PANEL), zeros where there is nothing."""
     rows = len(matrix)
     if not gated:
-        return plain_panels(matrix)
+        return column_panels(matrix)
     gates = matrix.reshape(rows, PANEL // LANES, size)
     wide = np.pad(gates, ((0, 0), (0, 0), (0, -size % LANES)))
     return [p.reshape(rows, PANEL) for p in np.split(wide, panels_of(size, gated), axis=2)]
@@ -309,7 +309,7 @@ def test_bits_of_a_product_do_not_depend_on_its_tile(dtype: str) -> None:
 
 def in_panels(logits: Array) -> Array:
     """Return (rows, V) as panels (R, rows, PANEL), padded with what must never be seen."""
-    return np.stack(plain_panels(logits, np.nan))
+    return np.stack(column_panels(logits, np.nan))
 
 
 def run_softmax(logits: Array, targets: Array, train: bool = True) -> tuple[Array, Array]:
@@ -318,7 +318,7 @@ def run_softmax(logits: Array, targets: Array, train: bool = True) -> tuple[Arra
     panels = in_panels(logits)
     losses = np.empty(rows, logits.dtype)
     cross_entropy(losses, panels, symbols, targets, 1 / rows, train)
-    held = plain_panels(np.ones_like(logits))  # where the panels hold symbols
+    held = column_panels(np.ones_like(logits))  # where the panels hold symbols
     if train:
         last, count = panels[-1], int(held[-1][0].sum())
         padding = last[np.isfinite(losses), count : count + -count % LANES]

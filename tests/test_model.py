@@ -10,7 +10,7 @@ import reference
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from problems import (
-    Problem,
+    GradcheckCase,
     Sizes,
     assert_close,
     assert_same_bits,
@@ -129,7 +129,7 @@ def test_single_and_double_precision_at_production_size() -> None:
         model = CharLSTM(vocabulary_of(65), 128, 2, dtype=dtype, seed=0, threads=1)
         # The same numbers for both, or the rounding of the weights would count as well.
         model.buffer[:] = model.buffer.astype("float32")
-        answers.append(solve(model, Problem({}, inputs, targets, model.zero_state(50))))
+        answers.append(solve(model, GradcheckCase({}, inputs, targets, model.zero_state(50))))
     single, double = answers
     assert_close(single, double, SINGLE)
 
@@ -404,7 +404,7 @@ def test_wrong_targets_and_states_are_refused() -> None:
     with pytest.raises(UsageError, match=r"state h must be shaped \(2, 7, 37\), got \(2, 1, 37\)"):
         model.forward(inputs, (h0[:, :1], c0))
     with pytest.raises(UsageError, match=r"state c must be shaped \(2, 7, 37\), got \(\)"):
-        model.train_window(inputs, targets, (h0, 0.0))  # type: ignore[arg-type]
+        model.forward_backward(inputs, targets, (h0, 0.0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("threads", [0, -1])

@@ -15,8 +15,8 @@ from mutation_run import Mutant
 from mutation_test import MUTANTS
 
 SEEN = "test_schedules.py::test_cosine_is_half_a_cosine"
-HALF = Edit("optimizers.py", "scheduled_rate", "0.5 *", "0.25 *")
-HARMLESS = Edit("optimizers.py", "scheduled_rate", "rate * 0.5 *", "0.5 * rate *")
+HALF = Edit("optimizers.py", "learning_rate_at", "0.5 *", "0.25 *")
+HARMLESS = Edit("optimizers.py", "learning_rate_at", "rate * 0.5 *", "0.5 * rate *")
 
 
 def test_every_mistake_can_be_planted() -> None:
@@ -62,6 +62,6 @@ def test_verdicts(
 def test_a_mistake_in_a_kernel_runs_as_python() -> None:
     """As it is, the test passes; with the mistake it fails."""
     tests = ["test_update_rules.py::test_rmsprop_decay_is_0_99"]
-    edit = Edit("kernels/update.py", "rmsprop", "* (1.0 - decay)", "* (0.5 - decay)")
+    edit = Edit("kernels/optimizers.py", "rmsprop", "* (1.0 - decay)", "* (0.5 - decay)")
     assert mutation_run.run_tests([], tests, is_emulated=True).verdict == "ESCAPED"
     assert mutation_run.run_tests([edit], tests, is_emulated=True).verdict == "caught"

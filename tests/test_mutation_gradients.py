@@ -14,7 +14,7 @@ import mutation_gradients
 from mutation_gradients import DROPOUT, FAST_SIZES, FULL_SIZES, Mutant
 
 from charlstm import gradcheck
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import LANES
 
 HARMLESS = Mutant("harmless", mutation_gradients.LOSS, {"1.0 / rows": "1 / rows"}, ["c0"])
@@ -40,13 +40,15 @@ def test_there_are_enough() -> None:
 @pytest.mark.parametrize("sizes", [FULL_SIZES, FAST_SIZES], ids=["small", "large"])
 def test_emulation_is_the_kernels_twin(sizes: dict[str, int], dropout: float) -> None:
     """Compiled and emulated, loss, gradients and state are the same to rounding."""
-    model, *arguments, mask_step = gradcheck.default_problem(**sizes, dropout=dropout)
+    model, *arguments, dropout_step = gradcheck.default_case(**sizes, dropout=dropout)
     window: Any = arguments
-    problem = emulation.Emulation().module("charlstm.gradcheck").default_problem
+    problem = emulation.Emulation().module("charlstm.gradcheck").default_case
     twin = problem(**sizes, dropout=dropout).model
     assert type(twin) is not type(model)
-    loss, gradients, state = model.loss_and_gradients(*window, mask_step=mask_step)
-    emulated_loss, emulated, emulated_state = twin.loss_and_gradients(*window, mask_step=mask_step)
+    loss, gradients, state = model.loss_and_gradients(*window, dropout_step=dropout_step)
+    emulated_loss, emulated, emulated_state = twin.loss_and_gradients(
+        *window, dropout_step=dropout_step
+    )
     assert emulated_loss == pytest.approx(loss, rel=1e-14)
     assert emulated.keys() == gradients.keys()
     assert max(normwise(emulated[name], gradients[name]) for name in gradients) < 1e-13

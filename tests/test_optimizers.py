@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from problems import Sizes, make_model, random_problem
 from reference import Array
 
-from charlstm.kernels.packing import Rows
+from charlstm.kernels.packing import ActiveRows
 from charlstm.kernels.window import run_phase
 from charlstm.optimizers import make_optimizer
 from charlstm.parameters import BLOCK, aligned_zeros
@@ -35,7 +35,7 @@ def test_rows_without_a_gradient_change_no_bit(
 ) -> None:
     """To leave rows out, whatever vectors they share, is to update all of the buffer."""
     rng = np.random.default_rng(length)
-    rows = Rows(np.array(used), length)
+    rows = ActiveRows(np.array(used), length)
     size = -(-(len(used) * length + rest) // BLOCK) * BLOCK
     first = random_buffer(rng, size, dtype)
     some, all_ = first.copy(), first.copy()
@@ -46,8 +46,8 @@ def test_rows_without_a_gradient_change_no_bit(
         norm = ours.step(some, gradient, 0.1, 0.5, 1.0, rows)
         assert norm == theirs.step(all_, gradient, 0.1, 0.5, 1.0)
     np.testing.assert_array_equal(some, all_)
-    for key, memory in ours.memory.items():
-        np.testing.assert_array_equal(memory, theirs.memory[key])
+    for key, state in ours.state.items():
+        np.testing.assert_array_equal(state, theirs.state[key])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -63,8 +63,8 @@ def test_a_gradient_is_of_its_own_window(threads: int, monkeypatch: pytest.Monke
     worn = make_model(problem.parameters, "float32", threads=threads)
     for symbols in ([1, 2, 3], [3, 4], [7], [2, 10, 0]):
         fresh = make_model(problem.parameters, "float32", threads=threads)
-        fresh.train_window(*window(*symbols))
-        worn.train_window(*window(*symbols))
+        fresh.forward_backward(*window(*symbols))
+        worn.forward_backward(*window(*symbols))
         worn.losses(*window(5, 6))
         np.testing.assert_array_equal(worn.gradient, fresh.gradient)
         rows = worn.gradient[: worn.rows.used.size * worn.rows.length]
@@ -85,7 +85,7 @@ def test_an_interrupted_window_leaves_nothing_behind(monkeypatch: pytest.MonkeyP
     ids = np.resize([1, 2, 3], (SIZES.steps, SIZES.streams))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr("charlstm.model.run_phase", interrupted)
-        worn.train_window(ids, ids)
+        worn.forward_backward(ids, ids)
     for model in (fresh, worn):
-        model.train_window(ids + 2, ids)
+        model.forward_backward(ids + 2, ids)
     np.testing.assert_array_equal(worn.gradient, fresh.gradient)

@@ -15,11 +15,11 @@ import reference_run
 from problems import assert_close, make_model
 from reference import Array
 from reference_run import Options
-from whole_runs import make_corpus, memory_figures
+from whole_runs import make_corpus, optimizer_figures
 
 from charlstm.config import TrainConfig
-from charlstm.corpus import Text
-from charlstm.evaluation import held_out
+from charlstm.corpus import EncodedText
+from charlstm.evaluation import evaluate_text
 from charlstm.trainer import Trainer
 
 HERE = Path(__file__).parent
@@ -66,8 +66,8 @@ def test_the_oracle_trains_as_pytorch_does(optimizer: str) -> None:
         "rates": [step.learning_rate for step in steps],
         **{f"trained/{name}": array for name, array in after.parameters.items()},
         **{
-            f"memory/{kind}/{name}": array
-            for kind, arrays in after.memory.items()
+            f"optimizer_state/{kind}/{name}": array
+            for kind, arrays in after.optimizer_state.items()
             for name, array in arrays.items()
         },
         "h": after.state[0],
@@ -86,16 +86,18 @@ def test_a_trainer_trains_as_pytorch_does(optimizer: str) -> None:
     model = make_model(stored("initial/"))
     trainer = Trainer(model, make_corpus(figures["text"], SYMBOLS), config)
     records = list(trainer.train())
-    memory = memory_figures(trainer)
+    optimizer_state = optimizer_figures(trainer)
     actual: dict[str, Any] = {
         "losses": [record.train_loss for record in records],
         "norms": [record.gradient_norm for record in records],
         "rates": [record.learning_rate for record in records],
         **{f"trained/{name}": array for name, array in model.parameters.items()},
-        **{f"memory/{name}": array for name, array in memory.items()},
+        **{f"optimizer_state/{name}": array for name, array in optimizer_state.items()},
         "h": trainer.state[0],
         "c": trainer.state[1],
-        "held_out_loss": held_out(model, Text(figures["held_out"].astype(np.uint16))).nats,
+        "held_out_loss": evaluate_text(
+            model, EncodedText(figures["held_out"].astype(np.uint16))
+        ).nats,
     }
     assert_close(actual, measured(optimizer), TOLERANCE)
 

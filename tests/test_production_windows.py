@@ -27,7 +27,7 @@ def test_a_window_beyond(sizes: Sizes) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_a_window_split_over_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which divide neither the streams nor the panels evenly."""
+    """Which divide neither the streams nor the panels split_evenly."""
     monkeypatch.setattr("charlstm.model.PARALLEL_FROM", 0)
     sizes = BEYOND["a-chunk-of-rows"]._replace(streams=49, symbols=130)
     problem = random_problem(sizes)
@@ -40,4 +40,4 @@ def test_dropout_at_production_size() -> None:
     problem = random_problem(BEYOND["a-chunk-of-rows"])
     model = make_model(problem.parameters, dropout=0.3)
     masks = list(model.dropout_masks(3, 50, 4))
-    assert_close(solve(model, problem, mask_step=4), expected(problem, masks), TOLERANCE)
+    assert_close(solve(model, problem, dropout_step=4), expected(problem, masks), TOLERANCE)

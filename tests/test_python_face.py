@@ -13,7 +13,7 @@ import charlstm
 from charlstm import LSTM, CharLSTM, Vocabulary
 from charlstm.batches import Windows
 from charlstm.cli import main
-from charlstm.corpus import read_corpus
+from charlstm.corpus import Corpus
 from charlstm.errors import CharLSTMError, CorpusError, RunError, UsageError
 from charlstm.losses import mean_squared_error_forward, softmax_cross_entropy_forward
 from charlstm.sampling import generate
@@ -182,9 +182,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: MODEL.forward([[0]], state_of(1j)),
         "state h must hold real numbers, got complex128",
     ),
-    "mask_step": (
-        lambda: MODEL.losses([[0]], [[1]], mask_step="a"),
-        "mask_step must be a whole number, got 'a'",
+    "dropout_step": (
+        lambda: MODEL.losses([[0]], [[1]], dropout_step="a"),
+        "dropout_step must be a whole number, got 'a'",
     ),
     "streams": (lambda: MODEL.zero_state(-1), "streams must be at least 1, got -1"),
     "masks": (lambda: MODEL.dropout_masks(0, 1, 0), "steps must be at least 1, got 0"),
@@ -210,7 +210,7 @@ def test_a_text_too_short_for_a_window(tmp_path: Path) -> None:
     """Sizes of Python's are named as in Python, in errors other than of usage too."""
     path = tmp_path / "ab.txt"
     path.write_text("ab" * 9)
-    message = refusal(lambda: Windows(read_corpus(path).text, 5, 5), CorpusError)
+    message = refusal(lambda: Windows(Corpus.from_files(path).text, 5, 5), CorpusError)
     assert message.endswith("lower batch_size or seq_length")
 
 
@@ -306,6 +306,6 @@ def test_repr_of_a_corpus(tmp_path: Path) -> None:
     """Its name, escaped, and its sizes."""
     path = tmp_path / "odd\x1bname.txt"
     path.write_bytes(b"ab\n" * 500)
-    assert repr(read_corpus(path)) == r"Corpus('odd\x1bname': 1,500 characters, 3 symbols)"
-    corpus = read_corpus(path, as_bytes=True)
+    assert repr(Corpus.from_files(path)) == r"Corpus('odd\x1bname': 1,500 characters, 3 symbols)"
+    corpus = Corpus.from_files(path, as_bytes=True)
     assert repr(corpus) == r"Corpus('odd\x1bname': 1,500 bytes, 3 symbols)"

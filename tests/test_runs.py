@@ -14,7 +14,7 @@ import pytest
 
 from charlstm import checkpoint
 from charlstm.errors import RunError
-from charlstm.runs import COLUMNS, MetricsFile, RunFolder, resolve
+from charlstm.runs import COLUMNS, MetricsFile, RunFolder, find_checkpoint
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,7 +63,7 @@ def test_create_makes_the_folder_and_its_parents(folder):
 def test_a_taken_folder_is_refused_and_untouched(folder, name):
     folder.create()
     (folder.path / name).write_text("precious")
-    with pytest.raises(RunError, match="--resume.*--overwrite"):
+    with pytest.raises(RunError, match="resume.*overwrite"):
         folder.create()
     assert (folder.path / name).read_text() == "precious"
 
@@ -101,11 +101,11 @@ def test_what_cannot_be_removed_is_named(folder):
 
 
 def test_resume(folder):
-    with pytest.raises(RunError, match="start without --resume"):
+    with pytest.raises(RunError, match="leave out resume"):
         folder.resume()
     assert not folder.path.exists()
     folder.create()
-    with pytest.raises(RunError, match="start without --resume"):
+    with pytest.raises(RunError, match="leave out resume"):
         folder.resume()
     folder.last.write_text("x")
     assert folder.resume() == folder.last
@@ -149,7 +149,7 @@ def test_temporary_names_are_those_the_lock_removes(folder, monkeypatch):
     monkeypatch.setattr(os, "unlink", lambda path: None)
     monkeypatch.setattr(os, "replace", failing(errno.EIO))
     for path in (folder.last, folder.best, folder.metrics):
-        with pytest.raises(OSError), checkpoint.replacing(path):
+        with pytest.raises(OSError), checkpoint.atomic_write(path):
             pass
     monkeypatch.undo()
     assert len(names(folder)) == 4
@@ -247,9 +247,9 @@ def test_rows_wait_for_the_flush_and_are_written_once(tmp_path):
 def test_cut_back_keeps_rows_up_to_the_step(tmp_path):
     metrics = table(tmp_path / "metrics.csv", 12)
     lines = metrics.path.read_bytes().splitlines(keepends=True)
-    metrics.cut_back(10)
+    metrics.truncate_after(10)
     assert metrics.path.read_bytes() == b"".join(lines[:11])
-    metrics.cut_back(0)
+    metrics.truncate_after(0)
     assert metrics.path.read_bytes() == lines[0]
 
 
@@ -257,13 +257,13 @@ def test_cut_back_drops_waiting_rows_too(tmp_path):
     metrics = MetricsFile(tmp_path / "metrics.csv")
     for step in (1, 2, 3):
         metrics.append({"step": step})
-    metrics.cut_back(2)
+    metrics.truncate_after(2)
     metrics.flush()
     assert [row["step"] for row in rows_of(metrics.path)] == ["1", "2"]
 
 
 def test_cut_back_without_a_table_is_nothing(tmp_path):
-    MetricsFile(tmp_path / "metrics.csv").cut_back(5)
+    MetricsFile(tmp_path / "metrics.csv").truncate_after(5)
     assert os.listdir(tmp_path) == []
 
 
@@ -274,7 +274,7 @@ def test_a_table_torn_at_any_byte_goes_on_with_whole_rows(tmp_path):
     for length in range(len(whole) + 1):
         path.write_bytes(whole[:length])
         metrics = MetricsFile(path)
-        metrics.cut_back(4)
+        metrics.truncate_after(4)
         kept = min(max(whole[:length].count(b"\n") - 1, 0), 4)
         assert [row["step"] for row in rows_of(path)] == [str(i + 1) for i in range(kept)]
         metrics.append({"step": 9})
@@ -287,7 +287,7 @@ def test_rows_that_are_not_rows_are_dropped(tmp_path):
     whole = metrics.path.read_bytes()
     noise = b"\0\0\0\n\xff\xfe,,,,,,,\n3,,,\n-1,,,,,,,\n" + b"9" * 5000 + b",,,,,,,\n4,\0,,,,,,\n"
     metrics.path.write_bytes(whole + noise)
-    metrics.cut_back(10**9)
+    metrics.truncate_after(10**9)
     assert metrics.path.read_bytes() == whole
 
 
@@ -295,7 +295,7 @@ def test_a_table_of_another_kind_is_refused_and_untouched(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("date,price\n1,2\n")
     with pytest.raises(RunError, match="move it away"):
-        MetricsFile(path).cut_back(1)
+        MetricsFile(path).truncate_after(1)
     assert path.read_text() == "date,price\n1,2\n"
 
 
@@ -317,7 +317,7 @@ def test_a_failed_cut_back_leaves_the_table(tmp_path, monkeypatch):
     before = metrics.path.read_bytes()
     monkeypatch.setattr(os, "replace", failing(errno.ENOSPC))
     with pytest.raises(RunError, match="cannot rewrite .*No space left"):
-        metrics.cut_back(1)
+        metrics.truncate_after(1)
     assert metrics.path.read_bytes() == before
     assert os.listdir(tmp_path) == ["metrics.csv"]
 
@@ -358,27 +358,27 @@ def test_a_disk_that_fills_at_any_byte_leaves_whole_rows(tmp_path):
 def test_a_file_is_itself_and_a_folder_its_best_or_last(folder):
     folder.create()
     with pytest.raises(RunError, match="holds no checkpoint"):
-        resolve(folder.path)
+        find_checkpoint(folder.path)
     folder.last.write_text("x")
-    assert resolve(folder.path) == folder.last
+    assert find_checkpoint(folder.path) == folder.last
     folder.best.write_text("x")
-    assert resolve(str(folder.path)) == folder.best
-    assert resolve(folder.last) == folder.last
+    assert find_checkpoint(str(folder.path)) == folder.best
+    assert find_checkpoint(folder.last) == folder.last
 
 
 def test_what_is_not_there_is_refused(tmp_path):
     with pytest.raises(RunError, match="there is no run at"):
-        resolve(tmp_path / "missing")
+        find_checkpoint(tmp_path / "missing")
     with pytest.raises(RunError, match="there is no run in"):
-        resolve(None, root=tmp_path / "missing")
+        find_checkpoint(None, root=tmp_path / "missing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="there is no run in"):
-        resolve(None, root=tmp_path)
+        find_checkpoint(None, root=tmp_path)
 
 
 def test_a_name_the_system_refuses_is_explained():
     with pytest.raises(RunError, match="cannot look into|there is no run at"):
-        resolve("x" * 5000)
+        find_checkpoint("x" * 5000)
 
 
 def test_the_newest_run_is_the_one_saved_to_last(tmp_path):
@@ -390,12 +390,12 @@ def test_the_newest_run_is_the_one_saved_to_last(tmp_path):
         run.last.write_text("x")
     for file, seconds in [(first.best, 10), (first.last, 40), (second.best, 20), (second.last, 30)]:
         age(file, seconds)
-    assert resolve(None, root=tmp_path) == first.best
+    assert find_checkpoint(None, root=tmp_path) == first.best
     age(second.best, 50)
-    assert resolve(None, root=tmp_path) == second.best
+    assert find_checkpoint(None, root=tmp_path) == second.best
     first.best.unlink()
     age(first.last, 60)
-    assert resolve(None, root=tmp_path) == first.last
+    assert find_checkpoint(None, root=tmp_path) == first.last
 
 
 def test_the_root_is_runs_in_the_current_folder(tmp_path, monkeypatch):
@@ -403,4 +403,4 @@ def test_the_root_is_runs_in_the_current_folder(tmp_path, monkeypatch):
     run = RunFolder(Path("runs") / "a")
     run.create()
     run.last.write_text("x")
-    assert resolve(None) == run.last
+    assert find_checkpoint(None) == run.last

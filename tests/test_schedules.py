@@ -7,8 +7,8 @@ import pytest
 import reference_run
 from whole_runs import LEARNING_RATES, SEVEN_BY_FIVE, Case, make_trainer
 
-from charlstm import checkpoint
-from charlstm.optimizers import scheduled_rate
+from charlstm.loading import load_checkpoint, save_checkpoint
+from charlstm.optimizers import learning_rate_at
 from charlstm.trainer import Trainer
 
 SCHEDULES = ["constant", "linear", "cosine"]
@@ -17,7 +17,7 @@ STEPS = [1, 2, 3, 11, 1000]
 
 def rates(schedule: str, steps: int, rate: float = 0.3) -> list[float]:
     """Return the rate of every step of a run."""
-    return [scheduled_rate(schedule, rate, step, steps) for step in range(steps)]
+    return [learning_rate_at(schedule, rate, step, steps) for step in range(steps)]
 
 
 @pytest.mark.parametrize("steps", STEPS)
@@ -44,13 +44,13 @@ def test_cosine_is_half_a_cosine(steps: int) -> None:
     """At a third, a half and two thirds of the way: three quarters, a half and a quarter."""
     wanted = 0.15 * (1 + np.cos(np.linspace(0, np.pi, steps, endpoint=False)))
     np.testing.assert_allclose(rates("cosine", steps), wanted, rtol=1e-10)
-    way = [scheduled_rate("cosine", 0.3, step, 600) for step in (200, 300, 400, 600)]
+    way = [learning_rate_at("cosine", 0.3, step, 600) for step in (200, 300, 400, 600)]
     np.testing.assert_allclose(way, [0.225, 0.15, 0.075, 0], rtol=1e-12, atol=1e-17)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_schedule_is_the_oracles(schedule: str) -> None:
-    wanted = [reference_run.scheduled_rate(schedule, 0.3, step, 97) for step in range(97)]
+    wanted = [reference_run.learning_rate_at(schedule, 0.3, step, 97) for step in range(97)]
     np.testing.assert_allclose(rates(schedule, 97), wanted, rtol=1e-12)
 
 
@@ -60,9 +60,9 @@ def test_the_rate_rises_to_the_schedules_own(schedule: str, warmup: int) -> None
     """By equal shares of it, the first of them in the first step, the whole in the last."""
     without = rates(schedule, 11)
     share = np.minimum(np.arange(1, 12) / warmup, 1)
-    warmed = [scheduled_rate(schedule, 0.3, step, 11, warmup) for step in range(11)]
+    warmed = [learning_rate_at(schedule, 0.3, step, 11, warmup) for step in range(11)]
     np.testing.assert_allclose(warmed, without * share, rtol=1e-12)
-    oracle = [reference_run.scheduled_rate(schedule, 0.3, step, 11, warmup) for step in range(11)]
+    oracle = [reference_run.learning_rate_at(schedule, 0.3, step, 11, warmup) for step in range(11)]
     np.testing.assert_allclose(warmed, oracle, rtol=1e-12)
 
 
@@ -72,7 +72,7 @@ def weight_rates(trainer: Trainer) -> tuple[list[float], list[float]]:
     Adagrad moves a weight by rate * g / (sqrt(squares) + 1e-10).
     """
     recorded, moved = [], []
-    model, squares = trainer.model, trainer.optimizer.memory["squares"]
+    model, squares = trainer.model, trainer.optimizer.state["squares"]
     while trainer.step < trainer.config.steps:
         before = model.buffer.copy()
         recorded.append(next(trainer.train()).learning_rate)
@@ -89,7 +89,7 @@ def test_a_schedule_is_applied_to_every_step(schedule: str, warmup: int) -> None
     case = Case("adagrad", schedule, warmup=warmup)
     recorded, moved = weight_rates(make_trainer(case))
     rate = LEARNING_RATES["adagrad"]
-    wanted = [scheduled_rate(schedule, rate, step, 11, warmup) for step in range(11)]
+    wanted = [learning_rate_at(schedule, rate, step, 11, warmup) for step in range(11)]
     np.testing.assert_allclose(recorded, wanted, rtol=1e-12)
     np.testing.assert_allclose(moved, wanted, rtol=1e-6)
 
@@ -101,9 +101,9 @@ def test_a_schedule_goes_on_where_a_run_was_stopped(schedule: str, tmp_path: Pat
     trainer = make_trainer(case)
     for _ in trainer.train():
         pass
-    checkpoint.save(tmp_path / "last.safetensors", *trainer.snapshot())
-    tensors, metadata = checkpoint.load(tmp_path / "last.safetensors")
-    longer = Trainer.resume(tensors, metadata, trainer.corpus, steps=9)
+    save_checkpoint(tmp_path / "last.safetensors", *trainer.snapshot())
+    tensors, metadata = load_checkpoint(tmp_path / "last.safetensors")
+    longer = Trainer.from_snapshot(tensors, metadata, trainer.corpus, steps=9)
     recorded, moved = weight_rates(longer)
     wanted = rates(schedule, 9, LEARNING_RATES["adagrad"])[5:]
     np.testing.assert_allclose(recorded, wanted, rtol=1e-12)

@@ -20,15 +20,15 @@ from tqdm import tqdm
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.output import plural
+from charlstm.cli.console import plural
 from charlstm.cli.progress import bar_layout
 from charlstm.cli.reporting import advice
-from charlstm.cli.session import Keeper
+from charlstm.cli.training_loop import RunSaver
 from charlstm.config import TrainConfig
 from charlstm.errors import DivergenceError
-from charlstm.evaluation import HeldOut
+from charlstm.evaluation import Evaluation
 from charlstm.model import CharLSTM
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8"]
 
@@ -45,7 +45,7 @@ class Terminal(io.StringIO):
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder with a corpus of 900 characters; by default evaluate every 25 steps."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
     for module in ("trainer", "cli.training"):
         monkeypatch.setattr(f"charlstm.{module}.evaluation_interval", lambda *sizes: 25)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
@@ -234,7 +234,7 @@ def test_a_little_worse_than_guessing_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A short run begins there."""
-    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: HeldOut(3.4, 1, 1))
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: Evaluation(3.4, 1, 1))
     assert train(steps=2) == 0
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("charlstm: warning: the model has learned nothing")
@@ -255,7 +255,7 @@ def test_evaluations_are_shown_now_and_then(
     """The first, the last, and those some seconds apart; all are in the metrics."""
     losses = [3.0, 2.0, 2.5, 2.4]
     monkeypatch.setattr(
-        Trainer, "evaluate", lambda self: HeldOut(losses[self.step // 25 - 1], 1, 1)
+        Trainer, "evaluate", lambda self: Evaluation(losses[self.step // 25 - 1], 1, 1)
     )
     assert train() == 0
     error = capsys.readouterr().err
@@ -297,7 +297,7 @@ def test_saves_come_no_closer_than_some_seconds(monkeypatch: pytest.MonkeyPatch)
     """The best waits in memory, and is written in the end."""
     losses = [3.0, 2.0, 2.5, 2.4]
     monkeypatch.setattr(
-        Trainer, "evaluate", lambda self: HeldOut(losses[self.step // 25 - 1], 1, 1)
+        Trainer, "evaluate", lambda self: Evaluation(losses[self.step // 25 - 1], 1, 1)
     )
     saved = saves(monkeypatch)
     assert train() == 0
@@ -312,13 +312,13 @@ def test_saves_come_no_closer_than_some_seconds(monkeypatch: pytest.MonkeyPatch)
 def test_what_waits_is_written_when_its_time_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """At whatever step that is, the best never after a last that knows of it."""
     monkeypatch.setattr("charlstm.cli.training.SAVE_PAUSE", 0.25)
-    note = Keeper.note
+    note = RunSaver.log_step
 
-    def slow_note(self: Keeper, record: Record) -> None:
+    def slow_note(self: RunSaver, record: StepRecord) -> None:
         note(self, record)
         time.sleep(0.3 if record.step == 40 else 0)
 
-    monkeypatch.setattr(Keeper, "note", slow_note)
+    monkeypatch.setattr(RunSaver, "log_step", slow_note)
     saved = saves(monkeypatch)
     assert train(steps=60) == 0
     assert saved[1:3] == [("best", 25), ("last", 25)]
@@ -327,14 +327,14 @@ def test_what_waits_is_written_when_its_time_comes(monkeypatch: pytest.MonkeyPat
 
 def ends(how: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let something happen in step 61, not of the steps that are timed before the run."""
-    window = CharLSTM.train_window
+    window = CharLSTM.forward_backward
 
-    def spoiled(model: CharLSTM, *ids: Any, mask_step: int) -> Any:
-        result = window(model, *ids, mask_step=mask_step)
+    def spoiled(model: CharLSTM, *ids: Any, dropout_step: int) -> Any:
+        result = window(model, *ids, dropout_step=dropout_step)
         is_run = Path("runs/fox/last.safetensors").exists()
-        return (how() or result[0], result[1]) if mask_step == 60 and is_run else result
+        return (how() or result[0], result[1]) if dropout_step == 60 and is_run else result
 
-    monkeypatch.setattr(CharLSTM, "train_window", spoiled)
+    monkeypatch.setattr(CharLSTM, "forward_backward", spoiled)
 
 
 def test_a_stop_or_a_divergence_writes_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +390,7 @@ def test_the_last_evaluation_of_an_early_end_is_shown(
 ) -> None:
     losses = [3.0, 2.0, 2.5, 2.4]
     monkeypatch.setattr(
-        Trainer, "evaluate", lambda self: HeldOut(losses[self.step // 25 - 1], 1, 1)
+        Trainer, "evaluate", lambda self: Evaluation(losses[self.step // 25 - 1], 1, 1)
     )
     assert train("--patience", "1") == 0
     error = capsys.readouterr().err

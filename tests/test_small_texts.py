@@ -7,24 +7,26 @@ import pytest
 
 from charlstm import checkpoint
 from charlstm.cli import main
-from charlstm.cli.plan import MIN_STEPS, PATIENCE, Goal, suit_text
+from charlstm.cli.budget import MIN_STEPS, Budget
+from charlstm.cli.text_defaults import PATIENCE, adapt_to_text
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.corpus import Corpus, read_corpus
+from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
-from charlstm.evaluation import HeldOut, evaluation_interval
+from charlstm.evaluation import Evaluation, evaluation_interval
+from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 HARBOUR = Path(__file__).parents[1] / "data" / "harbour.txt"
-OPEN = Goal(None, None, None)
-Run = tuple[Trainer, list[Record]]
+OPEN = Budget(None, None, None)
+Run = tuple[Trainer, list[StepRecord]]
 
 
 @pytest.fixture(autouse=True)
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder; measure the pace briefly."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
 
 
 def write_text(length: int) -> None:
@@ -58,13 +60,13 @@ def test_options_that_suit_a_text(
     length: int, streams: int, val_fraction: float, patience: int, dropout: float
 ) -> None:
     """Each departure from the defaults is told of, with the option that decides otherwise."""
-    model, config, notices = suit_text(ModelConfig(9), TrainConfig(), length, OPEN, set())
+    model, config, warnings = adapt_to_text(ModelConfig(9), TrainConfig(), length, OPEN, set())
     assert (config.batch_size, config.val_fraction, config.patience) == (
         streams, val_fraction, patience,
     )  # fmt: skip
-    assert any("--batch-size" in notice for notice in notices) == (streams < 50)
-    assert any("--val-fraction" in notice for notice in notices) == (val_fraction == 0)
-    assert any("--dropout" in notice for notice in notices) == (dropout > 0)
+    assert any("--batch-size" in warning for warning in warnings) == (streams < 50)
+    assert any("--val-fraction" in warning for warning in warnings) == (val_fraction == 0)
+    assert any("--dropout" in warning for warning in warnings) == (dropout > 0)
     unchanged = {"batch_size": 50, "val_fraction": 0.1, "patience": 0}
     assert config.to_dict() | unchanged == TrainConfig().to_dict()
     assert model == ModelConfig(9, dropout=dropout)
@@ -74,17 +76,21 @@ def test_what_is_given_stays() -> None:
     """The values of the defaults, too."""
     given = {"batch_size", "val_fraction", "patience", "dropout"}
     options = ModelConfig(9), TrainConfig()
-    assert suit_text(*options, 500, OPEN, given) == (*options, [])
-    _, config, _ = suit_text(ModelConfig(9), TrainConfig(batch_size=3), 500, OPEN, {"batch_size"})
+    assert adapt_to_text(*options, 500, OPEN, given) == (*options, [])
+    _, config, _ = adapt_to_text(
+        ModelConfig(9), TrainConfig(batch_size=3), 500, OPEN, {"batch_size"}
+    )
     assert config.batch_size == 3
 
 
-@pytest.mark.parametrize("goal", [Goal(5, None, None), Goal(None, 5, None), Goal(None, None, 5)])
+@pytest.mark.parametrize(
+    "goal", [Budget(5, None, None), Budget(None, 5, None), Budget(None, None, 5)]
+)
 @pytest.mark.parametrize("length", [500, 20_000, 10**6])
-def test_a_length_that_is_given_changes_nothing(goal: Goal, length: int) -> None:
+def test_a_length_that_is_given_changes_nothing(goal: Budget, length: int) -> None:
     """Who says how far to train is taken at the word."""
     options = ModelConfig(9), TrainConfig()
-    assert suit_text(*options, length, goal, set()) == (*options, [])
+    assert adapt_to_text(*options, length, goal, set()) == (*options, [])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +140,7 @@ def test_small_texts_are_learned(length: int, bound: float) -> None:
 def make_trainer(**options: Any) -> Trainer:
     """Return a trainer of a tiny model on a kilobyte, which evaluates every two steps."""
     write_text(1000)
-    corpus: Corpus = read_corpus("text.txt")
+    corpus: Corpus = Corpus.from_files("text.txt")
     model = CharLSTM(corpus.vocabulary, 4, seed=1, threads=1)
     config = {"steps": 40, "batch_size": 4, "seq_length": 10, "eval_every": 2} | options
     return Trainer(model, corpus, TrainConfig(**config))
@@ -143,8 +149,8 @@ def make_trainer(**options: Any) -> Trainer:
 def with_losses(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float]) -> None:
     """Let the validation loss be 5 but for the steps of a table."""
 
-    def evaluate(trainer: Trainer, part: str = "val") -> HeldOut:
-        return HeldOut(losses.get(trainer.step, 5.0), 100, 10)
+    def evaluate(trainer: Trainer, part: str = "val") -> Evaluation:
+        return Evaluation(losses.get(trainer.step, 5.0), 100, 10)
 
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
 
@@ -179,7 +185,7 @@ def test_a_resume_with_less_patience_is_out_of_it(monkeypatch: pytest.MonkeyPatc
     with_losses(monkeypatch, {2: 4.0})
     trainer = make_trainer(patience=4)
     list(trainer.train())
-    resumed = Trainer.resume(*trainer.snapshot(), trainer.corpus, threads=1, patience=3)
+    resumed = Trainer.from_snapshot(*trainer.snapshot(), trainer.corpus, threads=1, patience=3)
     assert list(resumed.train()) == []
 
 
@@ -192,7 +198,7 @@ def test_a_resume_ends_at_the_same_step(monkeypatch: pytest.MonkeyPatch, stop: i
     for record in stopped.train():
         if record.step == stop:
             break
-    resumed = Trainer.resume(*stopped.snapshot(), stopped.corpus, threads=1)
+    resumed = Trainer.from_snapshot(*stopped.snapshot(), stopped.corpus, threads=1)
     list(resumed.train())
     assert resumed.step == whole.step == 16
     assert resumed.snapshot()[1] == whole.snapshot()[1]
@@ -200,28 +206,28 @@ def test_a_resume_ends_at_the_same_step(monkeypatch: pytest.MonkeyPatch, stop: i
 
 
 def test_a_checkpoint_of_before() -> None:
-    """Without the fields of early stopping it goes on as it was begun: to its last step."""
+    """Without the fields of early stopping it continues as it was begun: to its last step."""
     trainer = make_trainer(patience=1)
     tensors, metadata = trainer.snapshot()
-    del metadata["training"]["patience"], metadata["evaluations_since_best"]
-    resumed = Trainer.resume(tensors, metadata, trainer.corpus, threads=1)
+    entries = metadata.to_dict()
+    del entries["training"]["patience"], entries["evaluations_since_best"]
+    before = RunMetadata.from_dict(entries)
+    resumed = Trainer.from_snapshot(tensors, before, trainer.corpus, threads=1)
     assert resumed.config.patience == resumed.evaluations_since_best == 0
     assert not resumed.is_out_of_patience
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, None, "2", 2**63])
 def test_a_damaged_count_is_refused(value: Any) -> None:
-    trainer = make_trainer()
-    tensors, metadata = trainer.snapshot()
-    metadata["evaluations_since_best"] = value
+    entries = make_trainer().snapshot()[1].to_dict() | {"evaluations_since_best": value}
     with pytest.raises(CheckpointError, match="evaluations_since_best is not a whole number"):
-        Trainer.resume(tensors, metadata, trainer.corpus, threads=1)
+        RunMetadata.from_dict(entries)
 
 
 def test_what_an_early_end_says(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Why it ended, also when asked to go on; more patience does."""
+    """Why it ended, also on a resume; more patience continues it."""
     with_losses(monkeypatch, {2: 4.0})
     write_text(1000)
     options = ["--hidden-size", "4", "--seq-length", "10", "--val-fraction", "0.1"]

@@ -12,8 +12,8 @@ import pytest
 import charlstm
 from charlstm.cli import main
 from charlstm.cli.program import as_argument, command_line
-from charlstm.cli.session import Keeper
-from charlstm.trainer import Record
+from charlstm.cli.training_loop import RunSaver
+from charlstm.trainer import StepRecord
 
 SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--steps", "20"]
 
@@ -22,7 +22,7 @@ SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--ste
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder that holds a corpus, and the program in an environment's folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.REHEARSAL", 0.01)
+    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
     for folder in ("env/bin", "other"):
         Path(folder).mkdir(parents=True)
@@ -78,14 +78,14 @@ def test_what_is_suggested_runs() -> None:
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a signal come."""
-    note = Keeper.note
+    note = RunSaver.log_step
 
-    def note_and_raise(self: Keeper, record: Record) -> None:
+    def note_and_raise(self: RunSaver, record: StepRecord) -> None:
         note(self, record)
         if record.step == step:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Keeper, "note", note_and_raise)
+    monkeypatch.setattr(RunSaver, "log_step", note_and_raise)
 
 
 @pytest.mark.parametrize(

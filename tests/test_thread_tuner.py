@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from charlstm.config import TrainConfig
-from charlstm.corpus import read_corpus
+from charlstm.corpus import Corpus
 from charlstm.model import CharLSTM
 from charlstm.thread_tuner import TRIAL_SHARE, ThreadTuner
 from charlstm.trainer import Trainer
@@ -125,18 +125,18 @@ def test_training_leaves_a_model_all_its_threads(tmp_path, monkeypatch, is_share
     """
     path = tmp_path / "text.txt"
     path.write_text("to be or not to be, that is it. " * 40)
-    corpus = read_corpus((str(path),))
+    corpus = Corpus.from_files((str(path),))
     model = CharLSTM(corpus.vocabulary, 5, threads=2)
     monkeypatch.setattr("charlstm.model.PARALLEL_FROM", 0 if is_shared else 2**62)
     trainer = Trainer(model, corpus, TrainConfig(steps=200, batch_size=3, seq_length=4))
     tried = set()
-    window = model.train_window
+    window = model.forward_backward
 
     def note(*arguments, **options):
         tried.add(model.active_threads)
         return window(*arguments, **options)
 
-    monkeypatch.setattr(model, "train_window", note)
+    monkeypatch.setattr(model, "forward_backward", note)
     for _ in trainer.train():
         assert model.active_threads == trainer._tuner.settled
     assert tried == ({1, 2} if is_shared else {2})
@@ -147,7 +147,7 @@ def test_the_tuner_is_told_what_each_step_took(tmp_path, monkeypatch):
     """Neither more nor less: an evaluation and what the caller does are no part of it."""
     path = tmp_path / "text.txt"
     path.write_text("to be or not to be, that is it. " * 40)
-    corpus = read_corpus((str(path),))
+    corpus = Corpus.from_files(path)
     model = CharLSTM(corpus.vocabulary, 5, threads=1)
     options = TrainConfig(steps=4, batch_size=3, seq_length=4, eval_every=2)
     trainer = Trainer(model, corpus, options)
@@ -162,7 +162,7 @@ def test_the_tuner_is_told_what_each_step_took(tmp_path, monkeypatch):
         return timed
 
     monkeypatch.setattr("charlstm.trainer.time", SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr(model, "train_window", lasting(0.5, model.train_window))
+    monkeypatch.setattr(model, "forward_backward", lasting(0.5, model.forward_backward))
     monkeypatch.setattr(trainer, "evaluate", lasting(8.0, trainer.evaluate))
     monkeypatch.setattr(trainer._tuner, "note_step", told.append)
     for _ in trainer.train():

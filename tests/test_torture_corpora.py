@@ -14,7 +14,7 @@ from torture_report import details  # noqa: E402
 
 
 def test_odd_corpora_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They train, and go on, or are refused with one line."""
+    """They train and resume, or are refused with one line."""
     monkeypatch.setattr(torture_corpora, "IN_A_PROCESS", 25)
     outcome = torture_corpora.torture(40, 0, tqdm(disable=True))
     assert outcome.held, details(outcome)

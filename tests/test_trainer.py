@@ -29,9 +29,9 @@ from whole_runs import (
 
 from charlstm.config import TrainConfig
 from charlstm.errors import CorpusError, DivergenceError
-from charlstm.evaluation import HeldOut
+from charlstm.evaluation import Evaluation
 from charlstm.model import CharLSTM
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 TINY = 1e-300  # a learning rate by which no weight moves
 SIZES = SEVEN_BY_FIVE
@@ -64,13 +64,13 @@ def whole_stream_losses(parameters: Parameters, ids: Array, case: Case, windows:
 def entering_states(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Array, Array, Array, Array]]:
     """Return a list that fills with the inputs, targets, h and c of every window trained on."""
     calls: list[tuple[Array, Array, Array, Array]] = []
-    train_window = CharLSTM.train_window
+    forward_backward = CharLSTM.forward_backward
 
     def watched(model: CharLSTM, inputs: Array, targets: Array, state: Any, **options: Any) -> Any:
         calls.append((inputs, targets, *state))
-        return train_window(model, inputs, targets, state, **options)
+        return forward_backward(model, inputs, targets, state, **options)
 
-    monkeypatch.setattr(CharLSTM, "train_window", watched)
+    monkeypatch.setattr(CharLSTM, "forward_backward", watched)
     return calls
 
 
@@ -104,7 +104,7 @@ def test_the_state_is_zero_at_the_start_of_each_epoch(monkeypatch: pytest.Monkey
 
 
 def test_chosen_streams_start_a_window_from_zero_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In every layer, h and c; the other streams go on with what they had, to the last bit."""
+    """In every layer, h and c; the other streams keep what they had, to the last bit."""
     calls = entering_states(monkeypatch)
     case = Case(layers=2, reset_probability=0.3)
     trainer, marks = make_trainer(case), resets(case, 11)
@@ -174,7 +174,7 @@ def test_the_parts_follow_each_other_and_do_not_overlap() -> None:
 def test_weights_do_not_depend_on_a_held_out_part(part: str) -> None:
     """Nor does what is best depend on the test part."""
 
-    def trained(ids: Array) -> tuple[Trainer, list[Record]]:
+    def trained(ids: Array) -> tuple[Trainer, list[StepRecord]]:
         model = make_model(case.parameters)
         trainer = Trainer(model, make_corpus(ids, case.sizes.symbols), case.config)
         return trainer, list(trainer.train())
@@ -197,7 +197,7 @@ def test_a_steps_dropout_masks_are_those_of_its_number() -> None:
     while trainer.step < trainer.config.steps:
         inputs, targets, first = trainer.windows.window(trainer.step)
         state = trainer.model.zero_state(5) if first else trainer.state
-        losses, _ = trainer.model.losses(inputs, targets, state, mask_step=trainer.step)
+        losses, _ = trainer.model.losses(inputs, targets, state, dropout_step=trainer.step)
         without, _ = trainer.model.losses(inputs, targets, state)
         assert next(trainer.train()).train_loss == losses.mean() != without.mean()
 
@@ -211,11 +211,11 @@ def entries(trainer: Trainer, flat: Array) -> Array:
     return np.concatenate([view.ravel() for view in views])
 
 
-def first_means(clip: float, clip_norm: float) -> tuple[Array, Array, Record]:
+def first_means(clip: float, clip_norm: float) -> tuple[Array, Array, StepRecord]:
     """Return a first step's gradient, a tenth of what Adam was given of it, and its record."""
     trainer = make_trainer(Case("adam", clip=clip, clip_norm=clip_norm))
     record = next(trainer.train())
-    means = entries(trainer, trainer.optimizer.memory["means"])
+    means = entries(trainer, trainer.optimizer.state["exp_avg"])
     return entries(trainer, trainer.model.gradient), means, record
 
 
@@ -255,7 +255,7 @@ def test_bounds_that_are_off_or_wide_change_nothing(bounds: tuple[float, float])
 def scripted(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """Let validation losses be those given, one after another."""
     iterator: Iterator[float] = iter(losses)
-    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: HeldOut(next(iterator), 17, 10))
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: Evaluation(next(iterator), 17, 10))
 
 
 def test_the_lowest_validation_loss_is_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,12 +277,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_step() -> None:
     trainer = make_trainer(Case("adam"))
     next(trainer.train())
     trainer.model.parameters["head.bias"][0] = np.inf
-    before, memory = trainer.model.buffer.copy(), trainer.optimizer.memory["means"].copy()
+    before, memory = trainer.model.buffer.copy(), trainer.optimizer.state["exp_avg"].copy()
     state = trainer.state
     with np.errstate(all="ignore"), pytest.raises(DivergenceError, match="diverged at step 2: "):
         next(trainer.train())
     np.testing.assert_array_equal(trainer.model.buffer, before)
-    np.testing.assert_array_equal(trainer.optimizer.memory["means"], memory)
+    np.testing.assert_array_equal(trainer.optimizer.state["exp_avg"], memory)
     assert (trainer.step, trainer.optimizer.count) == (1, 1)
     assert trainer.state is state
 
@@ -335,11 +335,11 @@ def test_windows_shrink_to_a_short_text_and_a_notice_says_so() -> None:
     trainer = Trainer(make_model(case.parameters), make_corpus(case.ids[:101], 13), config)
     assert (trainer.config.batch_size, trainer.config.seq_length) == (2, 50)
     assert trainer.state[0].shape == (1, 2, 11)
-    few, no_validation = trainer.notices
+    few, no_validation = trainer.warnings
     assert few == ("101 characters to train on are too few for 50 streams of 50; using 2 x 50")
     assert "no validation text" in no_validation
     assert len(list(trainer.train())) == 2
-    assert make_trainer(case).notices == []
+    assert make_trainer(case).warnings == []
 
 
 # Resuming
@@ -353,7 +353,7 @@ def test_what_a_resumed_trainer_starts_from(optimizer: str) -> None:
     for _ in zip(range(6), trainer.train(), strict=False):
         pass
     tensors, metadata = trainer.snapshot()
-    resumed = Trainer.resume(tensors, metadata, trainer.corpus, threads=1)
+    resumed = Trainer.from_snapshot(tensors, metadata, trainer.corpus, threads=1)
     assert (resumed.step, resumed.optimizer.count) == (6, 6)
     assert resumed.best_loss == trainer.best_loss is not None
     assert resumed.config == trainer.config
@@ -362,7 +362,7 @@ def test_what_a_resumed_trainer_starts_from(optimizer: str) -> None:
         (resumed.model.buffer, trainer.model.buffer),
         *zip(resumed.state, trainer.state, strict=True),
     ]
-    pairs += [(array, trainer.optimizer.memory[k]) for k, array in resumed.optimizer.memory.items()]
+    pairs += [(array, trainer.optimizer.state[k]) for k, array in resumed.optimizer.state.items()]
     for ours, theirs in pairs:
         np.testing.assert_array_equal(ours, theirs)
         assert ours.any()
@@ -377,4 +377,4 @@ def test_a_run_goes_on_with_its_own_corpus_only() -> None:
     trainer = make_trainer(Case())
     other = dataclasses.replace(trainer.corpus, sha256="another")
     with pytest.raises(CorpusError, match="not the one this run was trained on"):
-        Trainer.resume(*trainer.snapshot(), other)
+        Trainer.from_snapshot(*trainer.snapshot(), other)

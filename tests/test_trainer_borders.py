@@ -12,9 +12,11 @@ from whole_runs import SEVEN_BY_FIVE, Case, make_corpus, make_trainer
 
 from charlstm.config import TrainConfig
 from charlstm.errors import CheckpointError, CorpusError
+from charlstm.loading import restore_model
+from charlstm.metadata import RunMetadata
 from charlstm.optimizers import make_optimizer
 from charlstm.parameters import aligned_zeros
-from charlstm.trainer import Trainer, restore_model
+from charlstm.trainer import Trainer
 from charlstm.vocabulary import Vocabulary
 
 Tensors = dict[str, Array]
@@ -27,7 +29,7 @@ def test_two_characters_are_a_validation_text(characters: int, is_scored: bool) 
     config = TrainConfig(batch_size=5, seq_length=7, steps=1, val_fraction=characters / 100)
     trainer = Trainer(make_model(case.parameters), make_corpus(case.ids, 13), config)
     assert len(trainer.val) == characters
-    assert (trainer.notices == []) == is_scored
+    assert (trainer.warnings == []) == is_scored
     assert (next(trainer.train()).val_loss is not None) == is_scored
 
 
@@ -63,7 +65,7 @@ def test_a_tensor_that_does_not_fit_is_refused(
     tensors, metadata = trainer.snapshot()
     damage(tensors, name)
     with pytest.raises(CheckpointError, match=f"damaged checkpoint: {name} is missing or not"):
-        Trainer.resume(tensors, metadata, trainer.corpus)
+        Trainer.from_snapshot(tensors, metadata, trainer.corpus)
 
 
 def test_a_tensor_of_higher_precision_is_refused() -> None:
@@ -72,28 +74,26 @@ def test_a_tensor_of_higher_precision_is_refused() -> None:
     tensors, metadata = trainer.snapshot()
     tensors["head.bias"] = tensors["head.bias"].astype(np.float64)
     with pytest.raises(CheckpointError, match="head.bias is missing or not float32"):
-        Trainer.resume(tensors, metadata, trainer.corpus)
+        Trainer.from_snapshot(tensors, metadata, trainer.corpus)
 
 
 def test_a_model_that_does_not_fit_its_file_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """It might not fit in memory."""
     trainer = make_trainer(Case())
     tensors, metadata = trainer.snapshot()
-    metadata["model"]["hidden_size"] = 65_536
-    monkeypatch.setattr("charlstm.trainer.CharLSTM", lambda *_, **__: pytest.fail("made"))
+    larger = dataclasses.replace(metadata.model, hidden_size=65_536)
+    monkeypatch.setattr("charlstm.loading.CharLSTM", lambda *_, **__: pytest.fail("made"))
     with pytest.raises(CheckpointError, match="is missing or not float64"):
-        Trainer.resume(tensors, metadata, trainer.corpus)
+        Trainer.from_snapshot(tensors, dataclasses.replace(metadata, model=larger), trainer.corpus)
 
 
 @pytest.mark.parametrize("symbols", [12, 14])
 def test_a_vocabulary_of_another_size_is_refused(symbols: int) -> None:
     """Smaller or larger than the model's, of 13."""
-    trainer = make_trainer(Case())
-    tensors, metadata = trainer.snapshot()
+    entries = make_trainer(Case()).snapshot()[1].to_dict()
     other = Vocabulary([chr(0x100 + i) for i in range(symbols)]).to_dict()
-    changed: dict[str, Any] = metadata | {"vocabulary": other}
     with pytest.raises(CheckpointError, match="vocabulary and model differ in size"):
-        Trainer.resume(tensors, changed, trainer.corpus)
+        RunMetadata.from_dict(entries | {"vocabulary": other})
 
 
 def test_adam_corrects_its_means_as_long_as_a_run_lasts() -> None:
@@ -123,7 +123,7 @@ def test_a_long_run_is_evaluated_at_its_end() -> None:
 def test_a_model_of_many_symbols_is_restored() -> None:
     case = Case(sizes=SEVEN_BY_FIVE._replace(symbols=int("300")))
     trainer = make_trainer(case)
-    resumed = Trainer.resume(*trainer.snapshot(), trainer.corpus)
+    resumed = Trainer.from_snapshot(*trainer.snapshot(), trainer.corpus)
     np.testing.assert_array_equal(resumed.model.buffer, trainer.model.buffer)
 
 
@@ -133,14 +133,14 @@ def test_a_corpus_of_another_digest_is_refused(sha256: str) -> None:
     trainer = make_trainer(Case())
     other = dataclasses.replace(trainer.corpus, sha256=sha256)
     with pytest.raises(CorpusError, match="not the one this run was trained on"):
-        Trainer.resume(*trainer.snapshot(), other)
+        Trainer.from_snapshot(*trainer.snapshot(), other)
 
 
 def test_threads_are_given_by_name() -> None:
     """A number in third place would tell nothing; what comes first may have its name too."""
     trainer = make_trainer(Case())
     tensors, metadata = trainer.snapshot()
-    resume: Any = Trainer.resume
+    resume: Any = Trainer.from_snapshot
     restore: Any = restore_model
     with pytest.raises(TypeError):
         restore(tensors, metadata, 1)

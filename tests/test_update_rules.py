@@ -48,7 +48,7 @@ def given(gradient: Array, clip: float = 0.0, clip_norm: float = 0.0) -> Array:
     """Return a clipped gradient, read from Adam's first means."""
     adam = make_optimizer("adam", SIZE, "float64")
     adam.step(buffer_of(np.zeros(SIZE)), buffer_of(gradient), 0.1, clip, clip_norm)
-    return adam.memory["means"] * 10
+    return adam.state["exp_avg"] * 10
 
 
 def random_gradients(count: int) -> list[Array]:
@@ -67,7 +67,7 @@ def test_adagrad_adds_squares_up_from_zero() -> None:
     gradients, adagrad = random_gradients(4), make_optimizer("adagrad", SIZE, "float64")
     moves = steps(adagrad, gradients)
     sums = np.cumsum(np.square(gradients), axis=0)
-    np.testing.assert_allclose(adagrad.memory["squares"], sums[-1], rtol=CLOSE)
+    np.testing.assert_allclose(adagrad.state["squares"], sums[-1], rtol=CLOSE)
     np.testing.assert_allclose(
         moves, 0.1 * np.array(gradients) / (np.sqrt(sums) + 1e-10), rtol=1e-12
     )
@@ -89,20 +89,20 @@ def test_rmsprop_decay_is_0_99() -> None:
     rmsprop = make_optimizer("rmsprop", SIZE, "float64")
     gradient = random_gradients(1)[0]
     steps(rmsprop, [gradient])
-    np.testing.assert_allclose(rmsprop.memory["squares"], 0.01 * gradient**2, rtol=CLOSE)
+    np.testing.assert_allclose(rmsprop.state["squares"], 0.01 * gradient**2, rtol=CLOSE)
     steps(rmsprop, [np.zeros(SIZE)])
-    np.testing.assert_allclose(rmsprop.memory["squares"], 0.99 * 0.01 * gradient**2, rtol=CLOSE)
+    np.testing.assert_allclose(rmsprop.state["squares"], 0.99 * 0.01 * gradient**2, rtol=CLOSE)
 
 
 def test_adam_decays_are_0_9_and_0_999() -> None:
     adam = make_optimizer("adam", SIZE, "float64")
     gradient = random_gradients(1)[0]
     steps(adam, [gradient])
-    np.testing.assert_allclose(adam.memory["means"], 0.1 * gradient, rtol=CLOSE)
-    np.testing.assert_allclose(adam.memory["squares"], 0.001 * gradient**2, rtol=CLOSE)
+    np.testing.assert_allclose(adam.state["exp_avg"], 0.1 * gradient, rtol=CLOSE)
+    np.testing.assert_allclose(adam.state["exp_avg_sq"], 0.001 * gradient**2, rtol=CLOSE)
     steps(adam, [np.zeros(SIZE)])
-    np.testing.assert_allclose(adam.memory["means"], 0.9 * 0.1 * gradient, rtol=CLOSE)
-    np.testing.assert_allclose(adam.memory["squares"], 0.999 * 0.001 * gradient**2, rtol=CLOSE)
+    np.testing.assert_allclose(adam.state["exp_avg"], 0.9 * 0.1 * gradient, rtol=CLOSE)
+    np.testing.assert_allclose(adam.state["exp_avg_sq"], 0.999 * 0.001 * gradient**2, rtol=CLOSE)
 
 
 def test_adam_corrects_the_bias_of_its_means() -> None:
@@ -113,14 +113,14 @@ def test_adam_corrects_the_bias_of_its_means() -> None:
 
 
 def test_adam_counts_steps_from_where_a_run_goes_on() -> None:
-    """The correction is by `count`, which a resumed run sets with the memory."""
+    """The correction is by `count`, which a resumed run sets with the state."""
     gradients = random_gradients(5)
     whole, first, second = (make_optimizer("adam", SIZE, "float64") for _ in range(3))
     *_, wanted = steps(whole, gradients)
     steps(first, gradients[:4])
     second.count = first.count
-    for name, memory in second.memory.items():
-        memory[:] = first.memory[name]
+    for name, state in second.state.items():
+        state[:] = first.state[name]
     assert first.count == 4
     (move,) = steps(second, gradients[4:])
     np.testing.assert_allclose(move, wanted, rtol=1e-12)
@@ -153,18 +153,18 @@ def test_five_steps_are_the_oracles(name: str, bounds: tuple[float, float]) -> N
     initial = rng.normal(size=SIZE)
     buffer, optimizer = buffer_of(initial), make_optimizer(name, SIZE, "float64")
     parameters = {"p": initial}
-    memory = reference_run.first_memory(name, parameters)
+    state = reference_run.initial_optimizer_state(name, parameters)
     for step, gradient in enumerate(random_gradients(5)):
         norm = optimizer.step(buffer, buffer_of(gradient), 0.1 / (step + 1), *bounds)
         clipped = reference_run.clip_gradients({"p": gradient}, *bounds)
-        parameters, memory = reference_run.optimizer_step(
-            name, parameters, clipped, memory, step, 0.1 / (step + 1)
+        parameters, state = reference_run.optimizer_step(
+            name, parameters, clipped, state, step, 0.1 / (step + 1)
         )
         assert normwise(norm, reference_run.gradient_norm({"p": gradient})) <= 1e-14
         assert normwise(buffer, parameters["p"]) <= CLOSE
-        assert optimizer.memory.keys() == memory.keys()
-        for kind, array in optimizer.memory.items():
-            assert normwise(array, memory[kind]["p"]) <= CLOSE
+        assert optimizer.state.keys() == state.keys()
+        for kind, array in optimizer.state.items():
+            assert normwise(array, state[kind]["p"]) <= CLOSE
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -199,8 +199,8 @@ def test_clip_bounds_entries_of_either_sign(name: str, sign: int) -> None:
     ours = steps(both[0], [beyond, below], clip=0.25)
     theirs = steps(both[1], [at, below])
     np.testing.assert_array_equal(ours, theirs)
-    for kind in both[0].memory:
-        np.testing.assert_array_equal(both[0].memory[kind], both[1].memory[kind])
+    for kind in both[0].state:
+        np.testing.assert_array_equal(both[0].state[kind], both[1].state[kind])
 
 
 def test_clip_keeps_what_is_within_its_bound() -> None:
@@ -250,11 +250,11 @@ def test_a_gradient_that_is_not_finite_updates_nothing(name: str, bad: float) ->
     optimizer = make_optimizer(name, SIZE, "float64")
     buffer, gradient = buffer_of(wide_gradient()), buffer_of(wide_gradient())
     optimizer.step(buffer, gradient, 0.1, 0.4, 2.5)
-    before = [buffer.copy(), *(memory.copy() for memory in optimizer.memory.values())]
+    before = [buffer.copy(), *(state.copy() for state in optimizer.state.values())]
     gradient[-1] = bad
     assert not math.isfinite(optimizer.step(buffer, gradient, 0.1, 0.4, 2.5))
     assert optimizer.count == 1
-    for array, old in zip([buffer, *optimizer.memory.values()], before, strict=True):
+    for array, old in zip([buffer, *optimizer.state.values()], before, strict=True):
         np.testing.assert_array_equal(array, old)
 
 

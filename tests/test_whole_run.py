@@ -28,7 +28,7 @@ from whole_runs import (
     trainer_figures,
 )
 
-from charlstm import checkpoint
+from charlstm.loading import load_checkpoint, save_checkpoint
 from charlstm.model import CharLSTM
 from charlstm.trainer import Trainer
 
@@ -158,7 +158,7 @@ def test_held_out_losses_across_evaluation_windows() -> None:
     assert_agrees(trainer, case, oracle_steps(case))
 
 
-# A run that is stopped and goes on
+# A run that is stopped and resumed
 
 
 def stop_and_resume(case: Case, stop: int, folder: Path, **changes: Any) -> Trainer:
@@ -168,9 +168,9 @@ def stop_and_resume(case: Case, stop: int, folder: Path, **changes: Any) -> Trai
         if record.step == stop:
             break
     assert trainer.step == stop
-    checkpoint.save(folder / "last.safetensors", *trainer.snapshot())
-    tensors, metadata = checkpoint.load(folder / "last.safetensors")
-    return Trainer.resume(tensors, metadata, trainer.corpus, **changes)
+    save_checkpoint(folder / "last.safetensors", *trainer.snapshot())
+    tensors, metadata = load_checkpoint(folder / "last.safetensors")
+    return Trainer.from_snapshot(tensors, metadata, trainer.corpus, **changes)
 
 
 @pytest.mark.parametrize("stop", range(12))
@@ -205,13 +205,13 @@ def test_a_resumed_epoch_starts_from_zero_state(
 ) -> None:
     """The state that goes into every window: zero at steps 0, 4, 8, and nowhere else."""
     entering: dict[int, Any] = {}
-    train_window = CharLSTM.train_window
+    forward_backward = CharLSTM.forward_backward
 
-    def watched(model: CharLSTM, *arguments: Any, mask_step: int) -> Any:
-        entering[mask_step] = arguments[2]
-        return train_window(model, *arguments, mask_step=mask_step)
+    def watched(model: CharLSTM, *arguments: Any, dropout_step: int) -> Any:
+        entering[dropout_step] = arguments[2]
+        return forward_backward(model, *arguments, dropout_step=dropout_step)
 
-    monkeypatch.setattr(CharLSTM, "train_window", watched)
+    monkeypatch.setattr(CharLSTM, "forward_backward", watched)
     case = Case("adam", layers=2)
     for _ in stop_and_resume(case, stop, tmp_path).train():
         pass

@@ -11,10 +11,10 @@ from reference import Array, Parameters
 from reference_run import Options, Run, Step
 
 from charlstm.config import TrainConfig
-from charlstm.corpus import Corpus, Text
+from charlstm.corpus import Corpus, EncodedText
 from charlstm.model import CharLSTM
 from charlstm.randomness import choose_streams
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 TOLERANCE = 1e-10
 LEARNING_RATES = {"adagrad": 0.1, "rmsprop": 0.01, "adam": 0.02}
@@ -89,7 +89,7 @@ class Case(NamedTuple):
 
 def make_corpus(ids: Array, symbols: int) -> Corpus:
     """Return a corpus of given ids."""
-    return Corpus(Text(ids.astype(np.uint16)), vocabulary_of(symbols), "digest", "ids")
+    return Corpus(EncodedText(ids.astype(np.uint16)), vocabulary_of(symbols), "digest", "ids")
 
 
 def make_trainer(
@@ -137,7 +137,7 @@ def resets(case: Case, steps: int) -> list[Array] | None:
     return list(chosen)
 
 
-def trainer_figures(trainer: Trainer, record: Record) -> dict[str, Any]:
+def trainer_figures(trainer: Trainer, record: StepRecord) -> dict[str, Any]:
     """Return all that can be measured after a step of a trainer, by name."""
     return {
         "step": record.step,
@@ -151,15 +151,15 @@ def trainer_figures(trainer: Trainer, record: Record) -> dict[str, Any]:
         "h": trainer.state[0],
         "c": trainer.state[1],
         **trainer.model.parameters,
-        **memory_figures(trainer),
+        **optimizer_figures(trainer),
     }
 
 
-def memory_figures(trainer: Trainer) -> dict[str, Array]:
-    """Return the optimizer's memory by parameter."""
+def optimizer_figures(trainer: Trainer) -> dict[str, Array]:
+    """Return the optimizer's optimizer_state by parameter."""
     return {
         f"{kind}/{name}": array
-        for kind, flat in trainer.optimizer.memory.items()
+        for kind, flat in trainer.optimizer.state.items()
         for name, array in trainer.model.layout.views(flat).items()
     }
 
@@ -168,9 +168,9 @@ def oracle_figures(case: Case, step: Step) -> dict[str, Any]:
     """Return what `trainer_figures` returns, by the oracle."""
     after = step.after
     _, _, test = reference_run.split(case.ids, case.val_fraction, case.test_fraction)
-    memory = {
+    optimizer_state = {
         f"{kind}/{name}": array
-        for kind, arrays in after.memory.items()
+        for kind, arrays in after.optimizer_state.items()
         for name, array in arrays.items()
     }
     return {
@@ -185,7 +185,7 @@ def oracle_figures(case: Case, step: Step) -> dict[str, Any]:
         "h": after.state[0],
         "c": after.state[1],
         **after.parameters,
-        **memory,
+        **optimizer_state,
     }
 
 

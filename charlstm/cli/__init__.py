@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from charlstm.cli.output import say
-from charlstm.cli.program import command_line
+from charlstm.cli.console import log
+from charlstm.cli.program import command_line, with_options
+from charlstm.cli.signals import Terminated, raise_on_sigterm
 from charlstm.errors import CharLSTMError, UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +19,6 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 INTERRUPTED, TERMINATED = 130, 143
-
-
-class _Terminated(BaseException):
-    """SIGTERM came; what SIGINT is to `KeyboardInterrupt`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,15 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # write what its encoding lacks as \\u....
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _terminable():
+        with raise_on_sigterm():
             return _run(sys.argv[1:] if arguments is None else arguments)
     except BrokenPipeError:  # the reader, `head` say, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except UsageError as error:
-        return _fail(_with_options(error), WRONG_USAGE)
+        return _fail(with_options(str(error), error.parameters), WRONG_USAGE)
     except CharLSTMError as error:
-        return _fail(_with_options(error))
+        return _fail(with_options(str(error), error.parameters))
     except MemoryError:
         return _fail(
             "not enough memory: lower --hidden-size, --layers, --batch-size or --seq-length"
@@ -62,27 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # who pressed Ctrl-C knows
         _end_line()
         return INTERRUPTED
-    except _Terminated:
+    except Terminated:
         _end_line()
         return _fail("terminated", TERMINATED)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM raise an exception, so that the exit code is ours and nothing is left behind."""
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    before = signal.getsignal(signal.SIGTERM)
-    if before != signal.SIG_DFL:  # ignored, or somebody else's
-        yield
-        return
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -104,31 +80,6 @@ def _run(arguments: Sequence[str]) -> int:
     return code
 
 
-def _with_options(error: CharLSTMError) -> str:
-    """Return an error's message with options in the place of the parameters that it names.
-
-    ``hidden_size`` becomes ``--hidden-size``, ``unknown='skip'`` becomes ``--unknown skip``,
-    and ``as_bytes=True`` becomes ``--bytes``.
-    """
-    import click
-
-    from charlstm.cli.commands import commands
-
-    options = {
-        option.name: option.opts[0]
-        for command in commands.commands.values()
-        for option in command.params
-        if isinstance(option, click.Option)
-    }
-    message = str(error)
-    for name in error.parameters:
-        option = options.get(name)
-        if option:
-            message = re.sub(rf"\b{name}='(\w+)'", rf"{option} \1", message, count=1)
-            message = re.sub(rf"(?<![\w-]){name}(=True)?\b", option, message, count=1)
-    return message
-
-
 def _usage(error: click.UsageError) -> str:
     """Return what is wrong with a command; of the names that are close, the closest first."""
     similar = getattr(error, "possibilities", None)  # of an option or a command; the best first
@@ -142,9 +93,9 @@ def _end_line() -> None:
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     if sys.stdout.isatty() or sys.stderr.isatty():
-        say("")
+        log("")
 
 
 def _fail(message: str, code: int = FAILED) -> int:
-    say("charlstm: error: " + " ".join(message.splitlines()))
+    log("charlstm: error: " + " ".join(message.splitlines()))
     return code

@@ -44,17 +44,17 @@ def commands() -> None:
 @commands.command()
 @click.argument("corpus", nargs=-1, required=True)
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/CORPUS]")
-@click.option("--resume", is_flag=True, help="Go on with the run that is in the folder.")
-@click.option("--overwrite", is_flag=True, help="Replace the run that is in the folder.")
+@click.option("--resume", is_flag=True, help="Continue the run in the folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 @_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
-@_option("--layers", default=ModelConfig.layers, help="LSTM layers, one upon the other.")
+@_option("--layers", default=ModelConfig.layers, help="Stacked LSTM layers.")
 @_option("--dropout", default=ModelConfig.dropout, help="Share of outputs dropped in training.")
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
 @_option("--seq-length", default=TrainConfig.seq_length, help="Time steps of backpropagation.")
 @_option("--optimizer", type=_choice(OPTIMIZERS), default=TrainConfig.optimizer)
 @click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
 @_option("--schedule", type=_choice(SCHEDULES), default=TrainConfig.schedule,
-         help="Course of the learning rate.")  # fmt: skip
+         help="How the learning rate changes.")  # fmt: skip
 @click.option("--warmup", type=int, help="First steps, over which the learning rate rises.  "
               f"[default: {_warmups}]")  # fmt: skip
 @_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
@@ -104,12 +104,12 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
     """
     from charlstm.cli.training import train
 
-    given = {
+    explicit = {
         name
         for name in options
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    return train(corpus, options, given)
+    return train(corpus, options, explicit)
 
 
 @commands.command()
@@ -124,7 +124,7 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
     default=1.0,
     help="Choose among the likeliest that make up p, of those that --top-k keeps; 1 is off.",
 )
-@_option("--prime", default="", help="Text to go on from; - reads it from standard input.")
+@_option("--prime", default="", help="Text to continue; - reads it from standard input.")
 @_option("--seed", default=0, help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)

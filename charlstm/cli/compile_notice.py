@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, RLock, Thread, current_thread, main_thread
-from types import FrameType
-from typing import Any, Self
+from threading import Event, RLock, Thread
+from typing import Any
 
 from numba.core import event
 
-from charlstm.cli.output import SafeStream, duration, say
+from charlstm.cli.console import SafeStream, format_duration, log
+from charlstm.cli.signals import SignalRepeater
 
 TICK = 1.0  # seconds between two looks at the clock
-
-
-class SignalRepeater:
-    """Sees to it that a signal ends what it should: an exception raised amid compiling may be lost.
-
-    Python drops what is raised while it calls back from C; then `repeat` raises it once more.
-    """
-
-    def __init__(self) -> None:
-        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        self._number = 0
-
-    def __enter__(self) -> Self:
-        """Listen to signals that Python handles."""
-        if current_thread() is main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self._handlers[number] = handler
-                    signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Give the signals back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        if kind is None:
-            self.repeat()
-
-    def repeat(self) -> None:
-        """Handle the signal that came, if any, once more."""
-        if self._number:
-            self._handlers[self._number](self._number, None)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._number = number
-        self._handlers[number](number, frame)
 
 
 class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
@@ -99,7 +61,7 @@ class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
                 self._ticker = Thread(target=self._tick, daemon=True)
                 self._ticker.start()
                 if not (self._is_terminal or self._is_quiet):
-                    say("compiling kernels for this machine, only once; about 20 s")
+                    log("compiling kernels for this machine, only once; about 20 s")
 
     def on_end(self, event: Any) -> None:
         """Stop counting."""
@@ -146,4 +108,4 @@ def compile_notice(quiet: bool = False) -> Iterator[None]:
         finally:
             notice.close()
     if notice.seconds and not quiet:
-        say(f"compiled kernels in {duration(notice.seconds)}")
+        log(f"compiled kernels in {format_duration(notice.seconds)}")

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.loading import find_run, load_run
-from charlstm.cli.output import loss_in_words, plural, say, table, write_line
-from charlstm.cli.source import Source, read_own_corpus, source_of
-from charlstm.config import TrainConfig
-from charlstm.corpus import Corpus, Text
+from charlstm.cli.console import find_run, format_loss, format_table, log, plural, write_line
+from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, read_source
+from charlstm.corpus import Corpus, EncodedText
 from charlstm.decoding import Changes
 from charlstm.errors import UsageError
-from charlstm.evaluation import HeldOut, held_out
-from charlstm.trainer import restore_model
+from charlstm.evaluation import Evaluation, evaluate_text
+from charlstm.loading import load_checkpoint, restore_model
+from charlstm.metadata import CorpusSource, RunMetadata
 
 
 def evaluate(
@@ -40,7 +38,7 @@ def evaluate(
     encoding, newlines
         How TEXT is decoded; None: as the run's own corpus was.
     unknown
-        See `read_corpus`; None is ``"error"``.
+        See `Corpus.from_files`; None is ``"error"``.
     as_json
         Print JSON.
     """
@@ -48,19 +46,19 @@ def evaluate(
     if part or not paths:
         part = part or "val"
         _refuse_for_part(encoding=encoding, newlines=newlines, unknown=unknown)
-    tensors, metadata = load_run(find_run(run, "evaluating"))
+    tensors, metadata = load_checkpoint(find_run(run, "evaluating"))
     model = restore_model(tensors, metadata)
     changes, warnings = Changes(), []
     if part:
         text = _part(read_own_corpus(metadata, paths), metadata, part)
     else:
-        own = source_of(metadata)
-        source = Source(paths, encoding or own.encoding, newlines=newlines or own.newlines)
-        corpus = source.read(vocabulary=model.vocabulary, unknown=unknown or "error")
+        own = metadata.source
+        source = CorpusSource(paths, encoding or own.encoding, newlines=newlines or own.newlines)
+        corpus = read_source(source, vocabulary=model.vocabulary, unknown=unknown or "error")
         text, changes = corpus.text, corpus.changes
-        warnings = [f"note: {warning}" for warning in source.warnings(changes)]
+        warnings = [f"note: {warning}" for warning in decoding_warnings(source, changes)]
     with compile_notice():
-        result = held_out(model, text)
+        result = evaluate_text(model, text)
     skipped, total = changes.skipped.total(), len(text) + changes.skipped.total()
     if skipped > total / 2:
         warnings.append(
@@ -68,7 +66,7 @@ def evaluate(
             "is most of the text: this is the loss on what is left, not on the text"
         )
     for warning in warnings:  # not before: an error is a line alone
-        say(warning)
+        log(warning)
     symbols = [symbol for symbol, _ in changes.skipped.most_common()]
     if as_json:
         figures = _figures(result)
@@ -80,7 +78,7 @@ def evaluate(
         if skipped:
             named = model.vocabulary.name_some(symbols)
             rows["skipped"] = f"{skipped:,} of {plural(total, 'character')}: {named}"
-        write_line(table(rows))
+        write_line(format_table(rows))
     return 0
 
 
@@ -119,8 +117,8 @@ def _refuse_for_part(**options: str | None) -> None:
         )
 
 
-def _part(corpus: Corpus, metadata: Mapping[str, Any], part: str) -> Text:
-    training = TrainConfig.from_dict(metadata["training"])
+def _part(corpus: Corpus, metadata: RunMetadata, part: str) -> EncodedText:
+    training = metadata.training
     _, val, test = corpus.split(training.val_fraction, training.test_fraction)
     text = {"val": val, "test": test}[part]
     if not len(text):
@@ -128,7 +126,7 @@ def _part(corpus: Corpus, metadata: Mapping[str, Any], part: str) -> Text:
     return text
 
 
-def _figures(result: HeldOut) -> dict[str, Any]:
+def _figures(result: Evaluation) -> dict[str, Any]:
     return {
         "nats": result.nats,
         "bits": result.nats / math.log(2),
@@ -137,11 +135,11 @@ def _figures(result: HeldOut) -> dict[str, Any]:
     }
 
 
-def _rows(result: HeldOut, text: str) -> dict[str, str]:
+def _rows(result: Evaluation, text: str) -> dict[str, str]:
     """Return the figures in words."""
     perplexity = _figures(result)["perplexity"]
     return {
-        "loss": loss_in_words(result.nats) + " a character",
+        "loss": format_loss(result.nats) + " a character",
         "perplexity": "beyond all bounds" if perplexity is None else f"{perplexity:.4f}",
         "characters": f"{result.characters:,} scored, in {plural(result.streams, 'stream')}",
         "text": text,

@@ -6,21 +6,20 @@ import json
 from typing import Any
 
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.loading import find_run, load_run
-from charlstm.cli.output import plural, write_line
-from charlstm.cli.source import read_own_corpus
-from charlstm.config import ModelConfig, TrainConfig
+from charlstm.cli.console import find_run, plural, write_line
+from charlstm.cli.corpus_source import read_own_corpus
+from charlstm.config import check_options
 from charlstm.errors import CharLSTMError, UsageError
 from charlstm.gradcheck import (
-    Problem,
+    GradcheckCase,
     check_model,
-    default_problem,
+    default_case,
     format_coverage,
     format_table,
-    run_problem,
+    run_case,
     to_json,
 )
-from charlstm.trainer import restore_model
+from charlstm.loading import load_checkpoint, restore_model
 
 _SHAPE = ("hidden_size", "layers", "dropout")
 
@@ -50,28 +49,27 @@ def gradcheck(
     as_json
         Print JSON.
     sizes
-        Of the problem, by the names of `default_problem`.
+        Of the problem, by the names of `default_case`.
 
     Raises
     ------
     CharLSTMError
         If an error is over the tolerance.
     """
-    ModelConfig(1, **{name: value for name, value in sizes.items() if name in _SHAPE})
-    TrainConfig(**{name: value for name, value in sizes.items() if name not in _SHAPE})
+    check_options(**sizes)
     mode = _mode(entries)
     if arguments or newest:
         run = None if newest else arguments[0]
         problem = _run_problem(run, arguments if newest else arguments[1:], sizes)
     else:
-        problem = default_problem(**sizes)
+        problem = default_case(**sizes)
     with compile_notice():
         checks = check_model(*problem, tolerance=tolerance, **mode)
     failed = sum(not check.passed for check in checks)
     if as_json:
         write_line(json.dumps(to_json(checks)))
     else:
-        dropout = problem.model.config.dropout if problem.mask_step is not None else 0
+        dropout = problem.model.config.dropout if problem.dropout_step is not None else 0
         write_line(format_table(checks))
         write_line(
             f"{len(checks) - failed} of {plural(len(checks), 'tensor')} within {tolerance:g}, "
@@ -99,12 +97,12 @@ def _mode(entries: str | None) -> dict[str, Any]:
     return {"mode": "fast", "samples": int(entries)}
 
 
-def _run_problem(run: str | None, paths: tuple[str, ...], sizes: dict[str, Any]) -> Problem:
+def _run_problem(run: str | None, paths: tuple[str, ...], sizes: dict[str, Any]) -> GradcheckCase:
     """Return a piece of a run's own corpus as a problem; `paths` is where that lies."""
     if fixed := [f"--{name.replace('_', '-')}" for name in _SHAPE if name in sizes]:
         raise UsageError(f"{', '.join(fixed)} comes with the run: leave it out")
-    tensors, metadata = load_run(find_run(run, "checking"))
+    tensors, metadata = load_checkpoint(find_run(run, "checking"))
     model = restore_model(tensors, metadata, threads=1)
     sizes = {"batch_size": 5, "seq_length": 7} | sizes
     length = 2 * sizes["batch_size"] * sizes["seq_length"] + 1
-    return run_problem(model, read_own_corpus(metadata, paths).text.ids(0, length), **sizes)
+    return run_case(model, read_own_corpus(metadata, paths).text.ids(0, length), **sizes)

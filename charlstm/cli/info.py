@@ -2,71 +2,84 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from charlstm.cli.loading import find_run, load_run
-from charlstm.cli.output import loss_in_words, plural, shown, table, write_line
-from charlstm.cli.source import source_of
+from charlstm.cli.console import (
+    escape_control,
+    find_run,
+    format_loss,
+    format_table,
+    plural,
+    write_line,
+)
+from charlstm.cli.corpus_source import with_absolute_paths
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import CheckpointError
+from charlstm.loading import load_checkpoint
+from charlstm.metadata import RunMetadata
 from charlstm.parameters import ParameterLayout
 from charlstm.runs import RunFolder
 from charlstm.vocabulary import Vocabulary
 
-MOST_SYMBOLS = 100  # shown
+MAX_SYMBOLS = 100  # shown
 
 
 def info(run: str | None, as_json: bool) -> int:
     """Print what a run, by default the newest, is; return the exit code."""
     path = find_run(run, "showing")
-    _, metadata = load_run(path)
-    vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
-    model = ModelConfig.from_dict(metadata["model"])
-    run_facts = _of_run(path, metadata)
-    training = TrainConfig.from_dict(run_facts["training"])
-    command = metadata.get("command", {})
+    _, metadata = load_checkpoint(path)
+    steps, training = _of_run(path, metadata)
     facts = {
         "file": str(path),
-        "step": metadata["step"],
-        "last_step": run_facts["last_step"],
-        "best_step": run_facts["best_step"],
-        "best_loss": metadata["best_loss"],
-        "parameters": ParameterLayout(model).count,
-        "model": model.to_dict(),
+        "step": metadata.step,
+        **steps,
+        "best_loss": metadata.best_loss,
+        "parameters": ParameterLayout(metadata.model).count,
+        "model": metadata.model.to_dict(),
         "training": training.to_dict(),
-        "vocabulary": {"kind": vocabulary.kind, "size": len(vocabulary)},
-        "corpus": metadata["corpus"] | {"source": source_of(metadata).to_dict()},
-        "seconds": command.get("seconds"),
-        "versions": command.get("versions"),
+        "vocabulary": {"kind": metadata.vocabulary.kind, "size": len(metadata.vocabulary)},
+        "corpus": {
+            "sha256": metadata.corpus_sha256,
+            "name": metadata.corpus_name,
+            "source": dataclasses.asdict(with_absolute_paths(metadata.source)),
+        },
+        "seconds": metadata.command.seconds,
+        "versions": dict(metadata.command.versions) or None,
     }
-    write_line(json.dumps(facts) if as_json else table(_rows(facts, model, training, vocabulary)))
+    rows = _rows(facts, metadata.model, training, metadata.vocabulary)
+    write_line(json.dumps(facts) if as_json else format_table(rows))
     return 0
 
 
-def _of_run(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _of_run(path: Path, metadata: RunMetadata) -> tuple[dict[str, int | None], TrainConfig]:
     """Return the last step of a run, that of its best model, and how it was trained last.
 
     They come from the files of its folder; a step is None where they do not tell.
     """
-    folder = RunFolder(path.parent)
-    facts: dict[str, Any] = {"training": metadata["training"]}
+    folder, training = RunFolder(path.parent), metadata.training
+    steps: dict[str, int | None] = {}
     for name, file in (("last_step", folder.last), ("best_step", folder.best)):
-        facts[name] = None
+        steps[name] = None
         if file.name == path.name:
-            facts[name] = metadata["step"]
+            steps[name] = metadata.step
         elif path.name in (folder.last.name, folder.best.name) and file.exists():
             try:
-                _, other = load_run(file)
+                _, other = load_checkpoint(file)
             except CheckpointError:  # this file can be told of all the same
                 continue
-            if all(other[key] == metadata[key] for key in ("corpus", "vocabulary", "model")):
-                facts[name] = other["step"]
-                if file == folder.last:
-                    facts["training"] = other["training"]
-    return facts
+            if _is_same_run(metadata, other):
+                steps[name] = other.step
+                training = other.training if file == folder.last else training
+    return steps, training
+
+
+def _is_same_run(one: RunMetadata, other: RunMetadata) -> bool:
+    names = "corpus_sha256", "corpus_name", "vocabulary", "model"
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def _rows(
@@ -84,8 +97,8 @@ def _rows(
         "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}, dropout "
         f"{model.dropout:g}: {plural(facts['parameters'], 'parameter')}",
         "symbols": f"{plural(len(symbols), kind)}: "
-        + shown(repr("".join(symbols[:MOST_SYMBOLS])))
-        + ("..." if len(symbols) > MOST_SYMBOLS else ""),
+        + escape_control(repr("".join(symbols[:MAX_SYMBOLS])))
+        + ("..." if len(symbols) > MAX_SYMBOLS else ""),
         "optimizer": f"{training.optimizer}, learning rate {training.learning_rate:g} "
         f"({training.schedule}, warm-up {plural(training.warmup or 0, 'step')})",
         "clipping": f"entries {training.clip:g}, norm {training.clip_norm:g}; 0 is off",
@@ -102,5 +115,5 @@ def _rows(
 def _best(facts: Mapping[str, Any]) -> str:
     if facts["best_loss"] is None:
         return "not measured yet"
-    loss = loss_in_words(facts["best_loss"])
+    loss = format_loss(facts["best_loss"])
     return loss if facts["best_step"] is None else f"step {facts['best_step']:,}, {loss}"

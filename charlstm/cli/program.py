@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 NAME = "charlstm"
@@ -39,3 +41,33 @@ def as_argument(path: str | Path) -> str:
     """Return a path so that no command takes it for an option; ``-`` is standard input."""
     path = str(path)
     return os.path.join(".", path) if path.startswith("-") and path != "-" else path
+
+
+def with_options(message: str, parameters: Iterable[str]) -> str:
+    """Return a message of the library with options in the place of the parameters it names.
+
+    ``hidden_size`` becomes ``--hidden-size``, ``unknown='skip'`` becomes ``--unknown skip``, and
+    ``as_bytes=True`` becomes ``--bytes``. A parameter in parentheses is the one that is meant.
+    """
+    import click
+
+    from charlstm.cli.commands import commands
+
+    options = {
+        option.name: option.opts[0]
+        for command in commands.commands.values()
+        for option in command.params
+        if isinstance(option, click.Option)
+    }
+    for name in parameters:
+        option = options.get(name)
+        if option:
+            for pattern, text in (
+                (rf"\({name}(=True)?\)", f"({option})"),
+                (rf"\b{name}='(\w+)'", rf"{option} \1"),
+                (rf"(?<![\w-]){name}(=True)?\b", option),
+            ):
+                message, count = re.subn(pattern, text, message, count=1)
+                if count:
+                    break
+    return message

@@ -1,4 +1,4 @@
-"""How far training is: a bar on a terminal, plain lines elsewhere, nothing where that is asked."""
+"""How far training is: a bar on a terminal, plain lines elsewhere, nothing under --quiet."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from charlstm.cli.output import SafeStream, duration, loss_in_words, say
-from charlstm.trainer import Record, Trainer
+from charlstm.cli.console import SafeStream, format_duration, format_loss, log
+from charlstm.trainer import StepRecord, Trainer
 
 # From the fullest to the barest; the bar takes what is left.
 _LAYOUTS = (
@@ -30,13 +30,13 @@ GROWTH = 0.05  # lines are this share of the time so far apart
 class Progress(Protocol):
     """What shows the steps of a run."""
 
-    def step(self, record: Record, loss: float) -> None:
+    def step(self, record: StepRecord, loss: float) -> None:
         """Show a step; `loss` is the training loss, smoothed."""
 
     def set_total(self, steps: int) -> None:
         """Take another number of steps in all."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print lines that stay."""
 
     def warn(self, text: str) -> None:
@@ -61,8 +61,8 @@ def bar_layout(columns: int, facts: Mapping[str, Any]) -> str:
         rate = (facts["n"] - facts["initial"]) / facts["elapsed"]
     words = {
         "epoch": facts["epoch"],
-        "loss_in_words": "starting" if math.isnan(loss) else loss_in_words(loss),
-        "nats": "starting" if math.isnan(loss) else loss_in_words(loss).partition(" (")[0],
+        "loss_in_words": "starting" if math.isnan(loss) else format_loss(loss),
+        "nats": "starting" if math.isnan(loss) else format_loss(loss).partition(" (")[0],
         "speed": f"{tqdm.format_sizeof(rate)} char/s" if rate else "? char/s",
         "percentage": 100 * facts["n"] / facts["total"],
         "remaining": tqdm.format_interval((facts["total"] - facts["n"]) / rate) if rate else "?",
@@ -100,7 +100,7 @@ class Bar:
             dynamic_ncols=True,
         )
 
-    def step(self, record: Record, loss: float) -> None:
+    def step(self, record: StepRecord, loss: float) -> None:
         """Move the bar."""
         self._bar.epoch, self._bar.loss = record.epoch, loss
         self._bar.update(self._characters)
@@ -109,16 +109,16 @@ class Bar:
         """Move the end of the bar."""
         self._bar.total = steps * self._characters
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print above the bar."""
         self._bar.write(text, file=self._bar.fp)
 
     def warn(self, text: str) -> None:
         """Print above the bar, too."""
-        self.say(text)
+        self.log(text)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Leave the bar on the screen."""
         self._bar.close()
 
 
@@ -131,7 +131,7 @@ class Lines:
         self._first = trainer.step
         self._started = self._last = time.monotonic()
 
-    def step(self, record: Record, loss: float) -> None:
+    def step(self, record: StepRecord, loss: float) -> None:
         """Print a line if it is time for one."""
         now = time.monotonic()
         elapsed = now - self._started
@@ -139,23 +139,23 @@ class Lines:
             return
         self._last = now
         steps_per_second = (record.step - self._first) / elapsed
-        say(
+        log(
             f"step {record.step} of {self._total}  epoch {record.epoch:.2f}  "
-            f"{loss_in_words(loss)}  {steps_per_second * self._characters:,.0f} characters/s  "
-            f"{duration((self._total - record.step) / steps_per_second)} left"
+            f"{format_loss(loss)}  {steps_per_second * self._characters:,.0f} characters/s  "
+            f"{format_duration((self._total - record.step) / steps_per_second)} left"
         )
 
     def set_total(self, steps: int) -> None:
         """Count to another number."""
         self._total = steps
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print."""
-        say(text)
+        log(text)
 
     def warn(self, text: str) -> None:
         """Print."""
-        say(text)
+        log(text)
 
     def close(self) -> None:
         """Have nothing to end."""
@@ -164,18 +164,18 @@ class Lines:
 class Silence:
     """Warnings, and nothing else."""
 
-    def step(self, record: Record, loss: float) -> None:
+    def step(self, record: StepRecord, loss: float) -> None:
         """Do nothing."""
 
     def set_total(self, steps: int) -> None:
         """Do nothing."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Do nothing."""
 
     def warn(self, text: str) -> None:
         """Print."""
-        say(text)
+        log(text)
 
     def close(self) -> None:
         """Have nothing to end."""

@@ -6,18 +6,19 @@ import math
 import time
 from dataclasses import dataclass
 
-from charlstm.cli.output import loss_in_words, shown
-from charlstm.cli.plan import EXCERPT
+from charlstm.cli.budget import SAMPLE_LENGTH
+from charlstm.cli.console import escape_control, format_loss
+from charlstm.cli.program import with_options
 from charlstm.cli.progress import Progress
 from charlstm.config import TrainConfig, remedy
 from charlstm.errors import DivergenceError
 from charlstm.sampling import sample
-from charlstm.trainer import Record, Trainer
+from charlstm.trainer import StepRecord, Trainer
 
 EVALUATION_PAUSE, SAMPLE_PAUSE = 5.0, 15.0  # least seconds between two that are shown
 TEMPERATURE = 0.8  # of the samples
-MOST_LINES = 5  # of a sample whose length nobody chose
-MEMORY = 0.95  # share of the smoothed loss that stays from step to step
+MAX_LINES = 5  # of a sample whose length nobody chose
+EMA_DECAY = 0.95  # share of the smoothed loss that stays from step to step
 
 
 @dataclass(frozen=True)
@@ -56,21 +57,21 @@ class Reporter:
         self._guess = guessing_loss(trainer)
         self._loss: float | None = None  # of training, smoothed
         self._is_warned = False
-        self._untold_best: Record | None = None
+        self._untold_best: StepRecord | None = None
         self._told = -math.inf
         self._sampled = time.monotonic()
 
-    def step(self, record: Record) -> None:
+    def step(self, record: StepRecord) -> None:
         """Report a step that the trainer has just made."""
         before = record.train_loss if self._loss is None else self._loss
-        self._loss = MEMORY * before + (1 - MEMORY) * record.train_loss
+        self._loss = EMA_DECAY * before + (1 - EMA_DECAY) * record.train_loss
         self._progress.step(record, self._loss)
         self._warn_of_explosion(record.step, self._loss)
         if self._options.quiet:
             return
         if record.val_loss is not None:
             self._evaluation(record, record.val_loss)
-        if self._is_sample_due(record.step):
+        if self._is_sample_due(record):
             self._sample(record.step)
 
     def _warn_of_explosion(self, step: int, loss: float) -> None:
@@ -82,15 +83,15 @@ class Reporter:
             )
             self._is_warned = True
 
-    def _evaluation(self, record: Record, loss: float) -> None:
+    def _evaluation(self, record: StepRecord, loss: float) -> None:
         """Show an evaluation, if it is time for one, and what the ones not shown found."""
         if record.improved:
             self._untold_best = record
         now = time.monotonic()
         is_due = self._options.every_evaluation or now - self._told >= EVALUATION_PAUSE
-        if not (is_due or self._is_last(record.step)):
+        if not (is_due or self._trainer.is_done):
             return
-        line = f"step {record.step}  validation {loss_in_words(loss)}"
+        line = f"step {record.step}  validation {format_loss(loss)}"
         best = self._untold_best
         if loss > self._guess:
             line += f", worse than guessing ({self._guess:.4f} nats)"
@@ -98,33 +99,29 @@ class Reporter:
             line += ", the best so far"
         elif best and best.val_loss is not None:
             line += f"; the best so far {best.val_loss:.4f} nats at step {best.step}"
-        self._progress.say(line)
+        self._progress.log(line)
         self._told, self._untold_best = now, None
 
-    def _is_last(self, step: int) -> bool:
-        return step == self._trainer.config.steps or self._trainer.is_out_of_patience
-
-    def _is_sample_due(self, step: int) -> bool:
-        config, every = self._trainer.config, self._options.sample_every
+    def _is_sample_due(self, record: StepRecord) -> bool:
+        every = self._options.sample_every
         if every is not None:
-            return every > 0 and step % every == 0
-        if self._is_last(step):
+            return every > 0 and record.step % every == 0
+        if self._trainer.is_done:
             return True
-        is_evaluation = step % config.eval_every == 0
         is_due = time.monotonic() - self._sampled >= SAMPLE_PAUSE
-        return is_evaluation and (is_due or self._options.every_evaluation)
+        return record.evaluated and (is_due or self._options.every_evaluation)
 
     def _sample(self, step: int) -> None:
         """Show what the model writes."""
         length = self._options.sample_length
-        model, length_or_excerpt = self._trainer.model, length or EXCERPT
+        model, length_or_excerpt = self._trainer.model, length or SAMPLE_LENGTH
         try:
             text = sample(model, length_or_excerpt, temperature=TEMPERATURE, seed=step)
         except DivergenceError as error:  # what is shown must not end a run
             self._progress.warn(f"charlstm: warning: no sample: {error}")
             return
-        lines = shown(text).split("\n")[: None if length else MOST_LINES]
-        self._progress.say("\n".join(f"  | {line}" for line in lines))
+        lines = escape_control(text).split("\n")[: None if length else MAX_LINES]
+        self._progress.log("\n".join(f"  | {line}" for line in lines))
         self._sampled = time.monotonic()
 
 
@@ -140,5 +137,4 @@ def explosion_limit(guess: float) -> float:
 
 def advice(config: TrainConfig) -> str:
     """Return what to try when training does harm, as options of the command line."""
-    words = remedy(config)
-    return words.replace("learning_rate", "--learning-rate").replace("clip_norm", "--clip-norm")
+    return with_options(remedy(config), ["learning_rate", "clip_norm"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ import numpy.typing as npt
 
 from charlstm.cli import INTERRUPTED
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.loading import find_run, load_run
-from charlstm.cli.output import shown, write_line
-from charlstm.cli.source import source_of
+from charlstm.cli.console import escape_control, find_run, write_line
 from charlstm.decoding import Changes, decode, read_bytes, translate_newlines
+from charlstm.loading import load_checkpoint, restore_model
+from charlstm.metadata import RunMetadata
 from charlstm.sampling import generate
-from charlstm.trainer import restore_model
 from charlstm.vocabulary import Vocabulary
 
 RULE = "-" * 20  # between samples
@@ -45,7 +43,7 @@ def sample(run: str | None, *, prime: str, **options: Any) -> int:
 
 def _sample(run: str | None, prime: str, options: dict[str, Any]) -> int:
     path = find_run(run, "sampling from")
-    tensors, metadata = load_run(path)
+    tensors, metadata = load_checkpoint(path)
     model = restore_model(tensors, metadata)
     prime = _read_prime(prime, metadata)
     with compile_notice():
@@ -65,7 +63,7 @@ def _sample(run: str | None, prime: str, options: dict[str, Any]) -> int:
     return 0
 
 
-def _read_prime(prime: str, metadata: Mapping[str, Any]) -> str:
+def _read_prime(prime: str, metadata: RunMetadata) -> str:
     """Return the prime, from standard input if it is ``-``, decoded as the run's own text was.
 
     Raises
@@ -73,7 +71,7 @@ def _read_prime(prime: str, metadata: Mapping[str, Any]) -> str:
     CorpusError
         If standard input cannot be read or decoded.
     """
-    source, is_bytes = source_of(metadata), metadata["vocabulary"]["kind"] == "bytes"
+    source, is_bytes = metadata.source, metadata.vocabulary.kind == "bytes"
     if prime == "-":
         chunks = read_bytes("-")
         if is_bytes:  # which a vocabulary of bytes makes bytes again
@@ -116,5 +114,5 @@ class _Output:
         self._write(self._decoder.decode(b"", final=True) + "\n")
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(shown(text) if self._is_terminal else text)
+        sys.stdout.write(escape_control(text) if self._is_terminal else text)
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The train command: a new run or one that goes on, its pace, its goal, then the session."""
+"""The train command: starts or resumes a run, and decides how long it trains."""
 
 from __future__ import annotations
 
@@ -8,40 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from charlstm import checkpoint
+from charlstm.cli.budget import Budget, MinutesBudget, StepTiming, time_steps, total_steps
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.loading import load_run
-from charlstm.cli.output import duration, loss_in_words, megabytes, plural, say, table
-from charlstm.cli.plan import (
-    Goal,
-    MinutesBudget,
-    Pace,
-    check_memory,
-    measure_pace,
-    memory_needed,
-    suit_text,
-    total_steps,
-)
-from charlstm.cli.program import as_argument, command_line
-from charlstm.cli.reporting import ReportOptions, advice, explosion_limit, guessing_loss
-from charlstm.cli.session import SAVE_PAUSE, Keeper, run
-from charlstm.cli.source import Source
-from charlstm.cli.stand import INTERVALS, Stand, new_stand, resumed_stand
-from charlstm.cli.stops import Stops
-from charlstm.config import ModelConfig, TrainConfig
+from charlstm.cli.console import format_duration, format_loss, log, plural
+from charlstm.cli.corpus_source import read_source, with_absolute_paths
+from charlstm.cli.memory import check_memory, memory_needed
+from charlstm.cli.reporting import ReportOptions
+from charlstm.cli.run_state import RunState, new_run, resumed_run
+from charlstm.cli.signals import SignalGuard
+from charlstm.cli.text_defaults import adapt_to_text
+from charlstm.cli.training_loop import SAVE_PAUSE, RunSaver, run
+from charlstm.cli.training_report import early_end, eta, report_end, report_stop, summary
+from charlstm.config import ModelConfig, TrainConfig, check_options
+from charlstm.decoding import check_encoding
 from charlstm.errors import CharLSTMError, UsageError
 from charlstm.evaluation import evaluation_interval
-from charlstm.machine import available_processors
+from charlstm.loading import load_checkpoint
+from charlstm.metadata import CorpusSource
+from charlstm.resources import available_processors
 from charlstm.runs import RunFolder
-from charlstm.trainer import Trainer
 
-REHEARSAL = 0.2  # seconds of steps to tell the pace by
-LONG_REHEARSAL, REHEARSED_SHARE = 2.0, 0.02  # where the pace decides the number of steps
-LONGEST_REHEARSAL = 20.0
-NEVER = 2**62  # steps
-MORE = "a larger --steps, --epochs or --minutes, which count from the run's start, goes on"
+TIMING_RUN = 0.2  # seconds of steps to tell the speed by
+LONG_TIMING_RUN, TIMED_SHARE = 2.0, 0.02  # where the speed decides the number of steps
+LONGEST_TIMING_RUN = 20.0
+MORE = "a larger --steps, --epochs or --minutes, counted from the run's start, continues it"
 
 
-def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> int:
+def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -> int:
     """Train a model; return the exit code.
 
     Parameters
@@ -50,45 +43,44 @@ def train(paths: tuple[str, ...], options: dict[str, Any], given: set[str]) -> i
         Files of the corpus.
     options
         All options of the command by name.
-    given
-        Names of those that were given, not defaults.
+    explicit
+        Names of those that the user gave.
     """
-    goal = Goal(options["epochs"], options["steps"], options["minutes"])
+    budget = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")
     name = "stdin" if paths[0] == "-" else Path(paths[0]).stem
     folder = RunFolder(options["out"] or Path("runs") / name)
+    threads = options["threads"] or available_processors()
     if options["resume"]:
         folder.resume()  # before the lock, which would make a folder
         with folder.lock():
-            stand = resumed_stand(folder, paths, options, given)
-            return _train(folder, stand, goal, paths, options, given)
-    model, training = _configs(options)
-    source = Source(paths, options["encoding"], options["as_bytes"], options["newlines"])
-    corpus = source.read()
-    model = dataclasses.replace(model, vocabulary_size=len(corpus.vocabulary))
-    model, training, notices = suit_text(model, training, len(corpus.text), goal, given)
+            state = resumed_run(folder, paths, options, explicit, threads)
+            return _train(folder, state, budget, paths, options)
+    shape, training = _options(options)
+    check_encoding(options["encoding"])
+    if not options["overwrite"]:
+        folder.refuse_taken()  # before the corpus, which may be large, is read
+    source = CorpusSource(paths, options["encoding"], options["as_bytes"], options["newlines"])
+    corpus = read_source(source)
+    model = ModelConfig(len(corpus.vocabulary), **shape)
+    model, training, warnings = adapt_to_text(model, training, len(corpus.text), budget, explicit)
     text = corpus.split(training.val_fraction, training.test_fraction)[0]
-    check_memory(memory_needed(model, training, len(text), _threads(options)))
+    check_memory(memory_needed(model, training, len(text), threads))
     with folder.lock():
         if not options["overwrite"]:
             folder.create()
-        stand = new_stand(corpus, source, model, training)
-        stand.notices[:0] = notices
-        stand.notices += _replaced(folder)
-        return _train(folder, stand, goal, paths, options, given)
+        state = new_run(corpus, source, model, training, threads)
+        state.warnings = warnings + state.warnings + _replaced(folder)
+        return _train(folder, state, budget, paths, options)
 
 
-def _configs(options: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    """Check the options before anything is read; the size of the vocabulary comes later."""
+def _options(options: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
+    """Check the options of model and training before anything is read."""
     shape = {name: options[name] for name in ("hidden_size", "layers", "dropout", "dtype")}
     names = {field.name for field in dataclasses.fields(TrainConfig)}
-    training = {name: options[name] for name in names} | {"steps": options["steps"] or NEVER}
-    return ModelConfig(1, **shape), TrainConfig(**training)
-
-
-def _threads(options: dict[str, Any]) -> int:
-    return available_processors() if options["threads"] is None else int(options["threads"])
+    training = {name: options[name] for name in names if options[name] is not None}
+    return check_options(**shape), TrainConfig(**training)
 
 
 def _replaced(folder: RunFolder) -> list[str]:
@@ -96,210 +88,118 @@ def _replaced(folder: RunFolder) -> list[str]:
     files = [file for file in (folder.last, folder.best, folder.metrics) if file.exists()]
     if not files:
         return []
-    age = duration(max(0.0, time.time() - max(file.stat().st_mtime for file in files)))
+    age = format_duration(max(0.0, time.time() - max(file.stat().st_mtime for file in files)))
     try:
-        _, metadata = load_run(folder.last)
+        _, metadata = load_checkpoint(folder.last)
     except CharLSTMError:
         what = "a run that cannot be read"
     else:
-        best, steps = metadata["best_loss"], plural(metadata["step"], "step")
-        loss = "" if best is None else f", best loss {loss_in_words(best)}"
-        what = f"a run of {steps} on {metadata['corpus']['name']}{loss}"
+        best, steps = metadata.best_loss, plural(metadata.step, "step")
+        loss = "" if best is None else f", best loss {format_loss(best)}"
+        what = f"a run of {steps} on {metadata.corpus_name}{loss}"
     return [f"--overwrite replaces {what}, last saved {age} ago in {folder.path}"]
 
 
 def _train(
     folder: RunFolder,
-    stand: Stand,
-    goal: Goal,
+    state: RunState,
+    budget: Budget,
     paths: tuple[str, ...],
     options: dict[str, Any],
-    given: set[str],
 ) -> int:
-    """Go on from a stand to a goal, in a folder that is locked."""
-    threads, quiet = _threads(options), options["quiet"]
-    rehearsal = stand.trainer(threads, steps=NEVER, eval_every=NEVER)
-    _refuse_less(stand, goal, rehearsal)
-    if rehearsal.is_out_of_patience:
-        early_end = _early_end(stand.trainer(1))
-        say(f"nothing to do: the run {early_end}; a larger --patience, or 0, goes on")
+    """Train as far as the budget goes, in a folder that is locked."""
+    trainer, quiet = state.trainer, options["quiet"]
+    _check_steps_left(state, budget)
+    if trainer.is_out_of_patience:
+        log(f"nothing to do: the run {early_end(trainer)}; a larger --patience, or 0, continues it")
         return 0
     if not quiet:
-        say(_overview(rehearsal, folder, threads))
-    for notice in stand.notices:
-        say(f"note: {notice}")
+        log(summary(trainer, folder))
+    for warning in state.warnings:
+        log(f"note: {warning}")
     with compile_notice(quiet):
-        pace = measure_pace(rehearsal, _rehearsal_seconds(goal))
-    steps = _total(stand, goal, pace, rehearsal)
-    del rehearsal  # its memory, too
-    if steps <= stand.step:
-        say(f"nothing to do, {_done(stand.step)} done: {MORE}")
+        timing = time_steps(trainer, _timing_seconds(budget))
+    steps = _total(state, budget, timing)
+    if steps <= trainer.step:
+        log(f"nothing to do, {_done(trainer.step)} done: {MORE}")
         return 0
-
-    trainer = stand.trainer(threads, steps=steps)
-    explicit = _explicit_intervals(stand, options, given)
-    command = {
-        "source": stand.source.to_dict(),
-        "asked": stand.command.get("asked", {}),
-        "explicit": explicit,
-        "minutes": stand.command.get("minutes") if goal.is_open else goal.minutes,
-        "versions": checkpoint.versions(),
-    }
-    pause = 0.0 if "save_every" in explicit else SAVE_PAUSE
-    keeper = Keeper(folder, command, stand.seconds, pause)
-    is_decided = not stand.is_new and _is_same_goal(stand, goal)
-    budget = MinutesBudget(Goal(None, None, None) if is_decided else goal, pace, stand.seconds)
+    trainer.set_length(steps, **state.intervals)
+    saver = _make_saver(folder, state, budget)
+    is_decided = _is_same_time(state, budget)
+    minutes = MinutesBudget(Budget() if is_decided else budget, timing, state.seconds)
     report = ReportOptions(
-        quiet, "eval_every" in explicit, options["sample_every"], options["sample_length"]
-    )
-    with Stops() as stops:  # from here on, what stops it finds it saved
+        quiet, "eval_every" in state.explicit_intervals, options["sample_every"],
+        options["sample_length"],
+    )  # fmt: skip
+    with SignalGuard() as guard:  # from here on, a signal that ends the run finds it saved
         if not quiet:
-            say(_forecast(trainer, pace))
-        if stand.is_new:
+            log(eta(trainer, timing))
+        if state.is_new:
             folder.create(options["overwrite"])
-            keeper.keep(trainer, folder.last)  # from now on there is something to go on with
-            keeper.write()
+            saver.stage(trainer, folder.last)  # from now on there is something to resume
+            saver.write()
         else:
-            keeper.cut_back(stand.step)
-        stand.tensors.clear()  # the trainer has its own
-        number = run(trainer, keeper, stops, budget, report)
+            saver.truncate_after(trainer.step)
+        number = run(trainer, saver, guard, minutes, report)
     if number:
-        say(
-            f"stopped at step {trainer.step} of {trainer.config.steps}, saved in {folder.path}; "
-            f"go on with\n  {_resume_command(folder, paths, options)}"
-        )
+        report_stop(trainer, folder, paths, options)
         return 128 + number
-    _report_end(trainer, folder, quiet)
+    report_end(trainer, folder, quiet)
     return 0
 
 
-def _explicit_intervals(stand: Stand, options: dict[str, Any], given: set[str]) -> list[str]:
-    """Return the intervals that the user chose, now or when the run began; 0 is no choice."""
-    chosen = {name for name in INTERVALS if name in stand.command.get("explicit", ())}
-    now = {name for name in INTERVALS if name in given}
-    return sorted(chosen - now | {name for name in now if options[name]})
+def _make_saver(folder: RunFolder, state: RunState, budget: Budget) -> RunSaver:
+    """Return what saves the run, with what the command line stores beside it."""
+    explicit = state.explicit_intervals
+    command = dataclasses.replace(
+        state.command,
+        source=with_absolute_paths(state.source),
+        explicit=explicit,
+        minutes=state.command.minutes if budget.is_open else budget.minutes,
+        versions=checkpoint.versions(),
+    )
+    pause = 0.0 if "save_every" in explicit else SAVE_PAUSE
+    return RunSaver(folder, command, state.seconds, pause)
 
 
-def _rehearsal_seconds(goal: Goal) -> float:
-    if goal.minutes is None:
-        return REHEARSAL
-    return min(LONGEST_REHEARSAL, max(LONG_REHEARSAL, REHEARSED_SHARE * 60 * goal.minutes))
+def _timing_seconds(budget: Budget) -> float:
+    if budget.minutes is None:
+        return TIMING_RUN
+    return min(LONGEST_TIMING_RUN, max(LONG_TIMING_RUN, TIMED_SHARE * 60 * budget.minutes))
 
 
-def _total(stand: Stand, goal: Goal, pace: Pace, rehearsal: Trainer) -> int:
-    """Return the steps in all; a run that goes on to the same goal keeps its number."""
-    if not stand.is_new and (goal.is_open or _is_same_goal(stand, goal)):
-        return int(stand.metadata["training"]["steps"])
+def _total(state: RunState, budget: Budget, timing: StepTiming) -> int:
+    """Return the steps in all; a run resumed with the same budget keeps its number."""
+    trainer = state.trainer
+    if _is_same_time(state, budget) or (budget.is_open and not state.is_new):
+        return trainer.config.steps
 
     def total(eval_every: int) -> int:
         return total_steps(
-            goal, pace, rehearsal.steps_per_epoch, eval_every, stand.step, stand.seconds
+            budget, timing, trainer.steps_per_epoch, eval_every, trainer.step, state.seconds
         )
 
-    eval_every = stand.changes.get("eval_every", stand.metadata["training"]["eval_every"])
-    return total(
-        eval_every
-        or evaluation_interval(
-            max(1, total(NEVER)), rehearsal.characters_per_step, len(rehearsal.val)
-        )
-    )
+    every = state.intervals.get("eval_every", trainer.config.eval_every)
+    if not every:
+        length = len(trainer.val)
+        every = evaluation_interval(max(1, total(0)), trainer.characters_per_step, length)
+    return total(every)
 
 
-def _is_same_goal(stand: Stand, goal: Goal) -> bool:
-    """Tell whether the run was begun with the same --minutes: their steps are decided."""
-    return goal.minutes is not None and goal.minutes == stand.command.get("minutes")
+def _is_same_time(state: RunState, budget: Budget) -> bool:
+    """Tell whether a run is resumed with the --minutes that it had: their steps are decided."""
+    is_same = budget.minutes is not None and budget.minutes == state.command.minutes
+    return is_same and not state.is_new
 
 
-def _refuse_less(stand: Stand, goal: Goal, rehearsal: Trainer) -> None:
-    """Refuse fewer steps than are done, before anything is said."""
-    if goal.minutes is not None:  # what is done is part of what they become
+def _check_steps_left(state: RunState, budget: Budget) -> None:
+    """Refuse fewer steps than are done, before anything is printed."""
+    if budget.minutes is not None:  # what is done is part of what they become
         return
-    steps = _total(stand, goal, Pace(0, 0), rehearsal)
-    if steps < stand.step:
-        raise UsageError(
-            f"{_done(stand.step)} done already, more than the {steps} asked for: {MORE}"
-        )
+    steps, done = _total(state, budget, StepTiming(0, 0)), state.trainer.step
+    if steps < done:
+        raise UsageError(f"{_done(done)} done already, more than the {steps} requested: {MORE}")
 
 
 def _done(steps: int) -> str:
     return f"{plural(steps, 'step')} {'is' if steps == 1 else 'are'}"
-
-
-def _overview(trainer: Trainer, folder: RunFolder, threads: int) -> str:
-    """Return what is trained on what, in a few lines."""
-    model, config = trainer.model.config, trainer.config
-    memory = memory_needed(model, config, len(trainer.text), threads)
-    parts = {"train": trainer.text, "validation": trainer.val, "test": trainer.test}
-    return table({
-        "corpus": f"{trainer.corpus.name}: {plural(len(trainer.corpus.text), 'character')}, "
-        f"{plural(model.vocabulary_size, 'symbol')}",
-        "split": ", ".join(f"{name} {len(text):,}" for name, text in parts.items()),
-        "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}: "
-        f"{plural(trainer.model.layout.count, 'parameter')}",
-        "memory": f"about {megabytes(memory)}",
-        "training": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
-        f"{plural(config.batch_size, 'stream')} of {plural(config.seq_length, 'character')}, "
-        f"{plural(threads, 'thread')}",
-        "run": str(folder.path),
-    })  # fmt: skip
-
-
-def _forecast(trainer: Trainer, pace: Pace) -> str:
-    """Return how long it will take."""
-    every, left = trainer.config.eval_every, trainer.config.steps - trainer.step
-    speed = trainer.characters_per_step / pace.step
-    return table({
-        "speed": f"{speed:,.0f} characters/s",
-        "an epoch": f"{plural(trainer.steps_per_epoch, 'step')}, about "
-        f"{duration(pace.duration(trainer.steps_per_epoch, every))}",
-        "to go": f"{plural(left, 'step')}, about {duration(pace.duration(left, every))}",
-    })  # fmt: skip
-
-
-def _resume_command(folder: RunFolder, paths: tuple[str, ...], options: dict[str, Any]) -> str:
-    """Return the command that goes on with a run that was stopped.
-
-    It repeats what no checkpoint stores, and only that.
-    """
-    words = ["train", *map(as_argument, paths), "--out", as_argument(folder.path), "--resume"]
-    if options["quiet"]:
-        words.append("--quiet")
-    for name in ("sample_every", "sample_length", "threads"):
-        if options[name] is not None:
-            words += ["--" + name.replace("_", "-"), str(options[name])]
-    return command_line(*words)
-
-
-def _early_end(trainer: Trainer) -> str:
-    """Return that a run ended before its last step, and why."""
-    return (
-        f"ended early, after {trainer.step} of {trainer.config.steps} steps: "
-        f"{trainer.evaluations_since_best} evaluations in a row brought no lower loss"
-    )
-
-
-def _report_end(trainer: Trainer, folder: RunFolder, quiet: bool) -> None:
-    """Tell how a run ended, and what comes next.
-
-    Raises
-    ------
-    CharLSTMError
-        If all that training did was harm: what comes next must not take that for a model.
-    """
-    best, guess = trainer.best_loss or 0.0, guessing_loss(trainer)
-    if trainer.is_out_of_patience:
-        say(_early_end(trainer))
-    done = f"done: {plural(trainer.step, 'step')}"
-    if best <= guess:
-        command = command_line("sample", as_argument(folder.path))
-        then = "" if quiet else f"; sample with\n  {command}"
-        say(f"{done}, best loss {loss_in_words(best)}, saved in {folder.path}{then}")
-        return
-    say(f"{done}, saved in {folder.path}")
-    verdict = (
-        f"the model has learned nothing: its lowest loss, {loss_in_words(best)}, is worse than "
-        f"guessing, which costs {loss_in_words(guess)}; "
-    )
-    if best > explosion_limit(guess):
-        raise CharLSTMError(verdict + advice(trainer.config))
-    say(f"charlstm: warning: {verdict}train longer, or {advice(trainer.config)}")

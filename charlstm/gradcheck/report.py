@@ -3,13 +3,74 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from charlstm.gradcheck.differences import TensorCheck
-
 HEADER = ("tensor", "entries", "error", "worst at", "analytic", "numeric", "result")
+
+
+@dataclass(frozen=True)
+class TensorCheck:
+    """The verdict on one tensor's gradient.
+
+    Attributes
+    ----------
+    tensor
+        Its name.
+    size
+        Its number of entries.
+    error
+        Normwise error over what was checked; infinite where a value is not finite.
+    worst_entry
+        Index of the entry that deviates most; None where the random direction does.
+    analytic, numeric
+        The two derivatives there: by that entry, or along that direction.
+    checked
+        Number of entries that were checked one by one.
+    passed
+        Whether the error is at most the tolerance.
+    """
+
+    tensor: str
+    size: int
+    error: float
+    worst_entry: tuple[int, ...] | None
+    analytic: float
+    numeric: float
+    checked: int
+    passed: bool
+
+
+class GradientReport(list[TensorCheck]):
+    """The verdicts on all tensors of a check; its `repr` is the table of them.
+
+    Parameters
+    ----------
+    checks
+        One for each tensor.
+    tolerance
+        The largest normwise error that passes.
+    """
+
+    def __init__(self, checks: Iterable[TensorCheck], tolerance: float) -> None:
+        super().__init__(checks)
+        self.tolerance = tolerance
+
+    @property
+    def passed(self) -> bool:
+        """Whether every tensor passed."""
+        return all(check.passed for check in self)
+
+    def __repr__(self) -> str:
+        """Return the table, how many passed, and what was tried."""
+        passed = sum(check.passed for check in self)
+        count = f"{passed} of {len(self)} tensor{'s' * (len(self) != 1)}"
+        return "\n".join([
+            format_table(self),
+            f"{count} within {self.tolerance:g}, normwise",
+            format_coverage(self),
+        ])  # fmt: skip
 
 
 def format_table(checks: Sequence[TensorCheck]) -> str:

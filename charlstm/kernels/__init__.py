@@ -10,6 +10,6 @@ Importing this package chooses the folder that compiled kernels are kept in, bef
 kernel is defined.
 """
 
-from charlstm.kernels.cache import choose_cache_folder
+from charlstm.kernels.cache_dir import choose_cache_folder
 
 choose_cache_folder()

@@ -6,7 +6,7 @@ after a resume, and in float32 as in float64.
 
 from typing import NamedTuple
 
-from charlstm.kernels.compiler import entry, kernel
+from charlstm.kernels.jit import cached_njit, jitable
 from charlstm.kernels.vector import LANES, dropout_mask, load, store
 
 
@@ -22,7 +22,7 @@ class Dropout(NamedTuple):
 NO_DROPOUT = Dropout(0, 1.0, 0, 0)
 
 
-@kernel
+@jitable
 def apply_dropout(out, source, layer, dropout, first, last):
     """Set rows 1.. of `out` (T+1, B, W) to `source` times the layer's mask.
 
@@ -40,7 +40,7 @@ def apply_dropout(out, source, layer, dropout, first, last):
             store(out, start + i, load(source, start + i) * mask)
 
 
-@entry
+@cached_njit
 def write_masks(masks, ones, layer, dropout):
     """Set rows 1.. of `masks` (T + 1, B, W) to a layer's factors; `ones` is all 1."""
     apply_dropout(masks, ones, layer, dropout, 0, masks.shape[1])

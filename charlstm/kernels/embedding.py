@@ -5,18 +5,18 @@ layout). The forward pass reads that row; the backward pass adds the gradient of
 gates to it. `table` (P, V, PANEL) is the packed transpose of W_ih.
 """
 
-from charlstm.kernels.compiler import inline_kernel, kernel
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.jit import inline_jitable, jitable
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import LANES, load, store
 
 
-@inline_kernel
-def embedding_place(table, inputs, panel, t, b):
+@inline_jitable
+def embedding_offset(table, inputs, panel, t, b):
     """Return the place of table[panel, inputs[t, b]], W_ih x_t, to be read there."""
     return (panel * table.shape[1] + inputs[t, b]) * PANEL
 
 
-@kernel
+@jitable
 def embedding_backward(dtable, dtable_offset, dgates, offset, ids, first, last):
     """Add a panel's dgates of the rows first..last, (t, b) in order, to the rows they read.
 

@@ -14,17 +14,17 @@ row 0 the carried-in state; `tanh_c` (T, B, W). A call works on the streams
 first..last only: streams never meet, so threads own them.
 """
 
-from charlstm.kernels.compiler import inline_kernel, stage
-from charlstm.kernels.elementary import sigmoids, tanh, tanh_and_sigmoid
-from charlstm.kernels.embedding import embedding_place
-from charlstm.kernels.product import evenly, multiply_panel, multiply_rows
-from charlstm.kernels.tile import PANEL, tile_shape
+from charlstm.kernels.activations import sigmoids, tanh, tanh_and_sigmoid
+from charlstm.kernels.embedding import embedding_offset
+from charlstm.kernels.jit import inline_jitable, inlined_njit
+from charlstm.kernels.matmul import multiply_panel, multiply_rows, split_evenly
+from charlstm.kernels.microkernel import PANEL, tile_shape
 from charlstm.kernels.vector import LANES, flat, load, store
 
 PART_ROWS = 96  # of products over all T, before the next ones
 
 
-@inline_kernel
+@inline_jitable
 def cell_forward(
     gates, c, tanh_c, h, sums, table, inputs, one_hot, bias, panel, t, first, last
 ):  # fmt: skip
@@ -41,7 +41,7 @@ def cell_forward(
         z = ((panel * steps + t) * streams + b) * PANEL
         now = (t * streams + b) * width + panel * LANES
         after = now + streams * width
-        at = embedding_place(table, inputs, panel, t, b) if one_hot else z
+        at = embedding_offset(table, inputs, panel, t, b) if one_hot else z
         row = b * PANEL
         z_i = load(below, at) + load(sums, row) + bias_i
         z_f = load(below, at + LANES) + load(sums, row + LANES) + bias_f
@@ -50,17 +50,17 @@ def cell_forward(
         i, f = sigmoids(z_i, z_f)
         g, o = tanh_and_sigmoid(z_g, z_o)
         c_t = f * load(c, now) + i * g
-        squashed = tanh(c_t)
+        tanh_c_t = tanh(c_t)
         store(gates, z, i)
         store(gates, z + LANES, f)
         store(gates, z + 2 * LANES, g)
         store(gates, z + 3 * LANES, o)
         store(c, after, c_t)
-        store(tanh_c, now, squashed)
-        store(h, after, o * squashed)
+        store(tanh_c, now, tanh_c_t)
+        store(h, after, o * tanh_c_t)
 
 
-@inline_kernel
+@inline_jitable
 def cell_backward(gates, dc, c, tanh_c, dy, dh, panel, t, first, last):
     """Undo equations (4) to (2): gates become dgates, `dc` moves from c_t to c_{t-1}."""
     _, steps, streams, _ = gates.shape
@@ -73,17 +73,17 @@ def cell_backward(gates, dc, c, tanh_c, dy, dh, panel, t, first, last):
         f = load(gates, z + LANES)
         g = load(gates, z + 2 * LANES)
         o = load(gates, z + 3 * LANES)
-        squashed = load(tanh_c, now)
+        tanh_c_t = load(tanh_c, now)
         dh_t = load(dy, now + streams * width) + load(dh, carried)
-        dc_t = load(dc, carried) + dh_t * o * (1.0 - squashed * squashed)  # (4)
+        dc_t = load(dc, carried) + dh_t * o * (1.0 - tanh_c_t * tanh_c_t)  # (4)
         store(gates, z, dc_t * g * i * (1.0 - i))  # (3), (2)
         store(gates, z + LANES, dc_t * load(c, now) * f * (1.0 - f))
         store(gates, z + 2 * LANES, dc_t * i * (1.0 - g * g))
-        store(gates, z + 3 * LANES, dh_t * squashed * o * (1.0 - o))
+        store(gates, z + 3 * LANES, dh_t * tanh_c_t * o * (1.0 - o))
         store(dc, carried, dc_t * f)
 
 
-@stage
+@inlined_njit
 def lstm_forward(
     gates, c, tanh_c, h, sums, weight_hh, table, inputs, one_hot, bias, first, last
 ):  # fmt: skip
@@ -98,7 +98,7 @@ def lstm_forward(
     depth = weight_hh.shape[1]
     z, rows, weight = flat(sums), flat(h), flat(weight_hh)
     tile_rows, _ = tile_shape(z)
-    tiles, size, more = evenly(last - first, tile_rows)
+    tiles, size, more = split_evenly(last - first, tile_rows)
     for t in range(steps):
         for turn in range(panels):
             p = turn if t % 2 == 0 else panels - 1 - turn  # the last one is still in a cache
@@ -115,7 +115,7 @@ def lstm_forward(
                 b += count
 
 
-@stage
+@inlined_njit
 def lstm_backward(gates, dh, dc, dy, c, tanh_c, weight_hh, first, last):
     """Run the recurrence back over all T.
 
@@ -141,7 +141,7 @@ def lstm_backward(gates, dh, dc, dy, c, tanh_c, weight_hh, first, last):
             )  # fmt: skip
 
 
-@inline_kernel
+@inline_jitable
 def _spans(steps, streams, first, last):
     """Return how many runs of rows a shard has, the rows of one, and how many parts to take.
 
@@ -152,7 +152,7 @@ def _spans(steps, streams, first, last):
     return spans, rows, (rows + PART_ROWS - 1) // PART_ROWS
 
 
-@stage
+@inlined_njit
 def dense_forward(gates, x, x_offset, weight_ih, first, last):
     """Set `gates` to W_ih x_t for all T at once; the input's part of equation (1).
 
@@ -176,7 +176,7 @@ def dense_forward(gates, x, x_offset, weight_ih, first, last):
             )  # fmt: skip
 
 
-@stage
+@inlined_njit
 def dense_backward(dx, dx_offset, gates, weight_ih, first, last):
     """Set `dx` to dgates W_ih for all T at once, undoing `dense_forward`.
 

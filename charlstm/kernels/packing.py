@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlstm.kernels.compiler import kernel
-from charlstm.kernels.product import GROUPS, pack_panel_transposed, pack_panels
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.jit import jitable
+from charlstm.kernels.matmul import VECTORS_PER_PANEL, pack_panel_transposed, pack_panels
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import flat
 
 
-class Packed(NamedTuple):
+class PackedWeights(NamedTuple):
     """The weights in panels, made anew in every call; P panels of units, Q of H, R of V."""
 
     used: np.ndarray  # (V,) bool, an input: the symbols whose rows this window needs
@@ -25,14 +25,14 @@ class Packed(NamedTuple):
     head_t: np.ndarray  # (Q, R * PANEL, PANEL)
 
 
-class Rows(NamedTuple):
+class ActiveRows(NamedTuple):
     """The rows that a flat buffer begins with, one a symbol, and which of them matter."""
 
     used: np.ndarray  # (V,) bool: the gradient of all others is zero
     length: int  # elements of a row
 
 
-@kernel
+@jitable
 def pack_shard(shard, shards, parameters, offsets, packed, train):
     """Pack every panel that the shard owns; the transposed ones only to train.
 
@@ -47,7 +47,7 @@ def pack_shard(shard, shards, parameters, offsets, packed, train):
     weight_ih, weight_hh = flat(packed.weight_ih), flat(packed.weight_hh)
     for symbol in range(symbols):
         if packed.used[symbol]:
-            start = offsets[0, 0] + symbol * GROUPS * hidden
+            start = offsets[0, 0] + symbol * VECTORS_PER_PANEL * hidden
             pack_panels(table, symbol * PANEL, symbols * PANEL, parameters, start, 1, *gated)
     for layer in range(layers):
         start_ih, start_hh, start_bias = offsets[layer]
@@ -67,7 +67,7 @@ def pack_shard(shard, shards, parameters, offsets, packed, train):
             pack_transposed(q, parameters, offsets, packed)
 
 
-@kernel
+@jitable
 def pack_transposed(q, parameters, offsets, packed):
     """Pack panel q, PANEL units, of every transposed matrix."""
     layers, panels, hidden, _ = packed.weight_hh.shape

@@ -7,7 +7,7 @@ arrays of them.
 
 import numpy as np
 
-from charlstm.kernels.compiler import entry, kernel
+from charlstm.kernels.jit import cached_njit, jitable
 
 ROUNDS = 10
 _FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -15,7 +15,7 @@ _FIRST_STEP, _SECOND_STEP = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # of t
 _WORD, _WORD_BITS = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
-@kernel
+@jitable
 def philox(c0, c1, c2, c3, k0, k1):
     """Return four random words from a counter of four words and a key of two."""
     for _ in range(ROUNDS):
@@ -26,7 +26,7 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@kernel
+@jitable
 def uniform(first_key, second_key, position, stream):
     """Return a float64 in [0, 1), of 53 bits: draw number `position` of a stream.
 
@@ -41,7 +41,7 @@ def uniform(first_key, second_key, position, stream):
     return np.float64(((high << _WORD_BITS) | low) >> np.uint64(11)) * 2.0**-53
 
 
-@entry
+@cached_njit
 def choose(chosen, first_key, second_key, position, probability):
     """Set `chosen` (n,) bool, each with the same probability; return how many are chosen.
 

@@ -1,6 +1,6 @@
 """The output layer's nonlinearity: softmax, cross-entropy and its gradient in one pass.
 
-`logits` are panels (R, T, B, PANEL); `plain_panel` says which symbols each holds. For one
+`logits` are panels (R, T, B, PANEL); `column_panel` says which symbols each holds. For one
 character with target y:
 
     loss = log(sum_v exp(logits_v)) - logits_y                    nats
@@ -9,10 +9,10 @@ character with target y:
 
 import numpy as np
 
-from charlstm.kernels.compiler import inline_kernel, kernel
-from charlstm.kernels.elementary import exp
-from charlstm.kernels.product import plain_panel, plain_place
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.activations import exp
+from charlstm.kernels.jit import inline_jitable, jitable
+from charlstm.kernels.matmul import column_panel, locate_column
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import (
     LANES,
     flat,
@@ -26,14 +26,14 @@ from charlstm.kernels.vector import (
 )
 
 
-@inline_kernel
+@inline_jitable
 def panel_span(panel, row, rows, symbols):
     """Return where a row's logits in a panel start and end."""
     start = (panel * rows + row) * PANEL
-    return start, start + plain_panel(panel, symbols)[1]
+    return start, start + column_panel(panel, symbols)[1]
 
 
-@kernel
+@jitable
 def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
     """Return the loss in nats of one row (t, b); with `train`, logits become dlogits.
 
@@ -52,9 +52,9 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
             highest = maximum(highest, load(logits, offset))
     shift = max_lanes(highest)
     scores = flat(logits)
-    panel, column = plain_place(target, symbols)
+    panel, column = locate_column(target, symbols)
     chosen = (panel * rows + row) * PANEL + column
-    wanted = scores[chosen]
+    target_logit = scores[chosen]
     total = splat(logits, 0)
     for panel in range(logits.shape[0]):
         start, end = panel_span(panel, row, rows, symbols)
@@ -63,10 +63,10 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
             total = total + power
             if train:
                 store(logits, offset, power)
-    normaliser = sum_lanes(total)
-    loss = np.log(normaliser) + (shift - wanted)
+    sum_exp = sum_lanes(total)
+    loss = np.log(sum_exp) + (shift - target_logit)
     if train:
-        factor = splat(logits, scale) / splat(logits, normaliser)
+        factor = splat(logits, scale) / splat(logits, sum_exp)
         for panel in range(logits.shape[0]):
             start, end = panel_span(panel, row, rows, symbols)
             for offset in range(start, end, LANES):

@@ -10,25 +10,32 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from charlstm.kernels.compiler import call_at, code_address, entry, kernel, parallel_entry, stage
 from charlstm.kernels.dropout import apply_dropout
-from charlstm.kernels.gradients import layer_gradients
+from charlstm.kernels.jit import (
+    cached_njit,
+    cached_parallel_njit,
+    call_pointer,
+    function_pointer,
+    inlined_njit,
+    jitable,
+)
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
-from charlstm.kernels.packing import pack_shard
-from charlstm.kernels.product import (
-    GROUPS,
+from charlstm.kernels.matmul import (
+    VECTORS_PER_PANEL,
     add_row_sum,
+    column_panel,
     fill,
     multiply_panel,
     multiply_transposed,
-    plain_panel,
     set_rows,
     unpack_panel,
     whole_vectors,
 )
+from charlstm.kernels.microkernel import PANEL
+from charlstm.kernels.packing import pack_shard
 from charlstm.kernels.softmax import cross_entropy_row
-from charlstm.kernels.tile import PANEL
 from charlstm.kernels.vector import flat
+from charlstm.kernels.weight_gradients import layer_gradients
 
 FORWARD, LOSS, TRAIN = 0, 1, 2
 PACK, STREAMS, GRADIENTS, ALL = 0, 1, 2, 3  # the phases; GRADIENTS to train only
@@ -51,7 +58,7 @@ class Workspace(NamedTuple):
     scratch: np.ndarray  # (shards, >= max(H, V) + H + 1, PANEL): some panels' gradients
 
 
-@stage
+@inlined_njit
 def forward_shard(packed, work, inputs, dropout, first, last):
     """Run all layers and the output layer forward for streams first..last."""
     layers, _, streams, width = work.h.shape
@@ -70,7 +77,7 @@ def forward_shard(packed, work, inputs, dropout, first, last):
     head_forward(work.logits, work.x[layers - 1], packed, first, last)
 
 
-@stage
+@inlined_njit
 def head_forward(logits, x, packed, first, last):
     """Set the logits to head.weight x_t + head.bias for all T."""
     columns, steps, streams, _ = logits.shape
@@ -80,7 +87,7 @@ def head_forward(logits, x, packed, first, last):
     out, features = flat(logits), flat(x)
     head, head_bias = flat(packed.head), flat(packed.head_bias)
     for r in range(columns):
-        _, count = plain_panel(r, symbols)
+        _, count = column_panel(r, symbols)
         for t in range(steps):
             start = ((r * steps + t) * streams + first) * PANEL
             set_rows(out, start, last - first, head_bias, r * PANEL)
@@ -90,7 +97,7 @@ def head_forward(logits, x, packed, first, last):
             )  # fmt: skip
 
 
-@kernel
+@jitable
 def loss_shard(work, targets, symbols, train, first, last):
     """Set losses[t, b] in nats; to train, turn logits into gradients of the mean loss."""
     _, steps, streams, _ = work.logits.shape
@@ -103,7 +110,7 @@ def loss_shard(work, targets, symbols, train, first, last):
             )
 
 
-@stage
+@inlined_njit
 def head_backward(dx, logits, packed, first, last):
     """Set dx[t + 1] to dlogits_t head.weight for all T, undoing `head_forward`."""
     columns, steps, streams, _ = logits.shape
@@ -115,7 +122,7 @@ def head_backward(dx, logits, packed, first, last):
         row = t * streams + first
         for q in range(packed.head_t.shape[0]):
             for r in range(columns):
-                _, count = plain_panel(r, symbols)
+                _, count = column_panel(r, symbols)
                 multiply_panel(
                     out, (row + streams) * width + q * PANEL, width,
                     dlogits, (r * rows + row) * PANEL, PANEL, 1, 0,
@@ -124,7 +131,7 @@ def head_backward(dx, logits, packed, first, last):
                 )  # fmt: skip
 
 
-@stage
+@inlined_njit
 def backward_shard(packed, work, dropout, first, last):
     """Undo `forward_shard`: leave dgates in `gates` and the gradients of h0, c0."""
     layers, _, streams, width = work.h.shape
@@ -146,7 +153,7 @@ def backward_shard(packed, work, dropout, first, last):
             dense_backward(below, streams * width, work.gates[layer], weight, first, last)
 
 
-@kernel
+@jitable
 def gradient_shard(shard, shards, gradients, offsets, packed, work, inputs):
     """Write the weight gradients of the panels that the shard owns."""
     layers, panels, hidden, _ = packed.weight_hh.shape
@@ -181,16 +188,19 @@ def gradient_shard(shard, shards, gradients, offsets, packed, work, inputs):
     head_gradient(shard, shards, gradients, offsets, packed, work)
 
 
-@kernel
+@jitable
 def unpack_used(gradients, offset, scratch, scratch_offset, used, hidden, panel):
     """Do as `unpack_panel` for the rows of the symbols in use: the others' gradients are 0."""
     for symbol in range(used.size):
         if used[symbol]:
-            row, source = offset + symbol * GROUPS * hidden, scratch_offset + symbol * PANEL
+            row, source = (
+                offset + symbol * VECTORS_PER_PANEL * hidden,
+                scratch_offset + symbol * PANEL,
+            )
             unpack_panel(gradients, row, scratch, source, 1, hidden, True, panel)
 
 
-@kernel
+@jitable
 def head_gradient(shard, shards, gradients, offsets, packed, work):
     """Write the output layer's gradient: rows of the weight by shard, the bias by panel."""
     layers, _, hidden, _ = packed.weight_hh.shape
@@ -204,7 +214,7 @@ def head_gradient(shard, shards, gradients, offsets, packed, work):
     owned = last - first
     target, target_bias = offsets[layers, 0] + first * symbols, offsets[layers, 1]
     for r in range(columns):
-        _, count = plain_panel(r, symbols)
+        _, count = column_panel(r, symbols)
         at = r * rows * PANEL
         multiply_transposed(
             scratch, 0, x, start + first, width, dlogits, at, rows, owned,
@@ -217,7 +227,7 @@ def head_gradient(shard, shards, gradients, offsets, packed, work):
             unpack_panel(gradients, target_bias, scratch, owned * PANEL, 1, symbols, False, r)
 
 
-@kernel
+@jitable
 def window_shard(mode, packed, work, inputs, targets, dropout, first, last):
     """Run streams first..last forward and, as `mode` asks, through loss and backward."""
     forward_shard(packed, work, inputs, dropout, first, last)
@@ -227,7 +237,7 @@ def window_shard(mode, packed, work, inputs, targets, dropout, first, last):
         backward_shard(packed, work, dropout, first, last)
 
 
-@entry
+@cached_njit
 def run_phase(
     phase, shard, shards, mode, parameters, gradients, offsets, packed, work, inputs, targets,
     dropout,
@@ -249,17 +259,17 @@ def run_phase(
         gradient_shard(shard, shards, gradients, offsets, packed, work, inputs)
 
 
-def run_phase_address(*window):
-    """Return the address of `run_phase` for windows of these types; see `call_at`."""
-    return code_address(run_phase, PACK, 0, 1, *window)
+def run_phase_pointer(*window):
+    """Return the address of `run_phase` for windows of these types; see `call_pointer`."""
+    return function_pointer(run_phase, PACK, 0, 1, *window)
 
 
-@parallel_entry
+@cached_parallel_njit
 def run_phase_parallel(
-    run_phase_at, phase, shards, mode, parameters, gradients, offsets, packed, work, inputs,
+    run_phase_ptr, phase, shards, mode, parameters, gradients, offsets, packed, work, inputs,
     targets, dropout,
 ):  # fmt: skip
-    """Run one phase with its shards in parallel; `run_phase_at` is the address of `run_phase`."""
+    """Run one phase with its shards in parallel; `run_phase_ptr` is the address of `run_phase`."""
     for shard in numba.prange(shards):
         window = (mode, parameters, gradients, offsets, packed, work, inputs, targets, dropout)
-        call_at(run_phase_at, (phase, shard, shards, *window))
+        call_pointer(run_phase_ptr, (phase, shard, shards, *window))

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charlstm.kernels.compiler import entry
-from charlstm.kernels.gradients import layer_gradients
+from charlstm.kernels.jit import cached_njit
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
-from charlstm.kernels.product import pack_panel_transposed, pack_panels, unpack_panel
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.matmul import pack_panel_transposed, pack_panels, unpack_panel
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import flat
+from charlstm.kernels.weight_gradients import layer_gradients
 
 
 class LayerWeights(NamedTuple):
@@ -24,7 +24,7 @@ class LayerWeights(NamedTuple):
     bias: np.ndarray  # (4H,)
 
 
-class LayerPacked(NamedTuple):
+class PackedLayer(NamedTuple):
     """The weights in panels, made anew in every call; P panels of units, Q of I, R of H."""
 
     weight_ih: np.ndarray  # (P, I, PANEL)
@@ -35,7 +35,7 @@ class LayerPacked(NamedTuple):
     scratch: np.ndarray  # (I + H + 1, PANEL): one panel's gradients
 
 
-class LayerSteps(NamedTuple):
+class LayerActivations(NamedTuple):
     """All time steps of a forward pass; X is I, and W is H, in whole lanes."""
 
     x: np.ndarray  # (T, B, X)
@@ -46,7 +46,7 @@ class LayerSteps(NamedTuple):
     sums: np.ndarray  # (B, PANEL): one panel of W_hh h_{t-1}
 
 
-@entry
+@cached_njit
 def layer_forward(steps, weights, packed):
     """Run the layer over `x` from h[0] and c[0]; all else in `steps` is overwritten."""
     panels, inputs, _ = packed.weight_ih.shape
@@ -65,7 +65,7 @@ def layer_forward(steps, weights, packed):
     )  # fmt: skip
 
 
-@entry
+@cached_njit
 def layer_backward(gradients, dx, dgates, dh, dc, dy, steps, weights, packed):
     """Undo `layer_forward`: overwrite `gradients`, `dx` (T, B, X) and `dgates`.
 

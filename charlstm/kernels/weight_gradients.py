@@ -4,13 +4,13 @@ Every sum runs over the rows (t, b) in order, whoever owns the panel. A chunk of
 read once from memory, for all that is made of it.
 """
 
-from charlstm.kernels.compiler import kernel
 from charlstm.kernels.embedding import embedding_backward
-from charlstm.kernels.product import CHUNK, add_row_sum, fill, multiply_transposed
-from charlstm.kernels.tile import PANEL
+from charlstm.kernels.jit import jitable
+from charlstm.kernels.matmul import KC, add_row_sum, fill, multiply_transposed
+from charlstm.kernels.microkernel import PANEL
 
 
-@kernel
+@jitable
 def layer_gradients(
     scratch, dgates, rows, first, last, h, width, hidden, x, x_offset, x_width, inputs, ids,
     used, one_hot,
@@ -30,8 +30,8 @@ def layer_gradients(
         for symbol in range(used.size):
             if used[symbol]:
                 fill(scratch, at + symbol * PANEL, PANEL, 0)
-    for row in range(0, rows, CHUNK):
-        count = min(CHUNK, rows - row)
+    for row in range(0, rows, KC):
+        count = min(KC, rows - row)
         for panel in range(first, last):
             at = (panel - first) * size
             weight_hh = at + inputs * PANEL

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from numbers import Real
 from types import EllipsisType
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from charlstm.arguments import check_choice, check_whole
 from charlstm.errors import UsageError
+from charlstm.gradcheck.report import GradientReport, TensorCheck
 
 Array = npt.NDArray[Any]
 Loss = Callable[[], float | Array]
@@ -34,39 +34,7 @@ SAMPLES = 8
 MODES = ("auto", "full", "fast")
 
 
-@dataclass(frozen=True)
-class TensorCheck:
-    """The verdict on one tensor's gradient.
-
-    Attributes
-    ----------
-    tensor
-        Its name.
-    size
-        Its number of entries.
-    error
-        Normwise error over what was checked; infinite where a value is not finite.
-    worst_entry
-        Index of the entry that deviates most; None where the random direction does.
-    analytic, numeric
-        The two derivatives there: by that entry, or along that direction.
-    checked
-        Number of entries that were checked one by one.
-    passed
-        Whether the error is at most the tolerance.
-    """
-
-    tensor: str
-    size: int
-    error: float
-    worst_entry: tuple[int, ...] | None
-    analytic: float
-    numeric: float
-    checked: int
-    passed: bool
-
-
-class _Deviation(NamedTuple):
+class WorstError(NamedTuple):
     """An error, and the place that it comes from; see `TensorCheck`."""
 
     error: float
@@ -84,8 +52,11 @@ def check_gradients(
     mode: str = "auto",
     seed: int = 0,
     samples: int = SAMPLES,
-) -> list[TensorCheck]:
+) -> GradientReport:
     """Compare gradients of any function with its finite differences.
+
+    It knows nothing of the function but its value: the gradients may come from NumPy, from
+    another framework or from a formula on paper.
 
     Parameters
     ----------
@@ -112,14 +83,30 @@ def check_gradients(
 
     Returns
     -------
-    list of TensorCheck
-        In the order of `variables`.
+    GradientReport
+        A `TensorCheck` for each variable, in their order. Its `repr` is a table, which a
+        notebook or the prompt shows.
 
     Raises
     ------
     UsageError
         If names or shapes of gradients and variables differ, a variable cannot be moved
         in place, or an option is out of range.
+
+    Examples
+    --------
+    The gradient of a sum of cubes, with the 3 forgotten:
+
+    >>> import charlstm
+    >>> import numpy as np
+    >>> x = np.array([1.0, -2.0, 0.5])
+    >>> charlstm.check_gradients(lambda: x**3, {"x": 3 * x**2}, {"x": x}).passed
+    True
+    >>> charlstm.check_gradients(lambda: x**3, {"x": x**2}, {"x": x})
+    tensor  entries    error  worst at   analytic    numeric  result
+    x             3  6.7e-01         1  4.000e+00  1.200e+01    FAIL
+    0 of 1 tensor within 1e-08, normwise
+    tried: each of 3 entries
     """
     check_choice("mode", mode, MODES)
     if not (isinstance(tolerance, Real) and tolerance >= 0):  # which a NaN is not either
@@ -142,7 +129,7 @@ def check_gradients(
         checks.append(
             TensorCheck(name, variable.size, *worst, places.size, worst.error <= tolerance)
         )
-    return checks
+    return GradientReport(checks, tolerance)
 
 
 def _matched(
@@ -162,7 +149,7 @@ def _matched(
         arrays[name] = np.asarray(gradients[name], np.float64)
         if arrays[name].shape != variable.shape:
             raise UsageError(
-                f"the gradient of {name} must be shaped {variable.shape} as it is, "
+                f"the gradient of {name} must have its shape {variable.shape}, "
                 f"got {arrays[name].shape}"
             )
     return arrays
@@ -178,7 +165,7 @@ def _sample(gradient: Array, count: int, generator: np.random.Generator) -> Arra
     return np.concatenate([order[others:], chosen])
 
 
-def _compare_entries(loss: Loss, variable: Array, gradient: Array, places: Array) -> _Deviation:
+def _compare_entries(loss: Loss, variable: Array, gradient: Array, places: Array) -> WorstError:
     """Compare the derivatives by the entries at flat `places`."""
     entries = [tuple(map(int, np.unravel_index(place, variable.shape))) for place in places]
     analytic = np.array([gradient[entry] for entry in entries])
@@ -186,10 +173,10 @@ def _compare_entries(loss: Loss, variable: Array, gradient: Array, places: Array
     deviations = np.abs(analytic - numeric)
     worst = int(deviations.argmax())  # a NaN, if there is one
     error = _relative(deviations[worst], np.abs(gradient).max(), np.abs(numeric).max())
-    return _Deviation(error, entries[worst], float(analytic[worst]), float(numeric[worst]))
+    return WorstError(error, entries[worst], float(analytic[worst]), float(numeric[worst]))
 
 
-def _compare_direction(loss: Loss, variable: Array, gradient: Array, signs: Array) -> _Deviation:
+def _compare_direction(loss: Loss, variable: Array, gradient: Array, signs: Array) -> WorstError:
     """Compare the derivatives along `signs`.
 
     The magnitude to be expected of a sum with random signs is the gradient's 2-norm.
@@ -198,7 +185,7 @@ def _compare_direction(loss: Loss, variable: Array, gradient: Array, signs: Arra
     analytic = float((gradient * signs).sum())
     numeric = _derivative(loss, variable, ..., step * signs) / step
     error = _relative(abs(analytic - numeric), np.linalg.norm(gradient), abs(numeric))
-    return _Deviation(error, None, analytic, numeric)
+    return WorstError(error, None, analytic, numeric)
 
 
 def _relative(deviation: Any, *magnitudes: Any) -> float:

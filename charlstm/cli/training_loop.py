@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
-from charlstm import checkpoint
 from charlstm.checkpoint import Tensors
-from charlstm.cli.plan import MinutesBudget
+from charlstm.cli.budget import MinutesBudget
 from charlstm.cli.progress import Progress, make_progress
 from charlstm.cli.reporting import Reporter, ReportOptions
-from charlstm.cli.stops import Stops
+from charlstm.cli.signals import SignalGuard
 from charlstm.errors import CheckpointError, DivergenceError, RunError
-from charlstm.runs import MetricsFile, RunFolder
-from charlstm.trainer import Record, Trainer
+from charlstm.loading import save_checkpoint
+from charlstm.metadata import CommandMetadata, RunMetadata
+from charlstm.runs import COLUMNS, MetricsFile, RunFolder
+from charlstm.trainer import StepRecord, Trainer
 
 SAVE_PAUSE = 5.0  # seconds between two saves whose steps nobody chose
 RETRY_PAUSE = 60.0  # the same after one that failed
 
 
-class Keeper:
+class RunSaver:
     """Saves a run: its metrics first, then checkpoints that have not been written yet.
 
     Parameters
@@ -39,13 +40,13 @@ class Keeper:
     """
 
     def __init__(
-        self, folder: RunFolder, command: dict[str, Any], seconds: float, pause: float = 0.0
+        self, folder: RunFolder, command: CommandMetadata, seconds: float, pause: float = 0.0
     ) -> None:
         self.folder = folder
         self._command = command
         self._metrics = MetricsFile(folder.metrics)
         self._started = time.monotonic() - seconds
-        self._unwritten: dict[Path, tuple[Tensors, dict[str, Any]]] = {}
+        self._unwritten: dict[Path, tuple[Tensors, RunMetadata]] = {}
         self._pause = pause
         self._next = -math.inf  # when to save again
 
@@ -54,20 +55,21 @@ class Keeper:
         """The time the run took so far."""
         return round(time.monotonic() - self._started, 3)
 
-    def cut_back(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Drop the metrics of later steps; see `MetricsFile`."""
-        self._metrics.cut_back(step)
+        self._metrics.truncate_after(step)
 
-    def note(self, record: Record) -> None:
+    def log_step(self, record: StepRecord) -> None:
         """Add a row to the metrics."""
-        row = {name: value for name, value in vars(record).items() if name != "improved"}
+        row = {name: value for name, value in vars(record).items() if name in COLUMNS}
         self._metrics.append({**row, "seconds": self.seconds})
 
-    def keep(self, trainer: Trainer, *paths: Path) -> None:
+    def stage(self, trainer: Trainer, *paths: Path) -> None:
         """Take one snapshot for all `paths`; `write` puts it there."""
         tensors, metadata = trainer.snapshot()
-        metadata["command"] = {**self._command, "seconds": self.seconds}
-        self._unwritten.update(dict.fromkeys(paths, (tensors, metadata)))
+        command = dataclasses.replace(self._command, seconds=self.seconds)
+        staged = tensors, dataclasses.replace(metadata, command=command)
+        self._unwritten.update(dict.fromkeys(paths, staged))
 
     def write(self) -> None:
         """Write metrics and snapshots.
@@ -79,11 +81,12 @@ class Keeper:
         """
         self._next = time.monotonic() + RETRY_PAUSE  # unless all goes well
         self._metrics.flush()
-        # The best before the last: a run killed between the two goes on from an older last,
+        # The best before the last: a run killed between the two resumes from an older last,
         # and finds its best again.
-        for path in sorted(self._unwritten):
-            checkpoint.save(path, *self._unwritten[path])
-            del self._unwritten[path]
+        for path in (self.folder.best, self.folder.last):
+            if path in self._unwritten:
+                save_checkpoint(path, *self._unwritten[path])
+                del self._unwritten[path]
         self._next = time.monotonic() + self._pause
 
     def write_when_due(self, is_new: bool, is_urgent: bool = False) -> None:
@@ -108,8 +111,8 @@ class Keeper:
 
 def run(
     trainer: Trainer,
-    keeper: Keeper,
-    stops: Stops,
+    saver: RunSaver,
+    guard: SignalGuard,
     budget: MinutesBudget,
     report: ReportOptions | None = None,
 ) -> int:
@@ -119,9 +122,9 @@ def run(
     ----------
     trainer
         Trained in place.
-    keeper
+    saver
         Saves it.
-    stops
+    guard
         Says when a signal came.
     budget
         Decides the steps of --minutes.
@@ -136,7 +139,7 @@ def run(
     Raises
     ------
     DivergenceError
-        As met; what was saved before stays as it is.
+        If training diverges; what was saved before stays as it is.
     CheckpointError, RunError
         If the run cannot be saved at its end. On the way that is a warning.
     """
@@ -145,40 +148,40 @@ def run(
         reporter = Reporter(trainer, progress, report)
         try:
             for record in trainer.train():
-                keeper.note(record)
-                is_revised = budget.revise(trainer, record, keeper.seconds)
+                saver.log_step(record)
+                is_revised = budget.revise(trainer, record, saver.seconds)
                 if is_revised:
                     progress.set_total(trainer.config.steps)
-                _save(record, trainer, keeper, progress, is_revised)
+                _save(record, trainer, saver, progress, is_revised)
                 reporter.step(record)
-                if stops.number:
+                if guard.number:
                     break
         except DivergenceError:
-            keeper.write_what_is_possible()
+            saver.write_what_is_possible()
             raise
-        if stops.number:
-            name = signal.Signals(stops.number).name
-            progress.say(f"{name}: saving; a second one ends at once, unsaved")
-        keeper.keep(trainer, keeper.folder.last)
-        keeper.write()
-    return stops.number
+        if guard.number:
+            name = signal.Signals(guard.number).name
+            progress.log(f"{name}: saving; a second one ends at once, unsaved")
+        saver.stage(trainer, saver.folder.last)
+        saver.write()
+    return guard.number
 
 
 def _save(
-    record: Record, trainer: Trainer, keeper: Keeper, progress: Progress, is_revised: bool
+    record: StepRecord, trainer: Trainer, saver: RunSaver, progress: Progress, is_revised: bool
 ) -> None:
     """After a step: take the snapshots that are due, and write what has waited long enough.
 
     A new number of steps, `is_revised`, cannot wait.
     """
     config, step = trainer.config, record.step
-    due = [keeper.folder.best] if record.improved else []
+    due = [saver.folder.best] if record.improved else []
     is_last_due = is_revised or step % config.save_every == 0
     if is_last_due and step < config.steps:  # at the end it is saved anyway
-        due.append(keeper.folder.last)
+        due.append(saver.folder.last)
     if due:
-        keeper.keep(trainer, *due)
+        saver.stage(trainer, *due)
     try:
-        keeper.write_when_due(bool(due), is_revised)
+        saver.write_when_due(bool(due), is_revised)
     except (CheckpointError, RunError) as error:
-        progress.warn(f"charlstm: warning: {error}; training goes on and tries again later")
+        progress.warn(f"charlstm: warning: {error}; training continues and tries again later")

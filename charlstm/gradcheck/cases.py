@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.batches import fit_sizes
-from charlstm.config import TrainConfig
+from charlstm.config import check_options
 from charlstm.errors import UsageError
-from charlstm.gradcheck.differences import SAMPLES, TOLERANCE, TensorCheck, check_gradients
+from charlstm.gradcheck.finite_differences import SAMPLES, TOLERANCE, check_gradients
+from charlstm.gradcheck.report import GradientReport
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State
@@ -18,14 +19,14 @@ from charlstm.workspace import State
 Array = npt.NDArray[Any]
 
 
-class Problem(NamedTuple):
+class GradcheckCase(NamedTuple):
     """What `check_model` checks: call it as ``check_model(*problem)``."""
 
     model: CharLSTM
     inputs: Array  # (T, B)
     targets: Array  # (T, B)
     state: State
-    mask_step: int | None
+    dropout_step: int | None
 
 
 def check_model(
@@ -33,13 +34,13 @@ def check_model(
     inputs: npt.ArrayLike,
     targets: npt.ArrayLike,
     state: State | None = None,
-    mask_step: int | None = None,
+    dropout_step: int | None = None,
     *,
     tolerance: float = TOLERANCE,
     mode: str = "auto",
     seed: int = 0,
     samples: int = SAMPLES,
-) -> list[TensorCheck]:
+) -> GradientReport:
     """Check a model's gradients by every parameter and by the carried-in state, unclipped.
 
     The function whose gradients are checked is the sum of the window's losses.
@@ -48,14 +49,14 @@ def check_model(
     ----------
     model
         In float64. Its parameters are moved while the check runs, and restored.
-    inputs, targets, state, mask_step
+    inputs, targets, state, dropout_step
         See `CharLSTM.loss_and_gradients`.
     tolerance, mode, seed, samples
         See `check_gradients`.
 
     Returns
     -------
-    list of TensorCheck
+    GradientReport
         The parameters in their order, then ``"h0"`` and ``"c0"``.
 
     Raises
@@ -70,11 +71,11 @@ def check_model(
     h0, c0 = (np.array(part, np.float64) for part in state)
 
     def loss() -> Array:
-        return model.losses(inputs, targets, (h0, c0), mask_step=mask_step)[0]
+        return model.losses(inputs, targets, (h0, c0), dropout_step=dropout_step)[0]
 
     # First another window, so that whatever it leaves behind shows in this one.
-    model.loss_and_gradients(targets, inputs, (h0, c0), mask_step=mask_step)
-    _, means, _ = model.loss_and_gradients(inputs, targets, (h0, c0), mask_step=mask_step)
+    model.loss_and_gradients(targets, inputs, (h0, c0), dropout_step=dropout_step)
+    _, means, _ = model.loss_and_gradients(inputs, targets, (h0, c0), dropout_step=dropout_step)
     gradients = {name: mean * np.size(inputs) for name, mean in means.items()}
     variables = {**model.parameters, "h0": h0, "c0": c0}
     return check_gradients(
@@ -82,7 +83,7 @@ def check_model(
     )
 
 
-def default_problem(
+def default_case(
     hidden_size: int = 17,
     layers: int = 2,
     batch_size: int = 5,
@@ -90,7 +91,7 @@ def default_problem(
     vocabulary_size: int = 11,
     dropout: float = 0.0,
     seed: int = 0,
-) -> Problem:
+) -> GradcheckCase:
     """Make a model and a window on which no mistake can hide.
 
     All sizes differ, so that no transposition fits; no bias and no carried-in state is
@@ -102,7 +103,7 @@ def default_problem(
     UsageError
         If an option is out of range.
     """
-    TrainConfig(batch_size=batch_size, seq_length=seq_length)  # refuses what is out of range
+    check_options(batch_size=batch_size, seq_length=seq_length)
     vocabulary = Vocabulary([chr(ord("a") + i) for i in range(vocabulary_size)])
     model = CharLSTM(
         vocabulary, hidden_size, layers, dropout=dropout, dtype="float64", seed=seed, threads=1
@@ -115,12 +116,12 @@ def default_problem(
     inputs = generator.integers(max(1, vocabulary_size - 1), size=window)
     targets = generator.integers(vocabulary_size, size=window)
     state = generator.uniform(-0.9, 0.9, shape), generator.normal(size=shape)
-    return Problem(model, inputs, targets, state, 0 if dropout else None)
+    return GradcheckCase(model, inputs, targets, state, 0 if dropout else None)
 
 
-def run_problem(
+def run_case(
     model: CharLSTM, ids: npt.ArrayLike, batch_size: int = 5, seq_length: int = 7
-) -> Problem:
+) -> GradcheckCase:
     """Take a trained model's weights into float64, and a window of its own text.
 
     Parameters
@@ -141,7 +142,7 @@ def run_problem(
     UsageError
         If an option is out of range.
     """
-    TrainConfig(batch_size=batch_size, seq_length=seq_length)  # refuses what is out of range
+    check_options(batch_size=batch_size, seq_length=seq_length)
     config = model.config
     twin = CharLSTM(
         model.vocabulary, config.hidden_size, config.layers,
@@ -154,4 +155,6 @@ def run_problem(
     window = np.stack([text[b * steps : (b + 1) * steps + 1] for b in range(streams)], axis=1)
     read = steps // 2
     state = twin.forward(window[:read])[1] if read else twin.zero_state(streams)
-    return Problem(twin, window[read:-1], window[read + 1 :], state, 0 if config.dropout else None)
+    return GradcheckCase(
+        twin, window[read:-1], window[read + 1 :], state, 0 if config.dropout else None
+    )

@@ -1,4 +1,4 @@
-"""What this machine offers: the processors that this process may use."""
+"""The processors and the memory that this process may use."""
 
 from __future__ import annotations
 
@@ -19,3 +19,15 @@ def available_processors() -> int:
     except (OSError, ValueError):  # no cgroup, or no limit ("max")
         pass
     return count
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this machine, or this process's cgroup, has; None if unknown."""
+    limits = []
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    try:
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no cgroup, or no limit ("max")
+        pass
+    return min(limits, default=None)

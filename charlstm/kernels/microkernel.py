@@ -26,7 +26,7 @@ from charlstm.kernels.vector import (
 )
 
 PANEL = 64  # columns of a packed panel: the four gates of LANES units
-AHEAD = 32  # steps of depth that a single row asks for before it needs them
+PREFETCH_DISTANCE = 32  # steps of depth that a single row asks for before it needs them
 INDEX = ir.IntType(64)
 
 
@@ -146,7 +146,9 @@ def _emit_tile(builder, rows, vectors, c, c_row, a, a_row, a_step, a_block, b, d
             ]
             if rows == 1:  # nothing is used twice: memory sets the pace
                 for v in range(vectors):
-                    prefetch(builder, builder.gep(b_now, [INDEX(v * LANES + AHEAD * PANEL)]))
+                    prefetch(
+                        builder, builder.gep(b_now, [INDEX(v * LANES + PREFETCH_DISTANCE * PANEL)])
+                    )
             for r in range(rows):
                 scalar = builder.load(_offset(builder, a_now, a_row, INDEX(r)))
                 row = broadcast(builder, scalar)

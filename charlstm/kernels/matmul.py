@@ -5,56 +5,56 @@ The right-hand matrix of a product is packed into panels of PANEL columns, each
 panel holds the gates i, f, g, o of LANES units, in that order, so that a tile of the
 product holds all that a cell needs. `gated` tells the two kinds apart, and `size` is H
 for a gated matrix of 4H columns, the number of columns for a plain one, which
-`plain_panel` spreads over its panels. What lies beyond `size` is never written: workspaces
+`column_panel` spreads over its panels. What lies beyond `size` is never written: workspaces
 are made of zeros.
 
 Arrays are flat here, with offsets, so that each function compiles once per dtype.
 """
 
-from charlstm.kernels.compiler import inline_kernel, kernel
-from charlstm.kernels.tile import PANEL, multiply_tile, tile_shape
+from charlstm.kernels.jit import inline_jitable, jitable
+from charlstm.kernels.microkernel import PANEL, multiply_tile, tile_shape
 from charlstm.kernels.vector import LANES, load, splat, store, transpose_block
 
-GROUPS = PANEL // LANES
-CHUNK = 2 * PANEL  # depth whose panel, 32 KiB of float32, stays in the first cache
+VECTORS_PER_PANEL = PANEL // LANES
+KC = 2 * PANEL  # depth whose panel, 32 KiB of float32, stays in the first cache
 RUNS = 4  # of PANEL, that a product takes at a time where its depth lies in such runs
-ROW_BLOCK = 48  # rows of a product that are finished before the next ones
+MC = 48  # rows of a product that are finished before the next ones
 
 
-@inline_kernel
+@inline_jitable
 def whole_vectors(count):
     """Return a number of columns rounded up to whole vectors."""
     return (count + LANES - 1) // LANES * LANES
 
 
-@inline_kernel
-def plain_panels(size):
+@inline_jitable
+def column_panels(size):
     """Return the vectors that a plain matrix's columns fill, and its panels."""
     vectors = (size + LANES - 1) // LANES
-    return vectors, (vectors + GROUPS - 1) // GROUPS
+    return vectors, (vectors + VECTORS_PER_PANEL - 1) // VECTORS_PER_PANEL
 
 
-@inline_kernel
-def plain_panel(panel, size):
+@inline_jitable
+def column_panel(panel, size):
     """Return the first column of a panel of a plain matrix, and how many it holds.
 
     The columns are spread over as few panels as can be, in whole vectors: 65 columns, five
     vectors, are 32 and 33, for a product with one vector alone is slow.
     """
-    vectors, panels = plain_panels(size)
+    vectors, panels = column_panels(size)
     first, last = vectors * panel // panels, vectors * (panel + 1) // panels
     return first * LANES, min(size, last * LANES) - first * LANES
 
 
-@inline_kernel
-def plain_place(column, size):
+@inline_jitable
+def locate_column(column, size):
     """Return the panel that holds a column of a plain matrix, and where in it."""
-    vectors, panels = plain_panels(size)
+    vectors, panels = column_panels(size)
     panel = ((column // LANES + 1) * panels - 1) // vectors
     return panel, column - vectors * panel // panels * LANES
 
 
-@inline_kernel
+@inline_jitable
 def panel_columns(panel, size, gated):
     """Return where a panel's groups of LANES columns lie in the matrix.
 
@@ -63,21 +63,21 @@ def panel_columns(panel, size, gated):
     """
     if gated:
         return panel * LANES, size, size - panel * LANES, 0
-    start, count = plain_panel(panel, size)
+    start, count = column_panel(panel, size)
     return start, LANES, count, LANES
 
 
-@kernel
+@jitable
 def pack_panels(packed, packed_offset, panel_size, matrix, offset, rows, size, gated, first, last):
     """Copy the panels first..last of a (rows, columns) matrix, each row read once.
 
     Panel p goes to ``packed[packed_offset + p * panel_size:]``.
     """
-    row_length = GROUPS * size if gated else size
+    row_length = VECTORS_PER_PANEL * size if gated else size
     for row in range(rows):
         for panel in range(first, last):
             start, step, count, less = panel_columns(panel, size, gated)
-            for group in range(GROUPS):
+            for group in range(VECTORS_PER_PANEL):
                 source = offset + row * row_length + start + group * step
                 target = packed_offset + panel * panel_size + row * PANEL + group * LANES
                 if count - group * less >= LANES:
@@ -87,13 +87,13 @@ def pack_panels(packed, packed_offset, panel_size, matrix, offset, rows, size, g
                         packed[target + j] = matrix[source + j]
 
 
-@kernel
+@jitable
 def unpack_panel(matrix, offset, packed, packed_offset, rows, size, gated, panel):
     """Copy ``packed[packed_offset:]``, (rows, PANEL), to a panel's place in the matrix."""
-    row_length = GROUPS * size if gated else size
+    row_length = VECTORS_PER_PANEL * size if gated else size
     start, step, count, less = panel_columns(panel, size, gated)
     for row in range(rows):
-        for group in range(GROUPS):
+        for group in range(VECTORS_PER_PANEL):
             target = offset + row * row_length + start + group * step
             source = packed_offset + row * PANEL + group * LANES
             if count - group * less >= LANES:
@@ -103,19 +103,19 @@ def unpack_panel(matrix, offset, packed, packed_offset, rows, size, gated, panel
                     matrix[target + j] = packed[source + j]
 
 
-@kernel
+@jitable
 def pack_panel_transposed(packed, packed_offset, matrix, offset, rows, size, gated, panel):
     """Copy PANEL rows of a matrix, transposed: the panel (columns in panel order, PANEL).
 
     The packed depth runs over the matrix's columns in the order that `pack_panels` gives
     them, so that gradients in panel order meet their own weights.
     """
-    row_length = GROUPS * size if gated else size
+    row_length = VECTORS_PER_PANEL * size if gated else size
     panels = (size + LANES - 1) // LANES if gated else (size + PANEL - 1) // PANEL
     first, last = panel * PANEL, min(rows, (panel + 1) * PANEL)
     for column_panel in range(panels):
         start, step, count, less = panel_columns(column_panel, size, gated)
-        for group in range(GROUPS):
+        for group in range(VECTORS_PER_PANEL):
             column, columns = start + group * step, min(LANES, count - group * less)
             target = packed_offset + (column_panel * PANEL + group * LANES) * PANEL
             row = first
@@ -129,15 +129,15 @@ def pack_panel_transposed(packed, packed_offset, matrix, offset, rows, size, gat
                     packed[target + rest - first + j * PANEL] = matrix[source + j]
 
 
-@inline_kernel
-def evenly(rows, most):
+@inline_jitable
+def split_evenly(rows, most):
     """Return the parts of at most `most` rows, their size, and how many first ones hold 1 more."""
     parts = (rows + most - 1) // most
     size = rows // max(1, parts)
     return parts, size, rows - size * parts
 
 
-@kernel
+@jitable
 def multiply_panel(
     c, c_offset, c_row, a, a_offset, a_row, a_step, a_block, b, b_offset, depth, blocks,
     rows, width, adds,
@@ -147,18 +147,18 @@ def multiply_panel(
     See `multiply_tile` for where the elements lie. `width` is a multiple of LANES; the
     depth is one run of any length, or `blocks` runs of PANEL. A block of rows stays in
     the first cache through all of the depth, and a chunk of the panel while every tile of
-    the block runs over it. Rows are spread evenly: 50 rows are two blocks of 25.
+    the block runs over it. Rows are spread split_evenly: 50 rows are two blocks of 25.
     """
     first = 0
-    parts, size, more = evenly(rows, ROW_BLOCK)
+    parts, size, more = split_evenly(rows, MC)
     for part in range(parts):
         count = size + 1 if part < more else size
-        most = CHUNK if blocks == 1 else RUNS * PANEL
+        most = KC if blocks == 1 else RUNS * PANEL
         for chunk in range((depth * blocks + most - 1) // most):
             done = chunk * most
             if blocks == 1:
                 a_start = a_offset + first * a_row + done * a_step
-                chunk_depth, chunk_blocks = min(CHUNK, depth - done), 1
+                chunk_depth, chunk_blocks = min(KC, depth - done), 1
             else:
                 a_start = a_offset + first * a_row + done // PANEL * a_block
                 chunk_depth, chunk_blocks = depth, min(RUNS, blocks - done // PANEL)
@@ -170,7 +170,7 @@ def multiply_panel(
         first += count
 
 
-@kernel
+@jitable
 def multiply_chunk(
     c, c_offset, c_row, a, a_offset, a_row, a_step, a_block, b, b_offset, depth, blocks,
     rows, width, adds,
@@ -178,7 +178,7 @@ def multiply_chunk(
     """Do as `multiply_panel` for few rows and a short depth, tile by tile."""
     tile_rows, _ = tile_shape(c)
     first = 0
-    tiles, size, more = evenly(rows, tile_rows)
+    tiles, size, more = split_evenly(rows, tile_rows)
     for tile in range(tiles):
         count = size + 1 if tile < more else size
         multiply_rows(
@@ -188,7 +188,7 @@ def multiply_chunk(
         first += count
 
 
-@inline_kernel
+@inline_jitable
 def multiply_rows(
     c, c_offset, c_row, a, a_offset, a_row, a_step, a_block, b, b_offset, depth, blocks,
     rows, width, adds,
@@ -202,7 +202,7 @@ def multiply_rows(
         )  # fmt: skip
 
 
-@kernel
+@jitable
 def fill(array, offset, count, value):
     """Set `count` elements from `offset` on to `value`; count is a multiple of LANES."""
     vector = splat(array, value)
@@ -210,7 +210,7 @@ def fill(array, offset, count, value):
         store(array, i, vector)
 
 
-@kernel
+@jitable
 def multiply_transposed(
     c, c_offset, a, a_offset, a_width, b, b_offset, depth, rows, width, adds
 ):  # fmt: skip
@@ -220,7 +220,7 @@ def multiply_transposed(
     )
 
 
-@kernel
+@jitable
 def add_row_sum(total, total_offset, panel, offset, rows):
     """Add the sum of a panel's rows, in order, to PANEL elements of `total`."""
     i = load(total, total_offset)
@@ -238,7 +238,7 @@ def add_row_sum(total, total_offset, panel, offset, rows):
     store(total, total_offset + 3 * LANES, o)
 
 
-@kernel
+@jitable
 def set_rows(panel, offset, rows, row, row_offset):
     """Set every row of a panel to ``row[row_offset:]``."""
     for group in range(0, PANEL, LANES):

@@ -6,6 +6,7 @@ import math
 import sys
 import unicodedata
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -27,11 +28,11 @@ class SafeStream:
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
-        """Be the stream in everything else."""
+        """Delegate every other attribute to the stream."""
         return getattr(self._stream, name)
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print to standard error, if it still can be written to."""
     print(text, file=SafeStream(sys.stderr), flush=True)
 
@@ -42,7 +43,7 @@ def write_line(text: str) -> None:
     sys.stdout.flush()
 
 
-def shown(text: str) -> str:
+def escape_control(text: str) -> str:
     """Return a text that may come from a model so that no terminal acts upon it.
 
     Control characters but newline and tab, and lone surrogates, become escapes.
@@ -60,13 +61,13 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def loss_in_words(nats: float) -> str:
+def format_loss(nats: float) -> str:
     """Write a loss in nats and in bits."""
     form = ".4f" if abs(nats) < 1e4 else ".3g"
     return f"{nats:{form}} nats ({nats / math.log(2):{form}} bits)"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Write a time as people say it."""
     if seconds < 100:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
@@ -74,12 +75,28 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def megabytes(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Write a number of bytes."""
     return f"{size / 1e6:,.0f} MB" if size < 10e9 else f"{size / 1e9:,.0f} GB"
 
 
-def table(rows: dict[str, str]) -> str:
+def format_table(rows: dict[str, str]) -> str:
     """Write names and values in two columns."""
     width = max(map(len, rows)) + 2
     return "\n".join(f"{name:{width}}{value}" for name, value in rows.items())
+
+
+def find_run(run: str | None, doing: str) -> Path:
+    """Return the checkpoint that a user means; if it is the newest run's, say what is done to it.
+
+    Raises
+    ------
+    RunError
+        As `runs.find_checkpoint`.
+    """
+    from charlstm.runs import find_checkpoint  # here: it needs NumPy
+
+    path = find_checkpoint(run)
+    if run is None:
+        log(f"{doing} {path}")
+    return path

@@ -10,13 +10,13 @@ Entries are independent and each is computed alone, so bits depend on nothing el
 
 import numpy as np
 
-from charlstm.kernels.compiler import entry, kernel
+from charlstm.kernels.jit import cached_njit, jitable
 from charlstm.kernels.vector import LANES, clamp, load, splat, square_root, store, sum_lanes, widen
 
 NORM_BLOCK = 4096  # entries; partial sums of fixed blocks are added in order
 
 
-@entry
+@cached_njit
 def squared_norm(gradient):
     """Return the sum of squares, in float64, of fixed blocks added in order."""
     total = 0.0
@@ -29,7 +29,7 @@ def squared_norm(gradient):
     return total
 
 
-@entry
+@cached_njit
 def adagrad(parameters, gradient, squares, rows, rate, scale, bound, eps):
     """Duchi, Hazan & Singer 2011: squares += g^2; parameters -= rate g / (sqrt(squares) + eps).
 
@@ -47,7 +47,7 @@ def adagrad(parameters, gradient, squares, rows, rate, scale, bound, eps):
     _adagrad_range(parameters, gradient, squares, first, parameters.size, rate, scale, bound, eps)
 
 
-@kernel
+@jitable
 def _adagrad_range(parameters, gradient, squares, first, last, rate, scale, bound, eps):
     for i in range(first, last, LANES):
         g = clamp(load(gradient, i) * scale, -bound, bound)
@@ -56,7 +56,7 @@ def _adagrad_range(parameters, gradient, squares, first, last, rate, scale, boun
         store(parameters, i, load(parameters, i) - g * rate / (square_root(total) + eps))
 
 
-@entry
+@cached_njit
 def rmsprop(parameters, gradient, squares, rate, scale, bound, decay, eps):
     """Tieleman & Hinton 2012: squares is a running mean of g^2, kept by `decay`.
 
@@ -69,22 +69,22 @@ def rmsprop(parameters, gradient, squares, rate, scale, bound, decay, eps):
         store(parameters, i, load(parameters, i) - g * rate / (square_root(mean) + eps))
 
 
-@entry
+@cached_njit
 def adam(
-    parameters, gradient, means, squares, rate, scale, bound, first_decay, second_decay,
+    parameters, gradient, exp_avg, exp_avg_sq, rate, scale, bound, first_decay, second_decay,
     first_weight, second_weight, eps,
 ):  # fmt: skip
     """Kingma & Ba 2015, as PyTorch computes it; the weights are 1 - decay^step.
 
-    Updates `parameters`, `means` and `squares` in place.
+    Updates `parameters`, `exp_avg` and `exp_avg_sq` in place.
     """
     step = rate / first_weight
     root = 1.0 / np.sqrt(second_weight)
     for i in range(0, parameters.size, LANES):
         g = clamp(load(gradient, i) * scale, -bound, bound)
-        mean = load(means, i) * first_decay + g * (1.0 - first_decay)
-        square = load(squares, i) * second_decay + g * g * (1.0 - second_decay)
-        store(means, i, mean)
-        store(squares, i, square)
+        mean = load(exp_avg, i) * first_decay + g * (1.0 - first_decay)
+        square = load(exp_avg_sq, i) * second_decay + g * g * (1.0 - second_decay)
+        store(exp_avg, i, mean)
+        store(exp_avg_sq, i, square)
         denominator = square_root(square) * root + eps
         store(parameters, i, load(parameters, i) - mean * step / denominator)

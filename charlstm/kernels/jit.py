@@ -8,33 +8,33 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
-from charlstm.kernels.stored import CheckedCache
+from charlstm.kernels.cache_files import CheckedCache
 
 # Chosen flag by flag: a * b + c may become one fused operation. Never `nnan` or `ninf`:
 # a loss that is not a number must stay visible.
 _FLAGS = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
-def entry(function, **options):
+def cached_njit(function, **options):
     """Decorate a function that Python calls: compiled on first use, kept in the cache."""
     dispatcher = numba.njit(nogil=True, **_FLAGS, **options)(function)
     dispatcher._cache = CheckedCache(function)  # as cache=True does with Numba's own
     return dispatcher
 
 
-parallel_entry = functools.partial(entry, parallel=True)
+cached_parallel_njit = functools.partial(cached_njit, parallel=True)
 
 # Functions that only kernels call: compiled into the entries that use them.
-kernel = register_jitable(**_FLAGS)
-inline_kernel = register_jitable(forceinline=True, **_FLAGS)
+jitable = register_jitable(**_FLAGS)
+inline_jitable = register_jitable(forceinline=True, **_FLAGS)
 
 # The same, copied into the caller: for what multiplies. Compiled on its own, each function
 # between an entry and the product would compile the product's tiles again.
-stage = functools.partial(numba.njit, inline="always", **_FLAGS)
+inlined_njit = functools.partial(numba.njit, inline="always", **_FLAGS)
 
 
-def code_address(function, *arguments):
-    """Return where an entry's machine code for arguments of these types lies, for `call_at`.
+def function_pointer(function, *arguments):
+    """Return where an entry's machine code for arguments of these types lies, for `call_pointer`.
 
     It stays there for the life of the process. Types that differ from these are not noticed:
     memory is then misread.
@@ -46,14 +46,14 @@ def code_address(function, *arguments):
 
 
 @intrinsic
-def call_at(typing_context, address, arguments):
+def call_pointer(typing_context, address, arguments):
     """Call the entry at `address`, which returns nothing, with a tuple of its arguments.
 
     A call by name would compile the entry into the caller once more; and so the same machine
     code serves every caller, to the same bits.
     """
     given = list(arguments)
-    taken = [  # integers as `code_address` sees Python's
+    taken = [  # integers as `function_pointer` sees Python's
         types.int64 if isinstance(kind, types.Integer) else types.unliteral(kind) for kind in given
     ]
 

@@ -2,9 +2,9 @@
 
 import math
 
-from charlstm.kernels.compiler import call_at, entry, kernel
 from charlstm.kernels.dropout import NO_DROPOUT
-from charlstm.kernels.product import plain_place
+from charlstm.kernels.jit import cached_njit, call_pointer, jitable
+from charlstm.kernels.matmul import locate_column
 from charlstm.kernels.random import uniform
 from charlstm.kernels.vector import LANES, flat, load, store
 from charlstm.kernels.window import FORWARD, STREAMS
@@ -12,7 +12,7 @@ from charlstm.kernels.window import FORWARD, STREAMS
 NOT_FINITE = -1  # what `choose` returns in place of a symbol
 
 
-@kernel
+@jitable
 def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
     """Return the next character of stream b by inverting the distribution at `draw`.
 
@@ -24,7 +24,7 @@ def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
     symbols = weights.size
     best = 0
     for v in range(symbols):
-        panel, column = plain_place(v, symbols)
+        panel, column = locate_column(v, symbols)
         weights[v] = logits[panel, 0, b, column]
         if math.isnan(weights[v]):
             return NOT_FINITE
@@ -40,7 +40,7 @@ def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
         weights[v] = math.exp((weights[v] - highest) / temperature)
         total += weights[v]
     if top_k > 0 or top_p < 1:
-        total = _keep_likeliest(weights, heap, top_k, top_p, total)
+        total = _filter_top(weights, heap, top_k, top_p, total)
     rest = draw * total
     last = best
     for v in range(symbols):
@@ -52,8 +52,8 @@ def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
     return last
 
 
-@kernel
-def _keep_likeliest(weights, heap, top_k, top_p, total):
+@jitable
+def _filter_top(weights, heap, top_k, top_p, total):
     """Set the weights beyond `top_k` and `top_p` to zero; return the sum of the others.
 
     `total` is the sum of all. `heap` becomes a heap of the symbols, likeliest first, and
@@ -86,7 +86,7 @@ def _keep_likeliest(weights, heap, top_k, top_p, total):
     return kept
 
 
-@kernel
+@jitable
 def _sift_down(heap, weights, root, size):
     """Let the symbol at `root` sink until none below it is likelier."""
     while 2 * root + 1 < size:
@@ -99,19 +99,19 @@ def _sift_down(heap, weights, root, size):
         root = child
 
 
-@kernel
+@jitable
 def _likelier(weights, u, v):
     return weights[u] > weights[v] or (weights[u] == weights[v] and u < v)
 
 
-@entry
+@cached_njit
 def generate(
-    ids, run_phase_at, parameters, offsets, packed, work, inputs, weights, heap, temperature,
+    ids, run_phase_ptr, parameters, offsets, packed, work, inputs, weights, heap, temperature,
     top_k, top_p, first_key, second_key, position,
 ):  # fmt: skip
     """Fill `ids` (n, B) with the next characters, each fed back as the next input.
 
-    `run_phase_at` is the address of `run_phase`, which has packed the weights. `inputs`
+    `run_phase_ptr` is the address of `run_phase`, which has packed the weights. `inputs`
     (1, B) holds the characters to start from; `position` counts the characters chosen
     before, and what is drawn is a function of the key, the position and the stream. The
     state in row 0 of the workspace's h and c moves along.
@@ -123,7 +123,7 @@ def generate(
     for n in range(ids.shape[0]):
         # no gradients, no targets: FORWARD reads neither
         shard = STREAMS, 0, 1, FORWARD, parameters, parameters, offsets, packed, work
-        call_at(run_phase_at, (*shard, inputs, inputs, NO_DROPOUT))
+        call_pointer(run_phase_ptr, (*shard, inputs, inputs, NO_DROPOUT))
         for layer in range(layers):
             state = 2 * layer * size
             for i in range(state, state + size, LANES):

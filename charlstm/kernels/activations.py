@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from charlstm.kernels.compiler import inline_kernel
+from charlstm.kernels.jit import inline_jitable
 from charlstm.kernels.vector import CONTRACT, LANES, limited
 
 
@@ -53,7 +53,7 @@ def _exponential_parts(typing_context, x):
     return types.UniTuple(x, 2)(x), emit
 
 
-@inline_kernel
+@inline_jitable
 def exp(x):
     """Return exp(x), at most 2 ulp off, for |x| <= 43 (float32) or 350 (float64).
 
@@ -63,7 +63,7 @@ def exp(x):
     return s * q + s
 
 
-@inline_kernel
+@inline_jitable
 def sigmoids(x, y):
     """Return 1 / (1 + exp(-x)) and the same of y, with one division between them.
 
@@ -77,7 +77,7 @@ def sigmoids(x, y):
     return b * inverse, a * inverse
 
 
-@inline_kernel
+@inline_jitable
 def tanh_and_sigmoid(x, y):
     """Return m / (m + 2) with m = exp(2x) - 1, and 1 / (1 + exp(-y)), with one division.
 
@@ -91,7 +91,7 @@ def tanh_and_sigmoid(x, y):
     return m * b * inverse, a * inverse
 
 
-@inline_kernel
+@inline_jitable
 def tanh(x):
     """Return tanh(x) = m / (m + 2) with m = exp(2x) - 1, at most 4 ulp off."""
     q, s = _exponential_parts(x + x)

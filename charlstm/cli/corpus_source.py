@@ -1,0 +1,89 @@
+"""Reads the corpus of a run, from where it was or from where it lies now."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from charlstm.cli.console import plural
+from charlstm.corpus import Corpus
+from charlstm.decoding import Changes
+from charlstm.errors import CorpusError, DecodingError
+from charlstm.metadata import CorpusSource, RunMetadata
+
+
+def read_source(source: CorpusSource, **options: Any) -> Corpus:
+    """Read a corpus; see `Corpus.from_files`, also for the options."""
+    return Corpus.from_files(
+        source.paths, as_bytes=source.as_bytes, encoding=source.encoding,
+        newlines=source.newlines, **options,
+    )  # fmt: skip
+
+
+def decoding_warnings(source: CorpusSource, changes: Changes, advice: str = "") -> list[str]:
+    """Return what decoding changed, a line for each kind of change.
+
+    Parameters
+    ----------
+    source
+        What was read.
+    changes
+        Of the corpus that was read.
+    advice
+        How line ends are kept, where they still can be.
+    """
+    paths, lines = ", ".join(source.paths), []
+    if changes.byte_order_marks:
+        lines.append(f"{paths}: {plural(changes.byte_order_marks, 'byte order mark')} dropped")
+    if changes.line_ends:
+        ends = plural(changes.line_ends, "line end")
+        lines.append(f"{paths}: {ends} (CRLF or CR) read as LF{advice}")
+    return lines
+
+
+def with_absolute_paths(source: CorpusSource) -> CorpusSource:
+    """Return the source with paths that hold in every folder."""
+    paths = (path if path == "-" else os.path.abspath(path) for path in source.paths)
+    return dataclasses.replace(source, paths=tuple(paths))
+
+
+def source_of(metadata: RunMetadata, paths: Sequence[str] = ()) -> CorpusSource:
+    """Return where the corpus of a run lies; `paths`, if any, instead of the stored ones."""
+    source = metadata.source
+    return dataclasses.replace(source, paths=tuple(paths)) if paths else source
+
+
+def read_own_corpus(metadata: RunMetadata, paths: Sequence[str] = ()) -> Corpus:
+    """Read the very text that a run was trained on.
+
+    Parameters
+    ----------
+    metadata
+        Of the run's checkpoint.
+    paths
+        Where the text lies now, if not where it was.
+
+    Raises
+    ------
+    CorpusError
+        If it cannot be read, or is another text.
+    """
+    source = source_of(metadata, paths)
+    if not source.paths or (not paths and "-" in source.paths):
+        raise CorpusError("the run's own text did not come from a file: name one that holds it")
+    try:
+        corpus = read_source(source)
+    except DecodingError:
+        raise _another_text(source, f"it is not {source.encoding}") from None
+    if corpus.sha256 != metadata.corpus_sha256:
+        raise _another_text(source, "its sha256 differs")
+    return corpus
+
+
+def _another_text(source: CorpusSource, reason: str) -> CorpusError:
+    return CorpusError(
+        f"{', '.join(source.paths)}: not the text that the run was trained on "
+        f"({reason}); name a file that holds it"
+    )

@@ -1,0 +1,189 @@
+"""A run before its next step: a new one, or one that a checkpoint was saved of."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from charlstm import checkpoint
+from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, source_of
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.corpus import Corpus
+from charlstm.errors import UsageError
+from charlstm.loading import load_checkpoint
+from charlstm.metadata import CommandMetadata, CorpusSource
+from charlstm.model import CharLSTM
+from charlstm.runs import RunFolder
+from charlstm.trainer import Trainer
+
+# What the weights, optimizer state and position of a run are made for. The corpus is another.
+FIXED = (
+    "hidden_size", "layers", "dropout", "dtype", "optimizer", "batch_size", "seq_length",
+    "val_fraction", "test_fraction", "seed", "as_bytes", "encoding", "newlines",
+)  # fmt: skip
+# What may change when a run is resumed.
+CHANGEABLE = (
+    "learning_rate", "schedule", "warmup", "clip", "clip_norm", "reset_probability", "patience",
+)  # fmt: skip
+INTERVALS = ("eval_every", "save_every")
+
+
+@dataclass
+class RunState:
+    """The trainer of a run, and what the command line knows of it.
+
+    Attributes
+    ----------
+    trainer
+        Not trained yet in this process.
+    source
+        Where the corpus lies.
+    command
+        What the command line stored with the run so far.
+    intervals
+        ``"eval_every"`` and ``"save_every"`` where the user gives them now; 0 chooses anew.
+    warnings
+        What the user should know.
+    is_new
+        Whether nothing of the run is saved yet.
+    """
+
+    trainer: Trainer
+    source: CorpusSource
+    command: CommandMetadata
+    intervals: dict[str, int]
+    warnings: list[str]
+    is_new: bool
+
+    @property
+    def seconds(self) -> float:
+        """The time that the run took so far."""
+        return self.command.seconds or 0.0
+
+    @property
+    def explicit_intervals(self) -> tuple[str, ...]:
+        """The intervals that the user chose, now or when the run began; 0 is no choice."""
+        before = set(self.command.explicit) & set(INTERVALS)
+        chosen = {name for name, steps in self.intervals.items() if steps}
+        return tuple(sorted(before - self.intervals.keys() | chosen))
+
+
+def new_run(
+    corpus: Corpus, source: CorpusSource, model: ModelConfig, training: TrainConfig, threads: int
+) -> RunState:
+    """Return the state of a run that begins.
+
+    Parameters
+    ----------
+    corpus, source
+        The text, and where it lies.
+    model, training
+        The options, as the user gave them.
+    threads
+        See `CharLSTM`.
+    """
+    untrained = CharLSTM(
+        corpus.vocabulary, model.hidden_size, model.layers, dropout=model.dropout,
+        dtype=model.dtype, seed=training.seed, threads=threads,
+    )  # fmt: skip
+    trainer = Trainer(untrained, corpus, training)
+    # The trainer fits these to the text; a resume compares with what was requested.
+    requested = {"batch_size": training.batch_size, "seq_length": training.seq_length}
+    intervals = {name: getattr(training, name) for name in INTERVALS}
+    warnings = decoding_warnings(source, corpus.changes, "; --newlines keep keeps them")
+    warnings += trainer.warnings
+    command = CommandMetadata(requested=requested)
+    return RunState(trainer, source, command, intervals, warnings, is_new=True)
+
+
+def resumed_run(
+    folder: RunFolder,
+    paths: tuple[str, ...],
+    options: Mapping[str, Any],
+    explicit: set[str],
+    threads: int,
+) -> RunState:
+    """Return the state of a run that is resumed.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    paths
+        Where its corpus lies.
+    options, explicit
+        The options by name, and the names of those that the user gave.
+    threads
+        See `CharLSTM`.
+
+    Raises
+    ------
+    UsageError
+        If an option is given that cannot change, and differs.
+    CheckpointError, CorpusError
+        If the checkpoint or the corpus cannot be read.
+    """
+    tensors, metadata = load_checkpoint(folder.last)
+    source = source_of(metadata, paths)
+    stored = metadata.model.to_dict() | metadata.training.to_dict() | vars(source)
+    stored |= metadata.command.requested
+    _refuse_changes({name: options[name] for name in explicit}, stored)
+    warnings = _compare_versions(metadata.command.versions)
+    changes = {}
+    for name in CHANGEABLE:
+        if name in explicit and options[name] != stored[name]:
+            changes[name] = options[name]
+            warnings.append(f"{_flag(name)} is {options[name]} from here on, was {stored[name]}")
+    corpus = read_own_corpus(metadata, paths)
+    warnings += decoding_warnings(source, corpus.changes)
+    trainer = Trainer.from_snapshot(tensors, metadata, corpus, threads=threads, **changes)
+    intervals = {name: options[name] for name in INTERVALS if name in explicit}
+    return RunState(trainer, source, metadata.command, intervals, warnings, is_new=False)
+
+
+def _refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Refuse options that differ from what a run was begun with and cannot change.
+
+    Raises
+    ------
+    UsageError
+        Naming them all.
+    """
+    changed = [
+        f"{_flag(name)} is {_on_or_off(stored[name])}, not {_on_or_off(given[name])}"
+        for name in FIXED
+        if name in given and not _is_same(name, given[name], stored[name])
+    ]
+    if changed:
+        raise UsageError(
+            f"{'; '.join(changed)}: this cannot change on --resume; leave it out, or begin a new "
+            "run (--out, --overwrite)"
+        )
+
+
+def _is_same(name: str, given: Any, stored: Any) -> bool:
+    """Compare two values of an option; an encoding may go by several names."""
+    if name == "encoding":
+        with suppress(LookupError, ValueError):
+            return codecs.lookup(given).name == codecs.lookup(stored).name
+    return bool(given == stored)
+
+
+def _compare_versions(before: Mapping[str, str]) -> list[str]:
+    here = checkpoint.versions()
+    differing = [name for name in before if before[name] != here.get(name)]
+    if not differing:
+        return []
+    listed = ", ".join(f"{name} {before[name]}, here {here.get(name)}" for name in differing)
+    return [f"saved with {listed}: the run continues, but its bits may differ"]
+
+
+def _on_or_off(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.removeprefix("as_").replace("_", "-")

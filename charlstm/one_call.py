@@ -1,0 +1,113 @@
+"""Training in one call: a text in, a trained model out, with a progress bar."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import fields
+from typing import Any
+
+import numpy.typing as npt
+from tqdm.auto import tqdm
+
+from charlstm.config import TrainConfig
+from charlstm.corpus import Corpus
+from charlstm.errors import UsageError
+from charlstm.model import CharLSTM
+from charlstm.trainer import StepRecord, Trainer
+
+
+def train(
+    corpus: Corpus | str,
+    hidden_size: int = 256,
+    layers: int = 1,
+    *,
+    dropout: float = 0.0,
+    dtype: npt.DTypeLike = "float32",
+    threads: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> CharLSTM:
+    """Train a model of a text and return it, with the weights of its lowest validation loss.
+
+    They are those that ``charlstm train`` saves as the best for the same options. Where nothing
+    is held out, or was measured yet, they are the last. Ctrl-C, or a notebook's stop button,
+    ends training early: the model is returned all the same. For more say in the matter, and to
+    save a run, see `Trainer`.
+
+    Parameters
+    ----------
+    corpus
+        A corpus, or the text itself.
+    hidden_size, layers, dropout, dtype, threads
+        See `CharLSTM`.
+    progress
+        Show a bar with the losses, in nats a character.
+    options
+        ``steps=1000``, ``learning_rate=...`` and all else of `TrainConfig`; `seed` is that of
+        the model, too.
+
+    Raises
+    ------
+    UsageError
+        If an argument is of a wrong kind, unknown or out of range.
+    CorpusError
+        If there is too little text to train on.
+    DivergenceError
+        See `Trainer.train`.
+
+    Warns
+    -----
+    UserWarning
+        What `Trainer.warnings` holds.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> text = "she sells sea shells, " * 50
+    >>> model = charlstm.train(
+    ...     text, hidden_size=16, steps=200, batch_size=5, seq_length=20, progress=False
+    ... )
+    >>> model
+    CharLSTM(1 x 16 units, 7 symbols, float32, 1,655 parameters)
+    >>> charlstm.sample(model, length=20, prime="she sells ", temperature=0)
+    'sea shells, she sell'
+    """
+    if unknown := options.keys() - {field.name for field in fields(TrainConfig)}:
+        raise UsageError(
+            f"train has no option {', '.join(sorted(unknown))}: see help(charlstm.TrainConfig)"
+        )
+    config = TrainConfig(**options)
+    if isinstance(corpus, str):
+        if os.path.isfile(corpus):
+            raise UsageError("corpus is the name of a file: pass Corpus.from_files(name)")
+        corpus = Corpus.from_text(corpus)
+    elif not isinstance(corpus, Corpus):
+        raise UsageError(f"corpus must be a Corpus or a str, got {type(corpus).__name__}")
+    model = CharLSTM(
+        corpus.vocabulary, hidden_size, layers, dropout=dropout, dtype=dtype, seed=config.seed,
+        threads=threads,
+    )  # fmt: skip
+    trainer = Trainer(model, corpus, config)
+    for warning in trainer.warnings:
+        warnings.warn(warning, stacklevel=2)
+    best = None
+    with tqdm(total=config.steps, unit="step", disable=not progress) as bar:
+        try:
+            for record in trainer:
+                if record.improved and record.val_loss is not None:
+                    best = model.buffer.copy()
+                _show(bar, record)
+        except KeyboardInterrupt:
+            bar.set_description(f"interrupted at step {trainer.step}")
+    if best is not None:
+        model.buffer[:] = best
+    return model
+
+
+def _show(bar: tqdm[Any], record: StepRecord) -> None:
+    """Move the bar by a step; its last validation loss stays in sight until the next."""
+    if record.val_loss is not None:
+        bar.set_description(f"validation {record.val_loss:.4f}", refresh=False)
+    bar.set_postfix_str(f"training {record.train_loss:.4f}", refresh=False)
+    bar.update()

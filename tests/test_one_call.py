@@ -1,0 +1,107 @@
+"""Training in one call: the same run as the command line's, a bar, and what an interrupt leaves."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import TEXT
+from commands import train as train_by_command
+
+import charlstm
+from charlstm.errors import UsageError
+from charlstm.trainer import StepRecord, Trainer
+
+SIZES: dict[str, Any] = dict(hidden_size=12, batch_size=4, seq_length=8, eval_every=10, steps=20)
+
+
+def make_trainer(corpus: charlstm.Corpus, options: dict[str, Any]) -> Trainer:
+    """Return the trainer of a call with these options."""
+    training = {name: value for name, value in options.items() if name != "hidden_size"}
+    model = charlstm.CharLSTM(corpus.vocabulary, options["hidden_size"])
+    return Trainer(model, corpus, charlstm.TrainConfig(**training))
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Make training stop as Ctrl-C does, in the middle of a step."""
+    train_step = Trainer.train_step
+
+    def interrupted(trainer: Trainer) -> StepRecord:
+        if trainer.step == step:
+            raise KeyboardInterrupt
+        return train_step(trainer)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+
+
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize("as_text", [False, True], ids=["file", "str"])
+def test_it_is_the_run_of_the_command_line(as_text: bool) -> None:
+    """The same options give the same bits, those of the best checkpoint."""
+    assert train_by_command() == 0
+    corpus = TEXT * 20 if as_text else charlstm.Corpus.from_files("fox.txt")
+    model = charlstm.train(corpus, progress=False, **SIZES)
+    np.testing.assert_array_equal(model.buffer, charlstm.load("runs/fox").buffer)
+
+
+def test_the_weights_are_those_of_the_lowest_validation_loss() -> None:
+    """A text whose end is another language: what helps with the beginning does harm there."""
+    text = "ab" * 200 + "ba" * 20 + "bbaa" * 20
+    options = SIZES | {"steps": 200, "learning_rate": 0.3, "val_fraction": 0.1}
+    corpus = charlstm.Corpus.from_text(text)
+    records = [*make_trainer(corpus, options)]
+    losses = [record.val_loss for record in records if record.val_loss is not None]
+    assert min(losses) < losses[-1]
+    model = charlstm.train(corpus, progress=False, **options)
+    assert charlstm.evaluate(model, text[-52:]).nats == min(losses)
+
+
+def test_without_validation_the_weights_are_the_last() -> None:
+    """The loss of a single window, the only one there is, is too noisy to choose by."""
+    options = SIZES | {"val_fraction": 0.0, "eval_every": 1}
+    trainer = make_trainer(charlstm.Corpus.from_text(TEXT * 20), options)
+    assert [record.improved for record in trainer][-1] is False
+    with pytest.warns(UserWarning, match="no validation text"):
+        model = charlstm.train(TEXT * 20, progress=False, **options)
+    np.testing.assert_array_equal(model.buffer, trainer.model.buffer)
+
+
+@pytest.mark.parametrize("step", [0, 5, 15])
+def test_an_interrupt_leaves_a_model(
+    step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained to there, or as far as the best evaluation before; and the bar tells of it."""
+    trained = charlstm.train(TEXT * 20, progress=False, **SIZES)
+    interrupt(monkeypatch, step)
+    model = charlstm.train(TEXT * 20, **SIZES)
+    assert f"interrupted at step {step}" in capsys.readouterr().err
+    losses = [charlstm.evaluate(m, TEXT).nats for m in (model, trained)]
+    assert np.isfinite(losses).all()
+    assert losses[0] > losses[1]  # it has trained less
+    assert len(charlstm.sample(model, length=10)) == 10
+
+
+def test_the_bar_shows_the_losses(capsys: pytest.CaptureFixture[str]) -> None:
+    charlstm.train(TEXT * 20, **SIZES)
+    out, error = capsys.readouterr()
+    last = error.split("\r")[-1]
+    assert out == ""
+    assert "100%" in last and "20/20" in last
+    assert "training 2." in last and "validation 2." in last
+    charlstm.train(TEXT * 20, progress=False, **SIZES)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize(
+    "corpus, options, message",
+    [
+        ("fox.txt", {}, "corpus is the name of a file: pass Corpus.from_files"),
+        (b"bytes", {}, "corpus must be a Corpus or a str, got bytes"),
+        (TEXT, {"stpes": 3}, "train has no option stpes: see help"),
+        (TEXT, {"steps": 0}, "steps must be at least 1, got 0"),
+        (TEXT, {"hidden_size": 0}, "hidden_size must be at least 1, got 0"),
+    ],
+)
+def test_what_is_refused(corpus: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        charlstm.train(corpus, progress=False, **options)
