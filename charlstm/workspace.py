@@ -58,6 +58,8 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
     together = max(1, min(owned, SCRATCH_BYTES // panel_bytes))
     h = zeros(layers, steps + 1, streams, width)
     return Workspace(
+        inputs=np.zeros((steps, streams), np.int32),
+        targets=np.zeros((steps, streams), np.int32),
         gates=zeros(layers, panels, steps, streams, PANEL),
         h=h,
         c=zeros(layers, steps + 1, streams, width),
@@ -74,7 +76,7 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
 
 
 def without_dropout(work: Workspace) -> Workspace:
-    """Return the same memory for a window without dropout: h itself feeds what is above."""
+    """Return the same memory for a window without dropout: x aliases h."""
     return work._replace(x=work.h)
 
 
