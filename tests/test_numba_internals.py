@@ -4,15 +4,17 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
+from numba.core.caching import FunctionCache
 
 from charlstm.kernels import jit
+from charlstm.kernels.cache_files import CheckedCache
 
 # Where Numba keeps what the package uses beyond its documented interface, and what for.
 CACHE = "kernels fall back on Numba's own cache, whose files have no checksums"
@@ -23,8 +25,8 @@ INTERNALS = {
     "numba.core.caching.FunctionCache._impl_class": CACHE,
     "numba.core.caching.FunctionCache.cache_path": CACHE,
     "numba.core.caching.FunctionCache.save_overload": CACHE,
-    "numba.core.caching._CacheImpl.filename_base": CACHE,
-    "numba.core.caching._CacheImpl.locator": CACHE,
+    "numba.core.caching.CacheImpl.filename_base": CACHE,
+    "numba.core.caching.CacheImpl.locator": CACHE,
     "numba.core.caching._CacheLocator.get_source_stamp": CACHE,
     "numba.core.serialize.dumps": CACHE,
     "numba.core.dispatcher.Dispatcher.enable_caching": EMITTING,
@@ -107,43 +109,107 @@ def test_compiled_functions_have_addresses() -> None:
 # Without them
 
 
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Have Numba keep what it compiles in an empty folder."""
+def test_numbas_own_cache_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are found again, whatever it is that moved."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    yield tmp_path
+    made = FunctionCache.__init__
 
+    def renamed(self: Any, function: Any) -> None:
+        made(self, function)
+        if isinstance(self, CheckedCache):
+            self.renamed = self.__dict__.pop("_cache_file")
 
-@pytest.mark.parametrize(
-    "gone",
-    [
-        "numba.core.caching.FunctionCache.cache_path",
-        "numba.core.caching._CacheImpl.filename_base",
-        "numba.core.caching._CacheImpl.locator",
-    ],
-)
-def test_numbas_own_cache_takes_over(
-    gone: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kernels are still found again: here by a second dispatcher of the same function."""
-    CheckedCache = jit.CheckedCache
-    owner, _, name = gone.rpartition(".")
-    private = find(owner).__dict__[name]
-
-    def made(function: Any) -> Any:
-        """Make a cache that comes upon the gap, which Numba's own does not."""
-        with monkeypatch.context() as patched:
-            patched.delattr(find(owner), name)
-            try:
-                return CheckedCache(function)
-            finally:
-                assert name not in find(owner).__dict__
-
-    monkeypatch.setattr(jit, "CheckedCache", made)
-    for hits in (0, 1):
-        kernel = jit.cached_njit(add.py_func)
+    with monkeypatch.context() as patched:
+        patched.setattr(FunctionCache, "__init__", renamed)
+        attribute_gone = [jit.cached_njit(add.py_func) for _ in range(2)]
+    with monkeypatch.context() as patched:
+        patched.setattr(jit, "CheckedCache", None)  # as where its import fails
+        module_gone = jit.cached_njit(add.py_func)
+    hits = []
+    for kernel in (*attribute_gone, module_gone):
+        assert type(kernel._cache) is FunctionCache
         assert kernel(0.5, 2.0) == 2.5
-        assert sum(kernel.stats.cache_hits.values()) == hits
-    assert find(owner).__dict__[name] is private
-    assert not list(own_cache.rglob("*.nbc.tmp"))
-    assert list(own_cache.rglob("*.nbi"))  # the index that Numba's own cache has
+        hits.append(sum(kernel.stats.cache_hits.values()))
+    assert hits == [0, 1, 1]
+
+
+def test_a_dispatcher_without_the_cache_has_its_own_enabled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Setting an attribute that Numba does not read would keep nothing."""
+    bare = SimpleNamespace(enable_caching=lambda: calls.append("enabled"))
+    calls: list[str] = []
+    monkeypatch.setattr(jit.numba, "njit", lambda **_: lambda function: bare)
+    assert jit.cached_njit(add.py_func) is bare
+    assert calls == ["enabled"] and not hasattr(bare, "_cache")
+
+
+@pytest.mark.parametrize("path", [path for path, effect in INTERNALS.items() if effect is CALLS])
+def test_whether_there_are_addresses(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert jit.has_pointers()
+    owner, _, name = path.rpartition(".")
+    holder = next(kind for kind in find(owner).__mro__ if name in vars(kind))
+    monkeypatch.delattr(holder, name)
+    assert not jit.has_pointers()
+
+
+def test_calls_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an address."""
+
+    @jit.cached_njit
+    def set_to(array, value):  # type: ignore[no-untyped-def]
+        array[0] = value
+
+    array = np.zeros(1)
+    for has_pointers in (True, False):
+        monkeypatch.setattr(jit, "HAS_POINTERS", has_pointers)
+        pointer = jit.function_pointer(set_to, array, 1.0)
+        assert bool(pointer) is has_pointers
+        call = jit.pointer_caller(set_to)
+        numba.njit(lambda pointer, array, value: call(pointer, (array, value)))(pointer, array, 5.0)
+        assert array[0] == 5
+        array[0] = 0
+
+
+WINDOW = """
+from charlstm.kernels import jit
+jit.HAS_POINTERS, jit.CheckedCache = False, None
+import numpy as np
+import charlstm.model
+from charlstm import CharLSTM, Vocabulary, sample
+from charlstm.kernels import window
+
+@jit.jitable
+def pack(packed, parameters, offsets, shard, shards, train):
+    packed.bias[0, 0, 0] = 2.5
+
+@jit.jitable
+def run(mode, packed, work, dropout, first, last):
+    work.losses[:, first:last] = packed.bias[0, 0, 0]
+    work.logits[0, :, :, 2] = 1
+
+@jit.jitable
+def add_up(gradients, offsets, packed, work, shard, shards):
+    gradients[shard] = shards
+
+window.pack_shard, window.window_shard, window.gradient_shard = pack, run, add_up
+charlstm.model.PARALLEL_FROM = 0
+ids = np.zeros((4, 3), np.int32)
+for threads in (1, 2):
+    model = CharLSTM(Vocabulary.from_text("abcde"), 20, threads=threads)
+    print(model.forward_backward(ids, ids)[0], model.gradient[:2])
+print(sample(model, 5, temperature=0))
+"""
+
+
+def test_windows_are_called_by_name(tmp_path: Path) -> None:
+    """Alone, in parallel, and from the sampler, with phases that compile in no time."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WINDOW],
+        env={**os.environ, "CHARLSTM_CACHE_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["2.5 [1. 0.]", "2.5 [2. 2.]", "ccccc"]
+    for name in ("window.run_phase", "window.run_phase_parallel", "sampling.generate"):
+        assert list(tmp_path.rglob(f"{name}-*.nbi")), name  # an index, as Numba's own cache has

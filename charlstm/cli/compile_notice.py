@@ -6,12 +6,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Event, RLock, Thread, current_thread, main_thread
 from types import FrameType
 from typing import Any, Self
 
-from numba.core import event
+try:
+    from numba.core.event import Listener, install_listener
+except ImportError:  # a Numba whose private modules have moved: nothing is said
+    Listener, install_listener = object, nullcontext
 
 from charlstm.cli.console import SafeStream, format_duration, log
 
@@ -55,7 +58,7 @@ class SignalRepeater:
         self._handlers[number](number, frame)
 
 
-class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
+class CompileNotice(Listener):  # type: ignore[misc]  # numba has no types
     """Speaks up while Numba compiles; loading from its cache is another event.
 
     On a terminal a line counts the seconds; it is there only while something compiles, so that
@@ -141,7 +144,7 @@ def compile_notice(quiet: bool = False) -> Iterator[None]:
     with SignalRepeater() as signals:
         notice = CompileNotice(signals, quiet)
         try:
-            with event.install_listener("numba:compile", notice):
+            with install_listener("numba:compile", notice):
                 yield
         finally:
             notice.close()
