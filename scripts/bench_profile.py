@@ -62,7 +62,9 @@ def timed_step(stamps, window):
             dense_forward(activations.gates, below, streams * width, weight, 0, streams)
             n = stamp(stamps, n)
         embedding = Embedding(packed.table, work.inputs, layer == 0)
-        lstm_forward(activations, packed.weight_hh[layer], packed.bias[layer], embedding, 0, streams)
+        lstm_forward(
+            activations, packed.weight_hh[layer], packed.bias[layer], embedding, 0, streams
+        )
         n = stamp(stamps, n)
     head_forward(work.logits, work.x[layers - 1], packed, 0, streams)
     n = stamp(stamps, n)

@@ -64,7 +64,7 @@ class Mutant(NamedTuple):
 BACKWARD_MUTANTS = (
     # The loss and the output layer
     Mutant("softmax without minus one-hot", SOFTMAX,
-           {"[chosen] -= scale": "[chosen] -= 0.0"}, ALL),
+           {"[target_index] -= scale": "[target_index] -= 0.0"}, ALL),
     Mutant("targets shifted by a step", LOSS,  # which a sum over time cannot see: head.bias
            {"targets[t, b]": "targets[t - 1, b]"}, (*LSTM, "head.weight")),
     Mutant("mean over T in place of T * B", LOSS,

@@ -69,9 +69,10 @@ RECURRENCE = (
 PRODUCTS = (
     *planted(
         "kernels/matmul.py", "multiply_panel", WINDOWS,
-        ("a second chunk of k overwrites the first", "accumulate or chunk > 0", "accumulate", DEPTH),
+        ("a second chunk of k overwrites the first", "accumulate or chunk > 0", "accumulate",
+         DEPTH),
         ("the last partial chunk of k is left out",
-         "(b.k * b.runs + most - 1) // most", "max(1, b.k * b.runs // most)", DEPTH),
+         "(b.k * b.runs + limit - 1) // limit", "max(1, b.k * b.runs // limit)", DEPTH),
         ("a second chunk of k meets the first one's weights", "b.offset + done * PANEL",
          "b.offset", DEPTH),
         ("a second run of panels reads the first one's dgates", "done // PANEL * a.run_stride", "0",
@@ -165,7 +166,8 @@ GRADIENTS = (
     *planted(
         "kernels/softmax.py", "cross_entropy_row", WINDOWS,
         ("the target's logit is that of the first panel",
-         "chosen = (panel * rows + row) * PANEL + column", "chosen = row * PANEL + column",
+         "target_index = (panel * rows + row) * PANEL + column",
+         "target_index = row * PANEL + column",
          SYMBOLS),
     ),
     *planted(

@@ -9,7 +9,7 @@ BUFFERS = "a buffer holds one vector at least"
 NEVER_EMPTY: dict[str, dict[str, str]] = {
     "_filter_top": {
         "range(size)": NUMBERS,
-        "while count < most and (count == 0 or popped < goal)": "the likeliest is always kept",
+        "while count < limit and (count == 0 or popped < goal)": "the likeliest is always kept",
     },
     "adam": {"range(0, parameters.size, LANES)": BUFFERS},
     "add_row_sum": {"range(offset, offset + rows * PANEL, PANEL)": PIECES},
@@ -65,7 +65,7 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
     },
     "lstm_forward": {"range(tiles)": STREAMS, "range(panels)": NUMBERS, "range(steps)": NUMBERS},
     "multiply_chunk": {"range(tiles)": PIECES},
-    "multiply_panel": {"range((b.k * b.runs + most - 1) // most)": NUMBERS},
+    "multiply_panel": {"range((b.k * b.runs + limit - 1) // limit)": NUMBERS},
     "multiply_rows": {"range(0, width, tile_vectors * LANES)": NUMBERS},
     "pack_panel_transposed": {"range(panels)": NUMBERS},
     "pack_panels": {"range(matrix.rows)": NUMBERS},

@@ -24,7 +24,7 @@ class Embedding(NamedTuple):
 
 @inline_jitable
 def embedding_offset(embedding, panel, t, b):
-    """Return the place of table[panel, ids[t, b]], W_ih x_t, in the flat table."""
+    """Return the flat offset of table[panel, ids[t, b]], which is W_ih x_t."""
     return (panel * embedding.table.shape[1] + embedding.ids[t, b]) * PANEL
 
 

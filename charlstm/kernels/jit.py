@@ -101,24 +101,21 @@ def pointer_caller(function):
 @intrinsic
 def call_pointer(typing_context, address, arguments):
     """Call the entry at `address`, which returns nothing, with a tuple of its arguments."""
-    given = list(arguments)
-    taken = [  # integers as `function_pointer` sees Python's
-        types.int64 if isinstance(kind, types.Integer) else types.unliteral(kind) for kind in given
+    kinds = list(arguments)
+    parameters = [  # integers as `function_pointer` sees Python's
+        types.int64 if isinstance(kind, types.Integer) else types.unliteral(kind) for kind in kinds
     ]
 
     def emit(context, builder, signature, values):
         address, arguments = values
-        pieces = [
-            context.cast(builder, piece, from_type, to_type)
-            for piece, from_type, to_type in zip(
-                cgutils.unpack_tuple(builder, arguments), given, taken, strict=True
-            )
-        ]
-        function_type = context.call_conv.get_function_type(types.none, taken)
+        unpacked = zip(cgutils.unpack_tuple(builder, arguments), kinds, parameters, strict=True)
+        values = [context.cast(builder, value, *from_to) for value, *from_to in unpacked]
+        convention = context.call_conv
+        function_type = convention.get_function_type(types.none, parameters)
         function = builder.inttoptr(address, ir.PointerType(function_type))
-        status, _ = context.call_conv.call_function(builder, function, types.none, taken, pieces)
+        status, _ = convention.call_function(builder, function, types.none, parameters, values)
         with cgutils.if_unlikely(builder, status.is_error):
-            context.call_conv.return_status_propagate(builder, status)
+            convention.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
     return types.void(types.intp, arguments), emit

@@ -32,7 +32,7 @@ from charlstm.kernels.matmul import (
 from charlstm.kernels.microkernel import PANEL, tile_shape
 from charlstm.kernels.vector import LANES, flat, load, store
 
-PART_ROWS = 96  # of products over all T, before the next ones
+PART_ROWS = 96  # of a part of the products over all T; see `row_runs`
 
 
 class LayerActivations(NamedTuple):
@@ -132,13 +132,13 @@ def lstm_forward(activations, weight_hh, bias, embedding, first, last):
     k = weight_hh.shape[1]
     sums, h, weight = flat(activations.sums), flat(activations.h), flat(weight_hh)
     tile_rows, _ = tile_shape(sums)
-    tiles, size, more = split_evenly(last - first, tile_rows)
+    tiles, size, remainder = split_evenly(last - first, tile_rows)
     for t in range(steps):
         for index in range(panels):
             p = index if t % 2 == 0 else panels - 1 - index  # the last one is still in a cache
             b = first
             for tile in range(tiles):
-                rows = size + 1 if tile < more else size
+                rows = size + 1 if tile < remainder else size
                 multiply_rows(  # (1)
                     Output(sums, b * PANEL, PANEL),
                     Input(h, (t * streams + b) * width, width, 1, 0),

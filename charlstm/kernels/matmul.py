@@ -14,9 +14,9 @@ from charlstm.kernels.jit import inline_jitable, jitable
 from charlstm.kernels.microkernel import PANEL, multiply_tile, tile_shape
 from charlstm.kernels.vector import LANES
 
-KC = 2 * PANEL  # rows of a panel, 32 KiB of float32, that stay in the first cache
-RUNS = 4  # runs of PANEL that a product takes at a time where k consists of such runs
-MC = 48  # rows of a product that are finished before the next ones
+KC = 2 * PANEL  # rows in a chunk of a panel: 32 KiB of float32, which the first cache holds
+RUNS = 4  # runs of PANEL rows in a chunk of a panel, where k consists of such runs
+MC = 48  # rows of A in a block
 
 
 class Output(NamedTuple):
@@ -53,9 +53,12 @@ class Panel(NamedTuple):
 
 
 @inline_jitable
-def split_evenly(rows, most):
-    """Return the parts of at most `most` rows, their size, and how many first ones hold 1 more."""
-    parts = (rows + most - 1) // most
+def split_evenly(rows, limit):
+    """Return how many parts of at most `limit` rows there are, their size, and a remainder.
+
+    Each of the first parts, as many as the remainder says, holds one row more.
+    """
+    parts = (rows + limit - 1) // limit
     size = rows // max(1, parts)
     return parts, size, rows - size * parts
 
@@ -71,12 +74,12 @@ def multiply_panel(c, a, b, rows, width, accumulate):
     every tile of the block passes it. Blocks are even: 50 rows are two of 25.
     """
     first = 0
-    parts, size, more = split_evenly(rows, MC)
+    parts, size, remainder = split_evenly(rows, MC)
     for part in range(parts):
-        count = size + 1 if part < more else size
-        most = KC if b.runs == 1 else RUNS * PANEL
-        for chunk in range((b.k * b.runs + most - 1) // most):
-            done = chunk * most
+        count = size + 1 if part < remainder else size
+        limit = KC if b.runs == 1 else RUNS * PANEL
+        for chunk in range((b.k * b.runs + limit - 1) // limit):
+            done = chunk * limit
             if b.runs == 1:
                 a_offset = a.offset + first * a.row_stride + done * a.k_stride
                 k, runs = min(KC, b.k - done), 1
@@ -100,9 +103,9 @@ def multiply_chunk(c, a, b, rows, width, accumulate):
     """
     tile_rows, _ = tile_shape(c.data)
     first = 0
-    tiles, size, more = split_evenly(rows, tile_rows)
+    tiles, size, remainder = split_evenly(rows, tile_rows)
     for tile in range(tiles):
-        count = size + 1 if tile < more else size
+        count = size + 1 if tile < remainder else size
         multiply_rows(
             Output(c.data, c.offset + first * c.row_stride, c.row_stride),
             Input(

@@ -32,9 +32,9 @@ INDEX = ir.IntType(64)
 
 def _has_feature(name: str) -> bool:
     """Tell whether the kernels' target has a processor feature (NUMBA_CPU_FEATURES first)."""
-    chosen = numba.config.CPU_FEATURES
-    if chosen is not None:
-        return f"+{name}" in chosen.split(",")
+    features = numba.config.CPU_FEATURES
+    if features is not None:
+        return f"+{name}" in features.split(",")
     return bool(llvmlite.binding.get_host_cpu_features().get(name, False))
 
 

@@ -56,7 +56,7 @@ def column_panel(panel, size):
 
 @inline_jitable
 def locate_column(column, size):
-    """Return the column panel that holds one of `size` columns, and its place in the panel."""
+    """Return the column panel that holds one of `size` columns, and the column within it."""
     vectors, panels = column_panels(size)
     panel = ((column // LANES + 1) * panels - 1) // vectors
     return panel, column - vectors * panel // panels * LANES

@@ -84,10 +84,10 @@ def _filter_top(scratch, top_k, top_p, total):
         heap[v] = v
     for root in range(size // 2 - 1, -1, -1):
         _sift_down(heap, weights, root, size)
-    most = top_k if 0 < top_k < size else size
-    goal = total if most < size else top_p * total
+    limit = top_k if 0 < top_k < size else size
+    goal = total if limit < size else top_p * total
     popped, count = 0.0, 0
-    while count < most and (count == 0 or popped < goal):
+    while count < limit and (count == 0 or popped < goal):
         likeliest = heap[0]
         popped += weights[likeliest]
         count += 1
@@ -95,7 +95,7 @@ def _filter_top(scratch, top_k, top_p, total):
         heap[size - count] = likeliest
         _sift_down(heap, weights, 0, size - count)
     kept, first = popped, size - count  # heap[first:] are kept, the likeliest last
-    if most < size and top_p < 1:
+    if limit < size and top_p < 1:
         kept, first = weights[heap[size - 1]], size - 1
         while first > size - count and kept < top_p * popped:
             first -= 1

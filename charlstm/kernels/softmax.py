@@ -55,8 +55,8 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
     shift = max_lanes(highest)
     scores = flat(logits)
     panel, column = locate_column(target, symbols)
-    chosen = (panel * rows + row) * PANEL + column
-    target_logit = scores[chosen]
+    target_index = (panel * rows + row) * PANEL + column
+    target_logit = scores[target_index]
     total = splat(logits, 0)
     for panel in range(logits.shape[0]):
         start, end = panel_range(panel, row, rows, symbols)
@@ -73,5 +73,5 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
             start, end = panel_range(panel, row, rows, symbols)
             for offset in range(start, end, LANES):
                 store(logits, offset, load(logits, offset) * factor)
-        scores[chosen] -= scale
+        scores[target_index] -= scale
     return loss

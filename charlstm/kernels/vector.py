@@ -153,8 +153,8 @@ def transpose_block(typing_context, target, target_offset, target_row, source, o
                 for mask in masks
             ]
         for i, vector in enumerate(rows):
-            place = builder.gep(target, [builder.mul(target_row, count(i))])
-            store_vector(builder, vector, place)
+            pointer = builder.gep(target, [builder.mul(target_row, count(i))])
+            store_vector(builder, vector, pointer)
         return context.get_dummy_value()
 
     return types.void(target, index, index, source, index, index), emit
