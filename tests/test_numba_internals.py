@@ -139,7 +139,7 @@ def test_a_dispatcher_without_the_cache_has_its_own_enabled(
     """Setting an attribute that Numba does not read would keep nothing."""
     bare = SimpleNamespace(enable_caching=lambda: calls.append("enabled"))
     calls: list[str] = []
-    monkeypatch.setattr(jit.numba, "njit", lambda **_: lambda function: bare)
+    monkeypatch.setattr(numba, "njit", lambda **_: lambda function: bare)
     assert jit.cached_njit(add.py_func) is bare
     assert calls == ["enabled"] and not hasattr(bare, "_cache")
 
@@ -160,7 +160,7 @@ def test_entries_are_called_from_kernels(
     """By their address, or by name where there is none."""
 
     @jit.cached_njit
-    def set_to(array, value):  # type: ignore[no-untyped-def]
+    def set_to(array: Any, value: float) -> None:
         array[0] = value
 
     array = np.zeros(1)
