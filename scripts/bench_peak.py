@@ -11,11 +11,12 @@ import numpy as np
 from bench_rows import FLOAT
 
 from charlstm.kernels.jit import cached_njit
+from charlstm.kernels.matmul import Input, Output, Panel
 from charlstm.kernels.microkernel import PANEL, multiply_tile, tile_shape
 from charlstm.kernels.vector import LANES, load, splat, sum_lanes
 from charlstm.parameters import aligned_zeros
 
-DEPTH = 96  # of a panel: 24 KiB of float32, within any first cache
+K = 96  # rows of a panel: 24 KiB of float32, within any first cache
 ROWS = 6  # of the largest tile
 
 
@@ -23,17 +24,16 @@ ROWS = 6  # of the largest tile
 def multiply_in_cache(c, a, b, repeats):
     """Multiply rows of A by one panel over and over with the largest tile; return its rows."""
     rows, vectors = tile_shape(c)
+    operands = Output(c, 0, PANEL), Input(a, 0, K, 1, 0), Panel(b, 0, K, 1)
     for _ in range(repeats):
         for column in range(0, PANEL, vectors * LANES):
-            multiply_tile(
-                rows, vectors, c, column, PANEL, a, 0, DEPTH, 1, 0, b, column, DEPTH, 1, True
-            )
+            multiply_tile(rows, vectors, column, *operands, True)
     return rows
 
 
 @cached_njit
 def read_over_and_over(memory, repeats):
-    """Return a sum over `state`, a multiple of 8 vectors long, read `repeats` times."""
+    """Return a sum over `memory`, a multiple of 8 vectors long, read `repeats` times."""
     s = t = u = v = w = x = y = z = splat(memory, 0)  # eight sums: additions never wait
     for _ in range(repeats):
         for i in range(0, memory.size, 8 * LANES):
@@ -67,7 +67,7 @@ class Peak:
     def _multiply(self, threads: int) -> tuple[float, float]:
         """Return the operations of all threads and the seconds until the last was done."""
         while len(self.operands) < threads:
-            a, b = aligned_zeros(ROWS * DEPTH, np.float32), aligned_zeros(DEPTH * PANEL, np.float32)
+            a, b = aligned_zeros(ROWS * K, np.float32), aligned_zeros(K * PANEL, np.float32)
             a.fill(1e-4)
             b.fill(1e-4)
             self.operands.append((aligned_zeros(ROWS * PANEL, np.float32), a, b))
@@ -84,7 +84,7 @@ class Peak:
             start = time.perf_counter()
             rows = sum(future.result() for future in done)
             taken = time.perf_counter() - start
-        return 2.0 * rows * PANEL * DEPTH * self.repeats, taken
+        return 2.0 * rows * PANEL * K * self.repeats, taken
 
     def bytes_read(self, size: int) -> float:
         """Return the bytes a second of one thread that reads so many bytes again and again."""

@@ -1,7 +1,7 @@
 """Where the time of charlstm's step goes, phase by phase, on one thread.
 
-`timed_step` calls the pieces of `kernels.window.run_phase` in their order and reads the
-clock between them, so that each piece finds the caches as the one before left them.
+`timed_step` calls the parts of `kernels.window.run_phase` in their order and reads the clock
+between them, so that each part finds the caches as the one before left them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from bench_peak import Peak
 from bench_rows import CLIP, LEARNING_RATE, SYMBOLS, Row
 from numba import types
 
-from charlstm.kernels.embedding import embedding_backward
+from charlstm.kernels.embedding import Embedding, embedding_backward
+from charlstm.kernels.head import head_backward, head_forward, head_gradient
 from charlstm.kernels.jit import cached_njit, inline_jitable
 from charlstm.kernels.lstm import (
     cell_backward,
@@ -26,18 +27,11 @@ from charlstm.kernels.lstm import (
     lstm_backward,
     lstm_forward,
 )
-from charlstm.kernels.matmul import fill
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import pack_shard
+from charlstm.kernels.panels import fill
 from charlstm.kernels.vector import flat
-from charlstm.kernels.window import (
-    TRAIN,
-    gradient_shard,
-    head_backward,
-    head_forward,
-    head_gradient,
-    loss_shard,
-)
+from charlstm.kernels.window import TRAIN, gradient_shard, layer_activations, loss_shard
 from charlstm.workspace import load_state, make_workspace
 
 CLOCK = time.CLOCK_MONOTONIC
@@ -52,75 +46,74 @@ def stamp(stamps, n):
 
 
 @cached_njit
-def timed_step(stamps, parameters, gradient, offsets, packed, work, inputs, targets):
-    """Do as `run_phase` with ALL phases, one shard, to TRAIN; see `phases_of` for the stamps."""
+def timed_step(stamps, window):
+    """Run all phases of a Window, one shard, to train; see `phases_of` for the stamps."""
+    packed, work = window.packed, window.work
+    gradients, offsets = window.gradients, window.offsets
     layers, _, streams, width = work.h.shape
     n = stamp(stamps, 0)
-    pack_shard(0, 1, parameters, offsets, packed, True)
+    pack_shard(packed, window.parameters, offsets, 0, 1, True)
     n = stamp(stamps, n)
     for layer in range(layers):
-        gates = work.gates[layer]
+        activations = layer_activations(work, layer)
         if layer > 0:
             weight = packed.weight_ih[layer - 1]
-            dense_forward(gates, work.x[layer - 1], streams * width, weight, 0, streams)
+            below = work.x[layer - 1]
+            dense_forward(activations.gates, below, streams * width, weight, 0, streams)
             n = stamp(stamps, n)
+        embedding = Embedding(packed.table, work.inputs, layer == 0)
         lstm_forward(
-            gates, work.c[layer], work.tanh_c[layer], work.h[layer], work.sums,
-            packed.weight_hh[layer], packed.table, inputs, layer == 0, packed.bias[layer],
-            0, streams,
-        )  # fmt: skip
+            activations, packed.weight_hh[layer], packed.bias[layer], embedding, 0, streams
+        )
         n = stamp(stamps, n)
     head_forward(work.logits, work.x[layers - 1], packed, 0, streams)
     n = stamp(stamps, n)
-    loss_shard(work, targets, packed.table.shape[1], True, 0, streams)
+    loss_shard(work, packed.table.shape[1], True, 0, streams)
     n = stamp(stamps, n)
     head_backward(work.dy[layers - 1], work.logits, packed, 0, streams)
     n = stamp(stamps, n)
     for layer in range(layers - 1, -1, -1):
-        gates, dh, dc = work.gates[layer], work.dh[layer], work.dc[layer]
+        activations = layer_activations(work, layer)
+        dh, dc = work.dh[layer], work.dc[layer]
         fill(flat(dh), 0, streams * width, 0)
         fill(flat(dc), 0, streams * width, 0)
-        lstm_backward(
-            gates, dh, dc, work.dy[layer], work.c[layer], work.tanh_c[layer],
-            packed.weight_hh_t[layer], 0, streams,
-        )  # fmt: skip
+        lstm_backward(activations, dh, dc, work.dy[layer], packed.weight_hh_t[layer], 0, streams)
         n = stamp(stamps, n)
         if layer > 0:
             weight = packed.weight_ih_t[layer - 1]
-            dense_backward(work.dy[layer - 1], streams * width, gates, weight, 0, streams)
+            below = work.dy[layer - 1]
+            dense_backward(below, streams * width, activations.gates, weight, 0, streams)
             n = stamp(stamps, n)
-    gradient_shard(0, 1, gradient, offsets, packed, work, inputs)
+    gradient_shard(gradients, offsets, packed, work, 0, 1)
     stamp(stamps, n)
 
 
 @cached_njit
-def timed_parts(stamps, parameters, gradient, offsets, packed, work, inputs, targets):
+def timed_parts(stamps, window):
     """Run alone what is a part of a phase; see `parts_of` for the stamps."""
-    layers, panels, _, streams, _ = work.gates.shape
+    packed, work = window.packed, window.work
+    layers, panels, steps, streams, _ = work.gates.shape
     n = stamp(stamps, 0)
     for layer in range(layers):
-        for t in range(inputs.shape[0]):
+        activations = layer_activations(work, layer)
+        embedding = Embedding(packed.table, work.inputs, layer == 0)
+        for t in range(steps):
             for p in range(panels):
-                cell_forward(
-                    work.gates[layer], work.c[layer], work.tanh_c[layer], work.h[layer],
-                    work.sums, packed.table, inputs, layer == 0, packed.bias[layer], p, t, 0,
-                    streams,
-                )  # fmt: skip
+                cell_forward(activations, packed.bias[layer], embedding, p, t, 0, streams)
     n = stamp(stamps, n)
     for layer in range(layers):
-        for t in range(inputs.shape[0] - 1, -1, -1):
+        activations = layer_activations(work, layer)
+        dc, dy, dh = work.dc[layer], work.dy[layer], work.dh[layer]
+        for t in range(steps - 1, -1, -1):
             for p in range(panels):
-                cell_backward(
-                    work.gates[layer], work.dc[layer], work.c[layer], work.tanh_c[layer],
-                    work.dy[layer], work.dh[layer], p, t, 0, streams,
-                )  # fmt: skip
+                cell_backward(activations, dc, dy, dh, p, t, 0, streams)
     n = stamp(stamps, n)
     for p in range(panels):
-        rows = inputs.size
-        dgates, ids = flat(work.gates[0]), flat(inputs)
+        rows = work.inputs.size
+        dgates, ids = flat(work.gates[0]), flat(work.inputs)
         embedding_backward(flat(work.scratch[0]), 0, dgates, p * rows * PANEL, ids, 0, rows)
     n = stamp(stamps, n)
-    head_gradient(0, 1, gradient, offsets, packed, work)
+    head_gradient(window.gradients, window.offsets, packed, work, 0, 1)
     stamp(stamps, n)
 
 
@@ -213,13 +206,11 @@ class Profile:
             }
         return result
 
-    def _stamps(self, cached_njit: Any, work: Any, count: int) -> list[float]:
+    def _stamps(self, kernel: Any, work: Any, count: int) -> list[float]:
         """Run a timed kernel and return the seconds between its stamps."""
         stamps = np.zeros((count + 1, 2), np.int64)
         model, (inputs, targets) = self.model, self.training.windows[0]
+        work.inputs[...], work.targets[...] = inputs, targets
         model._mark_active(inputs, TRAIN)
-        cached_njit(
-            stamps, model.buffer, model.gradient, model.layout.table, model._packed, work,
-            inputs, targets,
-        )  # fmt: skip
+        kernel(stamps, model.window(TRAIN, model._packed, work))
         return [float(x) for x in np.diff(stamps, axis=0) @ [1.0, 1e-9]]

@@ -20,7 +20,7 @@ import charlstm
 
 LANES, PANEL = 16, 64  # as in `charlstm.kernels`, which is not imported here: a test compares
 PACKAGE = Path(charlstm.__file__).parent
-EMULATED = tuple(f"charlstm.{room}" for room in ("kernels.", "workspace", "model", "gradcheck"))
+EMULATED = tuple(f"charlstm.{part}" for part in ("kernels.", "workspace", "model", "gradcheck"))
 
 Array = npt.NDArray[Any]
 
@@ -67,9 +67,9 @@ class Emulation:
                 config=SimpleNamespace(NUMBA_NUM_THREADS=1),
             ),
             "charlstm.kernels.jit": _module(
-                "compiler",
-                function_pointer=lambda function, *arguments: function,
-                call_pointer=lambda function, arguments: function(*arguments),
+                "jit",
+                function_pointer=lambda function, *arguments: 0,
+                pointer_caller=_by_name,
                 __getattr__=lambda name: _unchanged,
             ),
         }
@@ -142,7 +142,7 @@ def emulated_sources(edits: Sequence[Edit] = ()) -> dict[str, str]:
         source = sources.get(name) or file.read_text(encoding="utf-8")
         if "@intrinsic" in source:
             sources[name] = _INTRINSICS + _plain_part(source)
-    sources["charlstm.kernels.jit"] = _COMPILER
+    sources["charlstm.kernels.jit"] = _JIT
     return sources
 
 
@@ -157,11 +157,10 @@ def edited_sources(edits: Sequence[Edit]) -> dict[str, str]:
 
 
 _INTRINSICS = "import emulation\nglobals().update(emulation.INTRINSICS)\n"
-_COMPILER = """
-cached_njit = cached_parallel_njit = lambda function: function
-jitable = inline_jitable = inlined_njit = cached_njit
-function_pointer = lambda function, *arguments: function
-call_pointer = lambda function, arguments: function(*arguments)
+_JIT = """
+cached_njit = cached_parallel_njit = jitable = inline_jitable = inlined_njit = lambda f: f
+function_pointer = lambda function, *arguments: 0
+pointer_caller = lambda function: lambda pointer, arguments: function(*arguments)
 """
 
 
@@ -178,6 +177,10 @@ def _plain_part(source: str) -> str:
 
 def _unchanged(function: Any) -> Any:
     return function
+
+
+def _by_name(function: Any) -> Any:
+    return lambda pointer, arguments: function(*arguments)
 
 
 def _module(name: str, **contents: Any) -> ModuleType:
@@ -249,17 +252,16 @@ def tile_shape(c: Array) -> tuple[int, int]:
 
 
 def multiply_tile(
-    rows: int, vectors: int, c: Array, c_offset: int, c_row: int,
-    a: Array, a_offset: int, a_row: int, a_step: int, a_block: int,
-    b: Array, b_offset: int, depth: int, blocks: int, adds: bool,
-) -> None:  # fmt: skip
+    rows: int, vectors: int, column: int, c: Any, a: Any, b: Any, accumulate: bool
+) -> None:
     """Set one tile of C to A @ B, or add it; see `charlstm.kernels.microkernel.multiply_tile`."""
-    row, column = np.arange(rows)[:, None], np.arange(vectors * LANES)
-    k = (a_block * np.arange(blocks)[:, None] + a_step * np.arange(depth)).reshape(-1)
-    left = a.reshape(-1)[a_offset + a_row * row + k]
-    right = b.reshape(-1)[b_offset + PANEL * np.arange(k.size)[:, None] + column]
-    tile = c_offset + c_row * row + column
-    c.reshape(-1)[tile] = left @ right + (c.reshape(-1)[tile] if adds else 0)
+    row, columns = np.arange(rows)[:, None], column + np.arange(vectors * LANES)
+    k = (a.run_stride * np.arange(b.runs)[:, None] + a.k_stride * np.arange(b.k)).reshape(-1)
+    left = a.data.reshape(-1)[a.offset + a.row_stride * row + k]
+    right = b.data.reshape(-1)[b.offset + PANEL * np.arange(k.size)[:, None] + columns]
+    tile = c.offset + c.row_stride * row + columns
+    out = c.data.reshape(-1)
+    out[tile] = left @ right + (out[tile] if accumulate else 0)
 
 
 INTRINSICS = {

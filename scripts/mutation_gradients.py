@@ -29,21 +29,21 @@ ALL = (*LSTM, *HEAD)
 GROUPS = {
     "all": ALL, "layers, h0, c0": LSTM, "layer 0": LAYER_0, "layer 1": LAYER_1, "head": HEAD
 }  # fmt: skip
-BIASES = ("lstm.bias_l0", "lstm.bias_l1")
 
 Place = tuple[str, str]  # file and function
 SOFTMAX: Place = ("kernels/softmax.py", "cross_entropy_row")
 LOSS: Place = ("kernels/window.py", "loss_shard")
-HEAD_DX: Place = ("kernels/window.py", "head_backward")
-HEAD_DW: Place = ("kernels/window.py", "head_gradient")
+HEAD_DX: Place = ("kernels/head.py", "head_backward")
+HEAD_DW: Place = ("kernels/head.py", "head_gradient")
 LAYERS: Place = ("kernels/window.py", "backward_shard")
 WEIGHTS: Place = ("kernels/window.py", "gradient_shard")
 PACK: Place = ("kernels/packing.py", "pack_transposed")
-PACK_PANEL: Place = ("kernels/matmul.py", "pack_panel_transposed")
+PACK_PANEL: Place = ("kernels/packing.py", "pack_panel_transposed")
 DENSE: Place = ("kernels/lstm.py", "dense_backward")
 TIME: Place = ("kernels/lstm.py", "lstm_backward")
 CELL: Place = ("kernels/lstm.py", "cell_backward")
-SUMS: Place = ("kernels/weight_gradients.py", "layer_gradients")
+SUMS_0: Place = ("kernels/weight_gradients.py", "embedding_layer_gradients")
+SUMS_1: Place = ("kernels/weight_gradients.py", "dense_layer_gradients")
 EMBEDDING: Place = ("kernels/embedding.py", "embedding_backward")
 MODEL: Place = ("model.py", "loss_and_gradients")
 CHECK: Place = ("gradcheck/cases.py", "check_model")
@@ -64,13 +64,13 @@ class Mutant(NamedTuple):
 BACKWARD_MUTANTS = (
     # The loss and the output layer
     Mutant("softmax without minus one-hot", SOFTMAX,
-           {"[chosen] -= scale": "[chosen] -= 0.0"}, ALL),
+           {"[target_index] -= scale": "[target_index] -= 0.0"}, ALL),
     Mutant("targets shifted by a step", LOSS,  # which a sum over time cannot see: head.bias
            {"targets[t, b]": "targets[t - 1, b]"}, (*LSTM, "head.weight")),
     Mutant("mean over T in place of T * B", LOSS,
            {"1.0 / rows": "1.0 / steps"}, ALL),
     Mutant("head.bias missing", HEAD_DW,
-           {"add_row_sum(scratch, owned * PANEL, dlogits, at, rows)": "pass"}, ["head.bias"]),
+           {"add_row_sum(scratch, owned * PANEL, dlogits, start, rows)": "pass"}, ["head.bias"]),
     Mutant("head.weight from the wrong layer's h", HEAD_DW,
            {"work.x[layers - 1]": "work.x[0]"}, ["head.weight"]),
     Mutant("last symbol sends nothing down", HEAD_DX,
@@ -87,13 +87,14 @@ BACKWARD_MUTANTS = (
     Mutant("head.weight from h before dropout", HEAD_DW,
            {"work.x[layers - 1]": "work.h[layers - 1]"}, ["head.weight"], DROPOUT),
     Mutant("upper weight_ih from h before dropout", WEIGHTS,
-           {"work.x[max(": "work.h[max("}, ["lstm.weight_ih_l1"], DROPOUT),
+           {"work.x[layer - 1]": "work.h[layer - 1]"}, ["lstm.weight_ih_l1"], DROPOUT),
     # From layer to layer
     Mutant("upper layer's input gradient missing", LAYERS,
-           {"dense_backward(below, streams * width, work.gates[layer], weight, first, last)":
+           {"dense_backward(below, streams * width, activations.gates, weight, first, last)":
             "pass"}, (*LAYER_0, *STATE)),
     Mutant("wrong layer's c", LAYERS,
-           {"work.c[layer]": "work.c[0]"}, LSTM),
+           {"layer_activations(work, layer)":
+            "layer_activations(work, layer)._replace(c=work.c[0])"}, LSTM),
     Mutant("wrong layer's recurrent weights", LAYERS,
            {"packed.weight_hh_t[layer]": "packed.weight_hh_t[0]"}, LSTM),
     Mutant("weight_hh from the wrong layer's h", WEIGHTS,
@@ -105,35 +106,35 @@ BACKWARD_MUTANTS = (
             "    for t in range(steps):\n"
             "        work.gates[:, :, t] *= steps - t"}, (*LAYER_0, *LAYER_1)),
     Mutant("recurrent gradient through W_i alone", PACK,
-           {"parameters, start, hidden, hidden, True, q)\n        if":
-            "parameters, start, hidden, hidden, True, q)\n"
+           {"pack_panel_transposed(weight_hh, target, matrix, q)\n        if":
+            "pack_panel_transposed(weight_hh, target, matrix, q)\n"
             "        packed.weight_hh_t[layer, q].reshape(panels, 4, -1, PANEL)[:, 1:] = 0\n"
             "        if"}, LSTM),
     Mutant("W not transposed", PACK_PANEL,
-           {"= matrix[source + j]":
-            "= matrix[offset + (column_panel * LANES + j) * row_length + group * size + rest"
-            " if gated else source + j]"}, LSTM),
+           {"= matrix.data[source + j]":
+            "= matrix.data[matrix.offset + (column_panel * LANES + j) * row_length"
+            " + group * size + rest if interleaved else source + j]"}, LSTM),
     Mutant("dh_next not carried", TIME,
            {"range(columns)": "range(0)"}, LSTM),
     Mutant("dc_next not carried", CELL,
-           {"load(dc, carried) + ": ""}, LSTM),
+           {"load(dc, state_offset) + ": ""}, LSTM),
     Mutant("forget path dropped", CELL,
            {"dc_t * f)": "dc_t * 0.0)"}, LSTM),
     Mutant("dc carried past the forget gate", CELL,
            {"dc_t * f)": "dc_t)"}, LSTM),
     Mutant("c_t for c_{t-1}", CELL,
-           {"load(c, now)": "load(c, now + streams * width)"}, LSTM),
+           {"load(c, before_offset)": "load(c, before_offset + streams * width)"}, LSTM),
     Mutant("h_t for h_{t-1} in weight_hh", WEIGHTS,
            {"flat(work.h[layer])": "flat(work.h[layer])[streams * width:]"},
            ["lstm.weight_hh_l0", "lstm.weight_hh_l1"]),
     Mutant("last time step dropped", TIME,
            {"steps - 1, -1": "steps - 2, -1"}, LSTM),
     Mutant("dc left from the window before", LAYERS,
-           {"fill(flat(work.dc[layer]), first * width, (last - first) * width, 0)": "pass"}, LSTM),
+           {"fill(flat(dc), first * width, (last - first) * width, 0)": "pass"}, LSTM),
     Mutant("dx added to the window before's", DENSE,
            {"width - q * PANEL), False)": "width - q * PANEL), True)"}, (*LAYER_0, *STATE)),
     Mutant("only the first panel's gates go back", TIME,
-           {"PANEL, panels, last": "PANEL, 1, last"}, LSTM,
+           {"PANEL, panels), last": "PANEL, 1), last"}, LSTM,
            sizes={**FULL_SIZES, "hidden_size": 17}),
     # In the cell
     Mutant("(1 - tanh^2) missing", CELL,
@@ -148,14 +149,14 @@ BACKWARD_MUTANTS = (
     Mutant("tanh' of g as 1 - g", CELL,
            {"1.0 - g * g": "1.0 - g"}, LSTM),
     Mutant("c for tanh(c) in the output gate", CELL,
-           {"dh_t * tanh_c_t": "dh_t * load(c, now + streams * width)"}, LSTM),
+           {"dh_t * tanh_c_t": "dh_t * load(c, before_offset + streams * width)"}, LSTM),
     # Sums over time and streams
-    Mutant("LSTM biases missing", SUMS,
-           {"add_row_sum(scratch, weight_hh + hidden * PANEL, dgates, chunk, count)": "pass"},
-           BIASES),
-    Mutant("LSTM biases without the last time step", SUMS,
-           {"hidden * PANEL, dgates, chunk, count)": "hidden * PANEL, dgates, chunk, count - 3)"},
-           BIASES),
+    Mutant("bias of layer 0 missing", SUMS_0,
+           {"add_row_sum(scratch, weight_hh + h.count * PANEL, dgates, chunk.offset, count)":
+            "pass"}, ["lstm.bias_l0"]),
+    Mutant("bias of layer 1 without the last time step", SUMS_1,
+           {"dgates, chunk.offset, count)": "dgates, chunk.offset, count - 3)"},
+           ["lstm.bias_l1"]),
     Mutant("embedding row overwritten, not added to", EMBEDDING,
            {"load(dtable, target + group) + ": ""}, ["lstm.weight_ih_l0"]),
     Mutant("embedding row of the input before", EMBEDDING,

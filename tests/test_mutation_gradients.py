@@ -94,9 +94,7 @@ def test_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     escaped, lines = table(by_name["head.bias missing"], by_name["c_t for c_{t-1}"])
     assert escaped == 0
     assert lines[3].split() == "(none: the sources as they are) - none - -".split()
-    assert (
-        lines[5].split() == "head.bias missing window.head_gradient head.bias 1e+00 1e+00".split()
-    )
+    assert lines[5].split() == "head.bias missing head.head_gradient head.bias 1e+00 1e+00".split()
     assert "layers, h0, c0" in lines[6]
     assert lines[-1] == "2 gradient mutants, 0 escaped"
 
