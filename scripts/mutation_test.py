@@ -11,7 +11,9 @@ modules imported beside it) name the tests that are meant to see them; these pas
 as they are, and one of them must fail on the mutant. The last line tells how many mutants there
 are and how many escaped; the exit code is 1 if any did, or if a mistake could not be planted.
 
-What nobody thought of, cosmic-ray finds (pip install cosmic-ray)::
+What nobody thought of, cosmic-ray finds (pip install cosmic-ray). It edits the sources in place,
+and broken off it leaves a mutant behind, so give it a copy of the repository to work in, where
+the tests have run once, for the compiler's time would count against the first mutants::
 
     cosmic-ray init scripts/mutation_cosmic.toml session.sqlite
     cr-filter-operators session.sqlite scripts/mutation_cosmic.toml

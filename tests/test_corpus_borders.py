@@ -1,6 +1,7 @@
 """Reading a corpus where a comparison turns: the largest symbol, the smallest file, odd names."""
 
 import dataclasses
+import hashlib
 import io
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ import pytest
 
 from charlstm.batches import held_out_windows
 from charlstm.corpus import Corpus, EncodedText
+from charlstm.errors import UsageError
+from charlstm.vocabulary import Vocabulary
 
 
 def test_the_largest_code_point_is_a_symbol(tmp_path: Path) -> None:
@@ -78,6 +81,36 @@ def test_bytes_may_be_asked_for_and_known(tmp_path: Path) -> None:
         0,
         1,
     ]
+
+
+@pytest.mark.parametrize("kind", ["bytes", "characters"])
+@pytest.mark.parametrize("unknown", ["", "drop", "errors", "zero"])
+def test_no_third_way_with_unknown_symbols(unknown: str, kind: str, tmp_path: Path) -> None:
+    """Though none is unknown, and a file of bytes can be mapped."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"ab")
+    with pytest.raises(UsageError, match="unknown must be 'error' or 'skip'"):
+        Corpus.from_files(path, vocabulary=Vocabulary("ab", kind), unknown=unknown)
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs Linux's /proc")
+def test_a_file_of_no_size_is_read() -> None:
+    """Those under /proc have none and cannot be mapped, though there is something in them."""
+    content = Path("/proc/version").read_bytes()
+    corpus = Corpus.from_files("/proc/version", as_bytes=True)
+    assert not isinstance(corpus.text.data, np.memmap)
+    assert corpus.sha256 == hashlib.sha256(content).hexdigest()
+    assert len(corpus.text) == len(content)
+
+
+def test_options_are_given_by_name(tmp_path: Path) -> None:
+    """A truth value in second place would tell nothing; the files may have their name too."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"ab")
+    read: Any = Corpus.from_files
+    with pytest.raises(TypeError):
+        read(path, True)
+    assert len(read(paths=path).text) == 2
 
 
 @pytest.mark.parametrize("steps", [1, 7, 8, 14, 15, 21])

@@ -79,6 +79,14 @@ def test_sample_takes_a_path(run: Path) -> None:
     assert refusal(lambda: charlstm.sample(run / "none"), RunError).startswith("there is no run at")
 
 
+def test_load_takes_threads_by_name(run: Path) -> None:
+    """A number beside the path would tell nothing; the path may have its name too."""
+    load: Any = charlstm.load
+    assert load(run=run, threads=1).threads == 1
+    with pytest.raises(TypeError):
+        load(run, 1)
+
+
 # What is refused
 
 

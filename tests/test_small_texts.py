@@ -172,6 +172,23 @@ def test_no_patience_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not trainer.is_out_of_patience
 
 
+def test_a_patience_of_one_is_a_single_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not less: nothing is lost before the first one."""
+    with_losses(monkeypatch, {2: 4.0})
+    trainer = make_trainer(patience=1)
+    assert not trainer.is_out_of_patience
+    assert [record.step for record in trainer.train()] == [1, 2, 3, 4]
+
+
+def test_a_resume_with_less_patience_is_out_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more evaluations brought nothing than it now allows."""
+    with_losses(monkeypatch, {2: 4.0})
+    trainer = make_trainer(patience=4)
+    list(trainer.train())
+    resumed = Trainer.from_snapshot(*trainer.snapshot(), trainer.corpus, threads=1, patience=3)
+    assert list(resumed.train()) == []
+
+
 @pytest.mark.parametrize("stop", [5, 9, 13, 16])
 def test_a_resume_ends_at_the_same_step(monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
     """The count is in the snapshot: the run ends with the same bits, wherever it was stopped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,3 +141,30 @@ def test_training_leaves_a_model_all_its_threads(tmp_path, monkeypatch, is_share
         assert model.active_threads == trainer._tuner.settled
     assert tried == ({1, 2} if is_shared else {2})
     assert model.active_threads == 2
+
+
+def test_the_tuner_is_told_what_each_step_took(tmp_path, monkeypatch):
+    """Neither more nor less: an evaluation and what the caller does are no part of it."""
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be, that is it. " * 40)
+    corpus = Corpus.from_files(path)
+    model = CharLSTM(corpus.vocabulary, 5, threads=1)
+    options = TrainConfig(steps=4, batch_size=3, seq_length=4, eval_every=2)
+    trainer = Trainer(model, corpus, options)
+    clock = SimpleNamespace(now=0.25)
+    told: list[float] = []
+
+    def lasting(seconds, function):
+        def timed(*arguments, **options):
+            clock.now += seconds
+            return function(*arguments, **options)
+
+        return timed
+
+    monkeypatch.setattr("charlstm.trainer.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(model, "forward_backward", lasting(0.5, model.forward_backward))
+    monkeypatch.setattr(trainer, "evaluate", lasting(8.0, trainer.evaluate))
+    monkeypatch.setattr(trainer._tuner, "note_step", told.append)
+    for _ in trainer.train():
+        clock.now += 64.0
+    assert told == [0.5] * 4

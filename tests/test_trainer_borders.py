@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from reference import Array
 from whole_runs import SEVEN_BY_FIVE, Case, make_corpus, make_trainer
 
 from charlstm.config import TrainConfig
-from charlstm.errors import CheckpointError
+from charlstm.errors import CheckpointError, CorpusError
+from charlstm.loading import restore_model
 from charlstm.metadata import RunMetadata
 from charlstm.optimizers import make_optimizer
 from charlstm.parameters import aligned_zeros
@@ -123,3 +125,34 @@ def test_a_model_of_many_symbols_is_restored() -> None:
     trainer = make_trainer(case)
     resumed = Trainer.from_snapshot(*trainer.snapshot(), trainer.corpus)
     np.testing.assert_array_equal(resumed.model.buffer, trainer.model.buffer)
+
+
+@pytest.mark.parametrize("sha256", ["another", "dig", "digest0", "zero"])
+def test_a_corpus_of_another_digest_is_refused(sha256: str) -> None:
+    """Whether it sorts before that of the run or after."""
+    trainer = make_trainer(Case())
+    other = dataclasses.replace(trainer.corpus, sha256=sha256)
+    with pytest.raises(CorpusError, match="not the one this run was trained on"):
+        Trainer.from_snapshot(*trainer.snapshot(), other)
+
+
+def test_threads_are_given_by_name() -> None:
+    """A number in third place would tell nothing; what comes first may have its name too."""
+    trainer = make_trainer(Case())
+    tensors, metadata = trainer.snapshot()
+    resume: Any = Trainer.from_snapshot
+    restore: Any = restore_model
+    with pytest.raises(TypeError):
+        restore(tensors, metadata, 1)
+    with pytest.raises(TypeError):
+        resume(tensors, metadata, trainer.corpus, 1)
+    named = {"tensors": tensors, "metadata": metadata, "threads": 1}
+    assert restore(**named).threads == 1
+    assert resume(**named, corpus=trainer.corpus).model.threads == 1
+
+
+def test_a_record_is_frozen() -> None:
+    """What a step did cannot come to be something else."""
+    record: Any = next(make_trainer(Case()).train())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.train_loss = 0.0
