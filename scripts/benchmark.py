@@ -16,13 +16,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import bench_growth
-import bench_report
 import click
-from bench_race import compile_kernels, race
-from bench_rows import Row, parse_rows
-from bench_worker import WorkerError, running
 from tqdm import tqdm
+
+from _benchmark import growth, tables
+from _benchmark.race import compile_kernels, race
+from _benchmark.rows import Row, parse_rows
+from _benchmark.worker import WorkerError, running
+from _report import environment, environment_line
 
 PEERS = ("torch", "jax", "numpy")
 
@@ -56,8 +57,8 @@ def race_all(
     compile_kernels(threads)
     bar = tqdm(rows, disable=None, unit="row")
     races = [race(row, peers, threads, repeats, seconds) for row in bar]
-    click.echo(f"\n{bench_report.race_table(races)}\n\n{bench_report.race_summary(races)}")
-    click.echo(bench_report.RACE_NOTES.rstrip())
+    click.echo(f"\n{tables.race_table(races)}\n\n{tables.race_summary(races)}")
+    click.echo(tables.RACE_NOTES.rstrip())
     return {"rows": races}
 
 
@@ -67,10 +68,10 @@ def profile_all(rows: list[Row], repeats: int) -> dict[str, Any]:
     for row in rows:
         if row.sampling:
             continue
-        with running("bench_profile", "Profile", {"row": row}) as worker:
+        with running("_benchmark.profile", "Profile", {"row": row}) as worker:
             profiles[row.name] = worker.call("measure", repeats)
-        click.echo(f"\n{bench_report.profile_table(row.name, profiles[row.name])}")
-    click.echo(bench_report.PROFILE_NOTES.rstrip())
+        click.echo(f"\n{tables.profile_table(row.name, profiles[row.name])}")
+    click.echo(tables.PROFILE_NOTES.rstrip())
     return {"profiles": profiles}
 
 
@@ -79,8 +80,8 @@ def grow(
 ) -> dict[str, Any]:
     """Print, draw and return charlstm's figures over each dimension."""
     figures = []
-    points = list(bench_growth.points(bench_growth.BASE, sizes, threads))
-    with running("bench_charlstm", "Growth", {}) as worker:
+    points = list(growth.points(growth.BASE, sizes, threads))
+    with running("_benchmark.charlstm_system", "Growth", {}) as worker:
         for dimension, row, count in tqdm(points, disable=None, unit="size"):
             rate = worker.call("measure", row, count, repeats, seconds)
             figures.append(
@@ -92,17 +93,17 @@ def grow(
                     "gflops": rate * row.flops / 1e9,
                 }
             )
-    click.echo(f"\nbase {bench_growth.BASE.name}; one dimension varied at a time")
-    for dimension, letter in bench_growth.LETTERS.items():
-        click.echo(f"\n{bench_report.growth_table(figures, dimension, letter)}")
-    cliffs = bench_growth.cliffs(figures)
+    click.echo(f"\nbase {growth.BASE.name}; one dimension varied at a time")
+    for dimension, letter in growth.LETTERS.items():
+        click.echo(f"\n{tables.growth_table(figures, dimension, letter)}")
+    cliffs = growth.cliffs(figures)
     for cliff in cliffs:
-        letter = bench_growth.LETTERS[cliff["dimension"]]
+        letter = growth.LETTERS[cliff["dimension"]]
         click.echo(f"cliff: {letter} = {cliff['size']}, {cliff['threads']} threads")
     click.echo(f"\nsizes at which GFLOP/s fall by half: {len(cliffs)}")
     if plot:
-        bench_growth.plot(figures, plot)
-    return {"base": bench_growth.BASE.name, "growth": figures, "cliffs": cliffs}
+        growth.plot(figures, plot)
+    return {"base": growth.BASE.name, "growth": figures, "cliffs": cliffs}
 
 
 @click.command(help=__doc__.split("\n")[0])
@@ -144,20 +145,20 @@ def main(
     """Run one of the three measurements."""
     if plot and not importlib.util.find_spec("matplotlib"):
         raise click.ClickException("--plot needs matplotlib: pip install matplotlib")
-    told = bench_report.environment()
-    click.echo(bench_report.environment_line(told, threads))
+    machine = environment()
+    click.echo(environment_line(machine, threads))
     try:
         if profile:
             figures = profile_all(rows, repeats)
         elif growing:
-            figures = grow(bench_growth.SIZES, threads, repeats, block, plot)
+            figures = grow(growth.SIZES, threads, repeats, block, plot)
         else:
             figures = race_all(rows, peers, threads, repeats, block)
     except WorkerError as error:
         raise click.ClickException(str(error)) from error
     if record:
         settings = {"threads": threads, "repeats": repeats, "block_seconds": block, "peers": peers}
-        text = json.dumps({**told, "settings": settings, **figures}, indent=1)
+        text = json.dumps({**machine, "settings": settings, **figures}, indent=1)
         record.write_text(text + "\n", encoding="utf-8")
 
 

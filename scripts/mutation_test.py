@@ -6,16 +6,16 @@ Run it where the tests run::
     python scripts/mutation_test.py --full    # mistakes in kernels are compiled: 20 s each
 
 There are two sets. Mistakes in the backward pass and in the gradient checker must fail exactly
-the tensors that they spoil (mutation_gradients.py). All others (mutation_training.py and the
-modules imported beside it) name the tests that are meant to see them; these pass on the sources
+the tensors that they spoil (_mutation/gradients.py). All others (the modules beside it) name
+the tests that are meant to see them; these pass on the sources
 as they are, and one of them must fail on the mutant. The last line tells how many mutants there
 are and how many escaped; the exit code is 1 if any did, or if a mistake could not be planted.
 
 What nobody thought of, cosmic-ray finds (pip install cosmic-ray)::
 
-    cosmic-ray init scripts/mutation_cosmic.toml session.sqlite
-    cr-filter-operators session.sqlite scripts/mutation_cosmic.toml
-    cosmic-ray exec scripts/mutation_cosmic.toml session.sqlite
+    cosmic-ray init scripts/_mutation/cosmic.toml session.sqlite
+    cr-filter-operators session.sqlite scripts/_mutation/cosmic.toml
+    cosmic-ray exec scripts/_mutation/cosmic.toml session.sqlite
     cr-report --surviving-only --show-diff session.sqlite
 """
 
@@ -23,17 +23,14 @@ import argparse
 import os
 import sys
 
-import mutation_evaluation
-import mutation_kernels
-import mutation_sampling
-import mutation_training
-from mutation_run import Mutant, Outcome, run_all, run_tests
+from _mutation import evaluation, kernels, sampling, training
+from _mutation.runner import Mutant, Outcome, run_all, run_tests
 
 MUTANTS = (
-    *mutation_training.MUTANTS,
-    *mutation_evaluation.MUTANTS,
-    *mutation_sampling.MUTANTS,
-    *mutation_kernels.MUTANTS,
+    *training.MUTANTS,
+    *evaluation.MUTANTS,
+    *sampling.MUTANTS,
+    *kernels.MUTANTS,
 )
 
 
@@ -81,10 +78,10 @@ def main() -> int:
     )
     count = len(mutants)
     if not options.only:
-        import mutation_gradients  # here: every process imports this module, and no kernels
+        from _mutation import gradients  # here: every process imports this module, and no kernels
 
-        escaped += mutation_gradients.run()
-        count += len(mutation_gradients.MUTANTS)
+        escaped += gradients.run()
+        count += len(gradients.MUTANTS)
     print(f"\n{count} mutants, {escaped} escaped")
     return 1 if escaped else 0
 

@@ -6,9 +6,7 @@ than `MAX_WORK`.
 """
 
 import itertools
-import sys
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +14,8 @@ import reference_vectorised as oracle
 from problems import GradcheckCase, vocabulary_of
 from reference import Array
 
+from _benchmark.rows import DEFAULT, SYMBOLS
 from charlstm.model import CharLSTM
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
-
-from bench_rows import DEFAULT, SYMBOLS
 
 MAX_WORK = 6.2e9  # floating-point operations of a window of the covering array
 MASK_STEP = 7  # of the dropout masks

@@ -1,0 +1,205 @@
+"""One row of the benchmark: every system does the same work, in turns, in one run."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from _benchmark.rows import GOAL_THREADS, GOALS, Row
+from _benchmark.worker import Worker, WorkerError, block_steps, running
+
+PAUSE = 0.05  # seconds before each block, in which the threads of the last one fall asleep
+CHECKED_STEPS = 5  # whose losses must agree
+TOLERANCE = 1e-3  # of a loss: float32, and Adagrad's first step is a sign
+NUMPY_FLOPS = 2e9  # a step above which the reference would hold up everybody
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A system in the race: where its class is, what it is made with, and whether it chooses."""
+
+    name: str
+    module: str
+    system: str
+    options: dict[str, Any] = field(default_factory=dict)
+    chooses: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def entrants_of(row: Row, peers: list[str], threads: int) -> list[Entrant]:
+    """Return who races over a row: charlstm first."""
+    system = "Sampling" if row.sampling else "Training"
+    entrants = [Entrant("charlstm", "_benchmark.charlstm_system", system)]
+    if "torch" in peers:
+        entrants += [
+            Entrant(
+                f"PyTorch, oneDNN {word}", "_benchmark.torch_system", system, {"onednn": on}, True
+            )
+            for word, on in (("on", True), ("off", False))
+        ]
+    if "jax" in peers and not row.sampling:
+        entrants.append(Entrant("JAX", "_benchmark.jax_system", system, chooses=True))
+    if "numpy" in peers and not row.sampling and row.flops * row.characters <= NUMPY_FLOPS:
+        pool = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        entrants.append(Entrant("NumPy", "_benchmark.numpy_system", system, environment=pool))
+    return entrants
+
+
+def compile_kernels(threads: int) -> None:
+    """Compile all that charlstm needs, so that no racer's memory counts a compiler's."""
+    for system, row in (("Training", Row(16, 1, 2, 2)), ("Sampling", Row(16, 1, sampling=True))):
+        work = {"row": row, "threads": threads}
+        with running("_benchmark.charlstm_system", system, work) as worker:
+            worker.call("go", 1)
+
+
+class Racer:
+    """An entrant in its process, warm, with its fastest options and the steps of a block."""
+
+    def __init__(self, entrant: Entrant, row: Row, threads: int, seconds: float) -> None:
+        work = {"row": row, "threads": threads}
+        self.options = dict(entrant.options)
+        if entrant.chooses:  # in a process that ends with it: its memory does not count
+            fixed = {**work, **self.options, "module": entrant.module, "system": entrant.system}
+            with running("_benchmark.worker", "Trial", fixed, entrant.environment) as trial:
+                self.options |= trial.call("fastest", seconds)
+        self.worker = Worker(
+            entrant.module, entrant.system, {**work, **self.options}, entrant.environment
+        )
+        self.losses: list[float] = self.worker.call("first_losses", CHECKED_STEPS)
+        self.steps = block_steps(self._go, seconds)
+        self.seconds: list[float] = []
+
+    def _go(self, steps: int) -> float:
+        taken: float = self.worker.call("go", steps)
+        return taken
+
+    def take_turn(self) -> None:
+        """Run one block."""
+        self.seconds.append(self._go(self.steps))
+
+    def result(self, row: Row) -> dict[str, Any]:
+        """Return all that was measured, and the rates."""
+        rate = row.characters * self.steps / statistics.median(self.seconds)
+        return {
+            "options": self.options,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "memory": self.worker.call("memory"),
+            "characters_per_second": rate,
+            "gflops": rate * row.flops / 1e9,
+        }
+
+    def close(self) -> None:
+        """End the process."""
+        self.worker.close()
+
+
+def race(row: Row, peers: list[str], threads: int, repeats: int, seconds: float) -> dict[str, Any]:
+    """Return the figures of a row, all that was measured among them.
+
+    Parameters
+    ----------
+    row
+        What is done.
+    peers
+        Of ``"torch"``, ``"jax"`` and ``"numpy"``.
+    threads
+        Of each system.
+    repeats
+        Rounds; in each, the machine and every system are measured for one block.
+    seconds
+        That a block takes, about.
+
+    Raises
+    ------
+    WorkerError
+        If a system fails, or does not do the same work.
+    """
+    peaks: dict[int, list[float]] = {count: [] for count in sorted({1, threads})}
+    reads: list[float] = []
+    with contextlib.ExitStack() as stack:
+        machine = stack.enter_context(running("_benchmark.peak", "Peak", {"seconds": seconds}))
+        racers = {}
+        for entrant in entrants_of(row, peers, threads):
+            racer = Racer(entrant, row, threads, seconds)
+            racers[entrant.name] = stack.enter_context(contextlib.closing(racer))
+        check_losses({name: racer.losses for name, racer in racers.items()})
+        for _ in range(repeats):
+            for count, measured in peaks.items():
+                time.sleep(PAUSE)
+                measured.append(machine.call("flops", count))
+            if row.weight_bytes:
+                reads.append(machine.call("bytes_read", row.weight_bytes))
+            for racer in racers.values():
+                time.sleep(PAUSE)
+                racer.take_turn()
+        results = {name: racer.result(row) for name, racer in racers.items()}
+    return summarise(row, results, peaks, threads, reads)
+
+
+def check_losses(losses: Mapping[str, list[float]]) -> None:
+    """Raise WorkerError where a system's first losses are not charlstm's."""
+    ours = losses["charlstm"]
+    for name, theirs in losses.items():
+        pairs = list(zip(ours, theirs, strict=True))
+        if not all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in pairs):
+            raise WorkerError(f"{name} does not do the same work: losses {theirs}, not {ours}")
+
+
+def summarise(
+    row: Row,
+    results: dict[str, dict[str, Any]],
+    peaks: dict[int, list[float]],
+    threads: int,
+    reads: list[float],
+) -> dict[str, Any]:
+    """Return rates, ratios and goals beside what was measured; of PyTorch the faster counts."""
+    ours = results["charlstm"]
+    peak = max(peaks[threads])  # a limit: what disturbs it does not lower it
+    peers = {"JAX": "JAX", "NumPy": "NumPy"}
+    if pytorch := [name for name in results if name.startswith("PyTorch")]:
+        peers["PyTorch"] = max(pytorch, key=lambda name: results[name]["characters_per_second"])
+    figures: dict[str, Any] = {
+        "row": row.name,
+        "threads": threads,
+        "systems": results,
+        "peers": {peer: name for peer, name in peers.items() if name in results},
+        "peak_gflops": {count: [value / 1e9 for value in all_] for count, all_ in peaks.items()},
+        "fraction_of_peak": ours["gflops"] * 1e9 / peak,
+    }
+    if reads and row.weight_bytes:
+        figures["bytes_per_second"] = ours["characters_per_second"] * row.weight_bytes
+        figures["bytes_per_second_at_most"] = statistics.median(reads)
+    figures["ratios"] = {
+        peer: ours["characters_per_second"] / results[name]["characters_per_second"]
+        for peer, name in figures["peers"].items()
+    }
+    figures["goals"] = judge(row, figures) if threads == GOAL_THREADS else []
+    return figures
+
+
+def judge(row: Row, figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return each goal of the row that was measured: what, wanted, measured, and whether met."""
+    goals = []
+    wanted = GOALS.get(row)
+    for peer, ratio in (wanted.ratios if wanted else {}).items():
+        if peer in figures["ratios"]:
+            goals.append((f"times {peer}", ratio, figures["ratios"][peer]))
+    if wanted and wanted.peak:
+        goals.append(("of peak", wanted.peak, figures["fraction_of_peak"]))
+    judged = [
+        {"what": what, "wanted": least, "measured": measured, "met": measured >= least}
+        for what, least, measured in goals
+    ]
+    if "PyTorch" in figures["peers"]:
+        ours, theirs = (
+            figures["systems"][name]["memory"] for name in ("charlstm", figures["peers"]["PyTorch"])
+        )
+        judged.append({"what": "memory", "wanted": theirs, "measured": ours, "met": ours <= theirs})
+    return judged
