@@ -1,10 +1,12 @@
 """What tests of the command line share: a small run, and what an error must look like."""
 
+import csv
 import os
 import re
 from pathlib import Path
 
 import charlstm
+from charlstm import checkpoint
 from charlstm.cli import main
 
 ROOT = Path(charlstm.__file__).parents[1]
@@ -32,3 +34,23 @@ def assert_one_line(error: str, *fragments: str) -> None:
     assert error.count("\n") == 1 and error.endswith("\n")
     for fragment in fragments:
         assert fragment in error
+
+
+CHECKPOINTS = ("last.safetensors", "best.safetensors")
+
+
+def metrics(folder: str) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics, without the clock's figures."""
+    rows = csv.DictReader(Path(folder, "metrics.csv").read_text().splitlines())
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def tensors(folder: str) -> dict[str, bytes]:
+    """Return the bits of a run's last checkpoint."""
+    loaded, _ = checkpoint.load(Path(folder, "last.safetensors"))
+    return {name: array.tobytes() for name, array in loaded.items()}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return all files below a folder."""
+    return {str(file): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}

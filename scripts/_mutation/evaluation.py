@@ -178,7 +178,7 @@ CLOCK = (
          "test_a_step_that_varies_a_little_starts_no_trials"),
     ),
     *planted(
-        "cli/budget.py", "revise", "test_budget.py",
+        "cli/budget.py", "revise", "test_cli_budget.py",
         ("evaluations count as steps", "record.val_loss is None", "True", EVALUATIONS),
         ("the steps are revised without end",
          "[time for time in self._revisions if time > seconds]", "self._revisions",
@@ -189,7 +189,7 @@ CLOCK = (
          PACE),
     ),
     *planted(
-        "cli/budget.py", "total_steps", "test_budget.py",
+        "cli/budget.py", "total_steps", "test_cli_budget.py",
         ("no time is left for saving", " * SPARE", "", PACE),
         ("the steps done are forgotten", "return done + max", "return max", PACE),
         ("evaluations take no time", "pace.step + pace.evaluation / eval_every", "pace.step",

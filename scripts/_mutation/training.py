@@ -52,10 +52,10 @@ TRAINER = (
     *planted(
         "trainer.py", "_reset_some", "test_trainer.py",
         ("the same streams are reset at every step", "seed, step,", "seed, 0,",
-         "test_cold_start.py::"
+         "test_trainer_resets.py::"
          "test_each_stream_is_zeroed_at_the_given_rate_and_the_others_carried"),
         ("the streams reset do not depend on the seed", "self.model.seed", "0",
-         "test_cold_start.py::test_draws_depend_on_the_seed"),
+         "test_trainer_resets.py::test_draws_depend_on_the_seed"),
         ("h alone is reset", ZEROED, "h[:, zeroed] = 0", CHOSEN),
         ("all are reset but the chosen", ZEROED, "h[:, ~zeroed] = c[:, ~zeroed] = 0", CHOSEN),
         ("all streams are reset or none", ZEROED, "h[:] = c[:] = 0", CHOSEN),
@@ -81,7 +81,7 @@ TRAINER = (
         ("the training loss decides", "record.train_loss if measured is None else measured",
          "record.train_loss", "test_the_lowest_validation_loss_is_the_best"),
         ("patience counts every evaluation", "0 if improved else", "0 if False else",
-         "test_small_texts.py::test_patience_counts_evaluations_since_the_best"),
+         "test_cli_small_texts.py::test_patience_counts_evaluations_since_the_best"),
         ("the best is the last", "if improved:", "if True:",
          "test_the_lowest_validation_loss_is_the_best"),
         ("a validation loss that is not finite goes unnoticed",
@@ -127,7 +127,7 @@ CHECKPOINT = (
         ("the optimizer's state is forgotten", "fill(self.optimizer.tensors, tensors)", "pass",
          f"{STOPPED}[rmsprop-5]"),
         ("patience starts anew", "metadata.evaluations_since_best", "0",
-         "test_small_texts.py::test_a_resume_ends_at_the_same_step"),
+         "test_cli_small_texts.py::test_a_resume_ends_at_the_same_step"),
     ),
     *planted(
         "trainer.py", "from_snapshot", "test_trainer.py",
@@ -145,13 +145,13 @@ CHECKPOINT = (
          "test_metadata.py::test_what_python_saved_needs_no_command"),
     ),
     *planted(
-        "checkpoint.py", "_read", "test_checkpoint.py",
+        "checkpoint.py", "_read", "test_checkpoint_damage.py",
         ("the checksum is not compared",
          "document.pop('sha256', None) != _checksum(tensors, document)",
          "document.pop('sha256', None) is None", "test_a_wrong_checksum_is_refused"),
     ),
     *planted(
-        "checkpoint.py", "_checksum", "test_checkpoint.py",
+        "checkpoint.py", "_checksum", "test_checkpoint_damage.py",
         ("the checksum leaves out the tensors' names",
          "[name, array.dtype.name, array.shape]", "[array.dtype.name, array.shape]",
          "test_every_flipped_bit_is_refused_or_harmless"),
@@ -162,30 +162,30 @@ CHECKPOINT = (
          "pass", "test_every_flipped_bit_is_refused_or_harmless"),
     ),
     *planted(
-        "checkpoint.py", "atomic_write", "test_checkpoint.py",
+        "checkpoint.py", "atomic_write", "test_checkpoint_failed_saves.py",
         ("a file gets its name before it is on the disk", "os.fsync(file.fileno())", "pass",
          "test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return"),
         ("what was half written stays", "os.unlink(temporary)", "pass",
          "test_a_failed_save_leaves_the_old_file"),
     ),
     *planted(
-        "checkpoint.py", "save", "test_checkpoint.py",
+        "checkpoint.py", "save", "test_checkpoint_failed_saves.py",
         ("what is saved is not read back", "_read(file)", "pass",
          "test_what_cannot_be_read_back_is_not_kept"),
     ),
     *planted(
         "config.py", "from_dict", "test_config.py",
         ("older checkpoints get today's defaults", "{**added, **options}", "options",
-         "test_cold_start.py::test_options_from_before_go_on_as_they_were"),
+         "test_trainer_resets.py::test_options_from_before_go_on_as_they_were"),
         ("what was added later is always off", "{**added, **options}", "{**options, **added}",
-         "test_cold_start.py::test_options_from_before_go_on_as_they_were "
+         "test_trainer_resets.py::test_options_from_before_go_on_as_they_were "
          "test_json_round_trip"),
         ("unknown options pass by", "options = {**added, **options}",
          "options = {name: value for name, value in {**added, **options}.items() if name in known}",
          "test_from_dict_refuses_other_keys"),
     ),
     *planted(
-        "config.py", "", "test_cold_start.py",
+        "config.py", "", "test_trainer_resets.py",
         ("resets are on in older runs", "'reset_probability': 0.0,", "'reset_probability': 0.01,",
          "test_options_from_before_go_on_as_they_were"),
     ),
