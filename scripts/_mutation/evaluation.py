@@ -190,7 +190,7 @@ CLOCK = (
     ),
     *planted(
         "cli/budget.py", "total_steps", "test_cli_budget.py",
-        ("no time is left for saving", " * SPARE", "", PACE),
+        ("no time is left for saving", " * TIME_FRACTION", "", PACE),
         ("the steps done are forgotten", "return done + max", "return max", PACE),
         ("evaluations take no time", "pace.step + pace.evaluation / eval_every", "pace.step",
          EVALUATIONS),
