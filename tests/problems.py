@@ -21,7 +21,7 @@ class Sizes(NamedTuple):
     layers: int
 
 
-class GradcheckCase(NamedTuple):
+class Problem(NamedTuple):
     """The arguments of `reference.loss_and_gradients`; real numbers are of one dtype."""
 
     parameters: Parameters
@@ -30,7 +30,7 @@ class GradcheckCase(NamedTuple):
     state: State
 
 
-def random_problem(sizes: Sizes, dtype: str = "float64", seed: int = 0) -> GradcheckCase:
+def random_problem(sizes: Sizes, dtype: str = "float64", seed: int = 0) -> Problem:
     """Draw a problem; float64 arrays that hold numbers which `dtype` can hold."""
     rng = np.random.default_rng(seed)
     steps, streams, hidden, symbols, layers = sizes
@@ -38,7 +38,7 @@ def random_problem(sizes: Sizes, dtype: str = "float64", seed: int = 0) -> Gradc
     ids = rng.integers(symbols, size=(steps + 1, streams))
     h0, c0 = (_rounded(rng.uniform(-1, 1, (layers, streams, hidden)), dtype) for _ in range(2))
     rounded = {name: _rounded(parameter, dtype) for name, parameter in parameters.items()}
-    return GradcheckCase(rounded, ids[:-1], ids[1:], (h0, c0))
+    return Problem(rounded, ids[:-1], ids[1:], (h0, c0))
 
 
 def _rounded(array: Array, dtype: str) -> Array:
@@ -77,9 +77,7 @@ def named_state(state: State) -> dict[str, Array]:
     return {"h_n": state[0], "c_n": state[1]}
 
 
-def solve(
-    model: CharLSTM, problem: GradcheckCase, dropout_step: int | None = None
-) -> dict[str, Any]:
+def solve(model: CharLSTM, problem: Problem, dropout_step: int | None = None) -> dict[str, Any]:
     """Return all that the model says of a problem: loss, gradients and final state."""
     _, inputs, targets, state = problem
     loss, gradients, after = model.loss_and_gradients(
@@ -88,21 +86,21 @@ def solve(
     return {"loss": loss, **gradients, **named_state(after)}
 
 
-def expected(problem: GradcheckCase, masks: list[Array] | None = None) -> dict[str, Any]:
+def oracle_answers(problem: Problem, masks: list[Array] | None = None) -> dict[str, Any]:
     """Return the oracle's `solve`."""
     loss, gradients, after = reference.loss_and_gradients(*problem, masks)
     return {"loss": loss, **gradients, **named_state(after)}
 
 
-def assert_close(actual: Mapping[str, Any], wanted: Mapping[str, Any], tolerance: float) -> None:
+def assert_close(actual: Mapping[str, Any], expected: Mapping[str, Any], tolerance: float) -> None:
     """Demand the same names, and of every tensor a normwise error within the tolerance."""
-    assert actual.keys() == wanted.keys()
-    errors = {name: reference.normwise(actual[name], wanted[name]) for name in wanted}
+    assert actual.keys() == expected.keys()
+    errors = {name: reference.normwise(actual[name], expected[name]) for name in expected}
     # A NaN is not within any tolerance.
     assert {name: error for name, error in errors.items() if not error <= tolerance} == {}
 
 
-def assert_same_bits(actual: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def assert_same_bits(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Demand the same names and numbers, zeros of either sign being the same."""
-    assert actual.keys() == wanted.keys()
-    assert [name for name in wanted if not np.array_equal(actual[name], wanted[name])] == []
+    assert actual.keys() == expected.keys()
+    assert [name for name in expected if not np.array_equal(actual[name], expected[name])] == []

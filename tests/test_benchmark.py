@@ -187,7 +187,7 @@ def test_goals_are_judged_by_the_faster_pytorch() -> None:
     assert figures["ratios"] == {"PyTorch": 2.0, "NumPy": 100.0}
     assert figures["fraction_of_peak"] == 0.75
     judged = {
-        goal["what"]: (goal["wanted"], goal["measured"], goal["met"]) for goal in figures["goals"]
+        goal["what"]: (goal["required"], goal["measured"], goal["met"]) for goal in figures["goals"]
     }
     assert judged == {
         "times PyTorch": (2.2, 2.0, False),
@@ -265,9 +265,9 @@ def test_the_profile_is_of_the_step_that_trains() -> None:
     model.gradient[model.gradient != 0] = np.nan
     profiling.load_state(profile.work, state, model.config)
     profile._stamps(profiling.timed_step, profile.work, len(profiling.phases_of(SMALL)))
-    found, wanted = model.layout.views(model.gradient), model.layout.views(expected)
+    found, window = model.layout.views(model.gradient), model.layout.views(expected)
     for name, tensor in found.items():
-        assert np.array_equal(tensor, wanted[name])
+        assert np.array_equal(tensor, window[name])
 
     model.gradient[:] = expected
     figures = profile.measure(1)

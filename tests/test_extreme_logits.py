@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import GradcheckCase, Sizes, assert_close, expected, make_model, random_problem, solve
+from problems import Problem, Sizes, assert_close, oracle_answers, make_model, random_problem, solve
 from reference import Array
 
 DTYPES = ["float32", "float64"]
 
 
-def problem_of(symbols: int, dtype: str, bias: Any) -> GradcheckCase:
+def problem_of(symbols: int, dtype: str, bias: Any) -> Problem:
     """Return a small window whose targets are of all kinds; `bias` is the head's."""
     problem = random_problem(Sizes(2, 3, 5, symbols, 1), dtype, seed=symbols)
     problem.parameters["head.bias"][...] = np.asarray(bias, dtype)
@@ -26,7 +26,7 @@ def test_padding_counts_for_nothing(symbols: int, bias: float, dtype: str) -> No
     found = solve(make_model(problem.parameters, dtype), problem)
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     assert found["loss"] == pytest.approx(np.log(symbols), abs=tolerance)
-    assert_close(found, expected(problem), tolerance if symbols > 1 else np.inf)
+    assert_close(found, oracle_answers(problem), tolerance if symbols > 1 else np.inf)
     if symbols == 1:
         assert not found["head.bias"].any()
 

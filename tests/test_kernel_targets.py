@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import reference
-from problems import Sizes, assert_close, expected, make_model, random_problem, solve
+from problems import Sizes, assert_close, oracle_answers, make_model, random_problem, solve
 
 HERE = Path(__file__).parent
 SIZES = Sizes(steps=5, streams=7, hidden=37, symbols=67, layers=2)
@@ -35,10 +35,10 @@ def main() -> None:
 
     problem = random_problem(SIZES, "float32")
     model = make_model(problem.parameters, "float32")
-    assert_close(solve(model, problem), expected(problem), 1e-5)
+    assert_close(solve(model, problem), oracle_answers(problem), 1e-5)
     logits, _ = model.forward(problem.inputs, problem.state)
-    wanted, _, _ = reference.forward(problem.parameters, problem.inputs, problem.state)
-    assert reference.normwise(logits, wanted) <= 1e-5
+    expected, _, _ = reference.forward(problem.parameters, problem.inputs, problem.state)
+    assert reference.normwise(logits, expected) <= 1e-5
     (assembly,) = run_phase.inspect_asm().values()
     found = {
         "registers": sorted(set(re.findall(r"%([xyz]mm)\d", assembly))),

@@ -111,8 +111,8 @@ def test_agrees_with_pytorch(shape: tuple[int, int, int, int], seed: int) -> Non
         "bias": weights["bias_ih_l0"].grad,
     }  # fmt: skip
     solved = solve(layer, ahead, back)
-    wanted = {name: figure.detach().numpy() for name, figure in figures.items()}
-    assert_close({name: solved[name] for name in wanted}, wanted, 1e-10)
+    expected = {name: figure.detach().numpy() for name, figure in figures.items()}
+    assert_close({name: solved[name] for name in expected}, expected, 1e-10)
 
 
 @pytest.mark.parametrize("missing", ["h0", "c0", "dh_n", "dc_n"])
@@ -219,11 +219,11 @@ def test_any_memory_order_and_dtype_comes_in() -> None:
     layer, ahead, back = draw(T, B, INPUTS, H)
     single = [{n: a.astype(np.float32) for n, a in given.items()} for given in (ahead, back)]
     doubled = [{n: a.astype(np.float64) for n, a in given.items()} for given in single]
-    wanted = solve(layer, *doubled)
+    expected = solve(layer, *doubled)
     strided = [{n: np.asfortranarray(a) for n, a in given.items()} for given in doubled]
     reversed_twice = [{n: a[..., ::-1].copy()[..., ::-1] for n, a in d.items()} for d in doubled]
     for given_ahead, given_back in (single, strided, reversed_twice):
-        assert_same_bits(solve(layer, given_ahead, given_back), wanted)
+        assert_same_bits(solve(layer, given_ahead, given_back), expected)
     y, _, _ = layer.forward(np.ones((T, B, INPUTS), np.uint8).tolist())
     ones, _, _ = layer.forward(np.ones((T, B, INPUTS)))
     np.testing.assert_array_equal(y, ones)
@@ -233,13 +233,13 @@ def test_what_goes_out_is_the_callers() -> None:
     """No result is a view of another or of the layer's memory; all are C-contiguous."""
     layer, ahead, back = draw(T, B, INPUTS, H)
     _, _, cache = layer.forward(**ahead)
-    wanted = solve(layer, ahead, back)
+    expected = solve(layer, ahead, back)
     for result in (solve(layer, ahead, back), {"gates": cache.gates, "c": cache.c}):
         for name, array in result.items():
             assert array.flags.c_contiguous, name
             array.fill(np.nan)
-    assert_same_bits({"gates": cache.gates, "c": cache.c}, {n: wanted[n] for n in ("gates", "c")})
-    assert_same_bits(solve(layer, ahead, back), wanted)
+    assert_same_bits({"gates": cache.gates, "c": cache.c}, {n: expected[n] for n in ("gates", "c")})
+    assert_same_bits(solve(layer, ahead, back), expected)
 
 
 def test_float32_throughout() -> None:
@@ -279,9 +279,9 @@ def test_a_value_that_is_not_a_number_shows() -> None:
     layer, ahead, _ = draw(T, B, INPUTS, H)
     ahead["x"][2, 1, 0] = np.nan
     y, _, _ = layer.forward(**ahead)
-    wanted = np.zeros((T, B, H), bool)
-    wanted[2:, 1] = True
-    np.testing.assert_array_equal(np.isnan(y), wanted)
+    expected = np.zeros((T, B, H), bool)
+    expected[2:, 1] = True
+    np.testing.assert_array_equal(np.isnan(y), expected)
 
 
 def test_public_name() -> None:

@@ -8,11 +8,11 @@ import reference
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from problems import (
-    GradcheckCase,
+    Problem,
     Sizes,
     assert_close,
     assert_same_bits,
-    expected,
+    oracle_answers,
     make_model,
     random_problem,
     solve,
@@ -54,7 +54,7 @@ ONES = Sizes(1, 1, 1, 1, 1)
 def test_loss_gradients_and_state(sizes: Sizes) -> None:
     """All that a training step computes, in float64."""
     problem = random_problem(sizes)
-    assert_close(solve(make_model(problem.parameters), problem), expected(problem), DOUBLE)
+    assert_close(solve(make_model(problem.parameters), problem), oracle_answers(problem), DOUBLE)
 
 
 @settings(max_examples=40)
@@ -69,7 +69,7 @@ def test_loss_gradients_and_state_in_float32(sizes: Sizes) -> None:
     assert {np.asarray(a).dtype for name, a in answers.items() if name != "loss"} == {
         np.dtype("float32")
     }
-    assert_close(answers, expected(problem), SINGLE)
+    assert_close(answers, oracle_answers(problem), SINGLE)
 
 
 @settings(max_examples=25)
@@ -80,16 +80,16 @@ def test_forward_and_losses(sizes: Sizes, precision: tuple[str, float]) -> None:
     dtype, tolerance = precision
     problem = random_problem(sizes, dtype)
     parameters, inputs, targets, state = problem
-    wanted, (h_n, c_n), _ = reference.forward(parameters, inputs, state)
-    nats = -np.take_along_axis(reference.log_softmax(wanted), targets[..., None], -1)[..., 0]
+    expected, (h_n, c_n), _ = reference.forward(parameters, inputs, state)
+    nats = -np.take_along_axis(reference.log_softmax(expected), targets[..., None], -1)[..., 0]
     model = make_model(parameters, dtype, dropout=0.5)
     logits, (h, c) = model.forward(inputs, state)
     losses, (h_again, c_again) = model.losses(inputs, targets, state)
     actual = {"logits": logits, "h": h, "c": c}
-    assert_close(actual, {"logits": wanted, "h": h_n, "c": c_n}, tolerance)
+    assert_close(actual, {"logits": expected, "h": h_n, "c": c_n}, tolerance)
     assert_same_bits({"h": h_again, "c": c_again}, {"h": h, "c": c})
     # The loss of a certain prediction is next to zero: rounding is that of the logits.
-    assert np.abs(losses - nats).max() <= tolerance * max(1, np.abs(wanted).max())
+    assert np.abs(losses - nats).max() <= tolerance * max(1, np.abs(expected).max())
 
 
 def test_a_state_left_out_is_zero() -> None:
@@ -100,11 +100,11 @@ def test_a_state_left_out_is_zero() -> None:
     assert zeros[0].shape == zeros[1].shape == (PRIMES.layers, PRIMES.streams, PRIMES.hidden)
     assert not zeros[0].any()
     assert not zeros[1].any()
-    wanted = solve(model, problem._replace(state=zeros))
+    expected = solve(model, problem._replace(state=zeros))
     model.loss_and_gradients(*problem[1:])  # leaves another state in the workspace
     loss, gradients, _ = model.loss_and_gradients(problem.inputs, problem.targets)
     actual = {"loss": loss, **gradients}
-    assert_same_bits(actual, {name: wanted[name] for name in actual})
+    assert_same_bits(actual, {name: expected[name] for name in actual})
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_single_and_double_precision_at_production_size() -> None:
         model = CharLSTM(vocabulary_of(65), 128, 2, dtype=dtype, seed=0, threads=1)
         # The same numbers for both, or the rounding of the weights would count as well.
         model.buffer[:] = model.buffer.astype("float32")
-        answers.append(solve(model, GradcheckCase({}, inputs, targets, model.zero_state(50))))
+        answers.append(solve(model, Problem({}, inputs, targets, model.zero_state(50))))
     single, double = answers
     assert_close(single, double, SINGLE)
 
@@ -148,8 +148,8 @@ def test_far_logits_have_finite_losses() -> None:
     parameters = dict(problem.parameters)
     parameters["head.bias"] = np.linspace(-1e4, 1e4, PRIMES.symbols).astype("float32") * 1.0
     problem = problem._replace(parameters=parameters)
-    assert_close(solve(make_model(parameters, "float32"), problem), expected(problem), SINGLE)
-    assert_close(solve(make_model(parameters), problem), expected(problem), DOUBLE)
+    assert_close(solve(make_model(parameters, "float32"), problem), oracle_answers(problem), SINGLE)
+    assert_close(solve(make_model(parameters), problem), oracle_answers(problem), DOUBLE)
 
 
 @pytest.mark.parametrize("name", reference.parameter_shapes(67, 37, 2))
@@ -174,9 +174,9 @@ def test_dropout(sizes: Sizes, step: int) -> None:
     problem = random_problem(sizes)
     model = make_model(problem.parameters, dropout=0.4)
     masks = model.dropout_masks(sizes.steps, sizes.streams, step)
-    assert_close(solve(model, problem, step), expected(problem, list(masks)), DOUBLE)
+    assert_close(solve(model, problem, step), oracle_answers(problem, list(masks)), DOUBLE)
     # And no mask where none is asked for.
-    assert_close(solve(model, problem), expected(problem), DOUBLE)
+    assert_close(solve(model, problem), oracle_answers(problem), DOUBLE)
 
 
 def test_dropout_masks() -> None:
@@ -229,11 +229,11 @@ def test_threads_do_not_change_bits(
     monkeypatch.setattr("charlstm.model.run_phase_parallel", counted)
     problem = random_problem(sizes, dtype)
     alone = make_model(problem.parameters, dtype, dropout=0.2)
-    wanted, wanted_logits = solve(alone, problem, 3), alone.forward(problem.inputs)[0]
+    expected, expected_logits = solve(alone, problem, 3), alone.forward(problem.inputs)[0]
     for threads in (2, 3, 4):
         model = make_model(problem.parameters, dtype, dropout=0.2, threads=threads)
-        assert_same_bits(solve(model, problem, 3), wanted)
-        np.testing.assert_array_equal(model.forward(problem.inputs)[0], wanted_logits)
+        assert_same_bits(solve(model, problem, 3), expected)
+        np.testing.assert_array_equal(model.forward(problem.inputs)[0], expected_logits)
     assert set(shards) == {2, 3, 4}
 
 
@@ -282,11 +282,11 @@ def test_truncated_gradients_are_full_ones_with_the_state_held() -> None:
         logits = np.concatenate([first, second])
         return reference.softmax_cross_entropy_forward(logits, targets)
 
-    wanted = reference.complex_step(loss, parameters)
+    expected = reference.complex_step(loss, parameters)
     model = make_model(parameters)
     _, first, state = model.loss_and_gradients(inputs[:cut], targets[:cut], (h0, c0))
     _, second, _ = model.loss_and_gradients(inputs[cut:], targets[cut:], state)
-    assert_close({name: (first[name] + second[name]) / 2 for name in wanted}, wanted, DOUBLE)
+    assert_close({name: (first[name] + second[name]) / 2 for name in expected}, expected, DOUBLE)
 
 
 def test_windows_of_all_shapes_in_any_order() -> None:
@@ -297,8 +297,8 @@ def test_windows_of_all_shapes_in_any_order() -> None:
     for seed, (steps, streams) in enumerate(shapes):
         problem = random_problem(PRIMES._replace(steps=steps, streams=streams), "float32", seed)
         fresh = make_model(parameters, "float32", dropout=0.5)
-        wanted = solve(fresh, problem, seed)
-        assert_same_bits(solve(model, problem, seed), wanted)
+        expected = solve(fresh, problem, seed)
+        assert_same_bits(solve(model, problem, seed), expected)
         # Forward passes in between keep less.
         model.losses(problem.inputs, problem.targets)
-        assert_same_bits(solve(model, problem, seed), wanted)
+        assert_same_bits(solve(model, problem, seed), expected)

@@ -11,7 +11,7 @@ from problems import (
     Sizes,
     assert_close,
     assert_same_bits,
-    expected,
+    oracle_answers,
     make_model,
     random_problem,
     solve,
@@ -42,8 +42,8 @@ def test_parameters_are_views_that_take_effect() -> None:
         view[-1] += rng.normal(size=view[-1].shape)
         changed = {name: np.array(view) for name, view in model.parameters.items()}
         assert not np.array_equal(changed[name], problem.parameters[name])
-        wanted = expected(problem._replace(parameters=changed))
-        assert_close(solve(model, problem), wanted, DOUBLE)
+        expected = oracle_answers(problem._replace(parameters=changed))
+        assert_close(solve(model, problem), expected, DOUBLE)
 
 
 def test_what_goes_out_is_a_copy_and_what_comes_in_is_kept() -> None:
@@ -57,12 +57,12 @@ def test_what_goes_out_is_a_copy_and_what_comes_in_is_kept() -> None:
         model.forward(problem.inputs, problem.state)[0],
         model.losses(*problem[1:])[0],
     ]
-    wanted = [result.copy() for result in results]
+    expected = [result.copy() for result in results]
     model.loss_and_gradients(problem.targets, problem.inputs)
-    for result, copy in zip(results, wanted, strict=True):
+    for result, copy in zip(results, expected, strict=True):
         np.testing.assert_array_equal(result, copy)
         result[...] = np.nan
-    assert_close(solve(model, problem), expected(problem), DOUBLE)
+    assert_close(solve(model, problem), oracle_answers(problem), DOUBLE)
     after = (problem.inputs, problem.targets, *problem.state)
     for array, copy in zip(after, before, strict=True):
         np.testing.assert_array_equal(array, copy)
@@ -83,9 +83,9 @@ def test_ids_of_any_kind(convert: Callable[[Array], Any]) -> None:
     """Any integer type, any order in memory, and nested lists."""
     problem = random_problem(PRIMES)
     model = make_model(problem.parameters)
-    wanted = solve(model, problem)
+    expected = solve(model, problem)
     other = problem._replace(inputs=convert(problem.inputs), targets=convert(problem.targets))
-    assert_same_bits(solve(model, other), wanted)
+    assert_same_bits(solve(model, other), expected)
 
 
 # Misuse

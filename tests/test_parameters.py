@@ -44,14 +44,14 @@ def test_an_assigned_array_is_the_models() -> None:
     """Copied: what becomes of the array later is nothing to the model."""
     model = CharLSTM(VOCABULARY, 5, dtype="float64", seed=1)
     model.parameters.update(MODEL.parameters)
-    wanted = MODEL.forward([[1], [2]])[0]
-    np.testing.assert_array_equal(model.forward([[1], [2]])[0], wanted)
+    expected = MODEL.forward([[1], [2]])[0]
+    np.testing.assert_array_equal(model.forward([[1], [2]])[0], expected)
     bias = np.full(9, 2.0)
     model.parameters["head.bias"] = bias
     bias[:] = np.nan
-    np.testing.assert_allclose(model.forward([[1], [2]])[0], wanted + 2, 1e-12)
+    np.testing.assert_allclose(model.forward([[1], [2]])[0], expected + 2, 1e-12)
     model.parameters["head.bias"] += 1
-    np.testing.assert_allclose(model.forward([[1], [2]])[0], wanted + 3, 1e-12)
+    np.testing.assert_allclose(model.forward([[1], [2]])[0], expected + 3, 1e-12)
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_sample_takes_a_path(run: Path) -> None:
     """It loads the run, as `load` does."""
-    wanted = charlstm.sample(charlstm.load(run), 30)
+    expected = charlstm.sample(charlstm.load(run), 30)
     for path in (run, str(run), run / "last.safetensors"):
-        assert charlstm.sample(path, 30) == wanted
+        assert charlstm.sample(path, 30) == expected
     assert refusal(lambda: charlstm.sample(run / "none"), RunError).startswith("there is no run at")
 
 

@@ -37,9 +37,9 @@ def test_known_answers(counter: str, key: str, answer: str) -> None:
 def test_a_draw_is_of_key_position_and_stream(position: int) -> None:
     """Each of them whole: nothing of a position beyond 32 bits is lost."""
     for stream, key in itertools.product((0, 1, 64, 65_535), [(0, 0), (1, 0), (2**32 - 1, 7)]):
-        wanted = reference_sampling.uniform(key, position, stream)
-        assert uniform(*key, position, stream) == wanted
-        assert random.uniform(*key, np.array([position], np.uint64), stream).tolist() == [wanted]
+        expected = reference_sampling.uniform(key, position, stream)
+        assert uniform(*key, position, stream) == expected
+        assert random.uniform(*key, np.array([position], np.uint64), stream).tolist() == [expected]
 
 
 def test_keys_are_of_domain_and_numbers() -> None:

@@ -105,9 +105,9 @@ def test_choices_are_of_seed_sample_and_position() -> None:
 def test_a_copied_model_is_whole(again: object) -> None:
     """Its parameters are views of its own buffer."""
     model = make_sharp_model(5)
-    wanted = model.forward([[1], [2]])[0]
+    expected = model.forward([[1], [2]])[0]
     other = again(model)  # type: ignore[operator]
-    np.testing.assert_array_equal(other.forward([[1], [2]])[0], wanted)
+    np.testing.assert_array_equal(other.forward([[1], [2]])[0], expected)
     other.parameters["head.bias"][3] += 1
-    np.testing.assert_allclose(other.forward([[1], [2]])[0][:, :, 3], wanted[:, :, 3] + 1, 1e-5)
-    np.testing.assert_array_equal(model.forward([[1], [2]])[0], wanted)
+    np.testing.assert_allclose(other.forward([[1], [2]])[0][:, :, 3], expected[:, :, 3] + 1, 1e-5)
+    np.testing.assert_array_equal(model.forward([[1], [2]])[0], expected)

@@ -48,8 +48,8 @@ def test_a_symbol_that_occurs_no_more_has_no_gradient(dtype: str) -> None:
     case = Case(T=6, B=5, H=20, V=30, dtype=dtype)
     model, problem = sizes.build(case)
     _, before, _ = model.loss_and_gradients(problem.inputs, problem.targets, problem.state)
-    wanted = sizes.expected_answers(case, model, problem)["lstm.weight_ih_l0"]
-    assert_close({"weight": before["lstm.weight_ih_l0"]}, {"weight": wanted}, TOLERANCE[dtype])
+    expected = sizes.expected_answers(case, model, problem)["lstm.weight_ih_l0"]
+    assert_close({"weight": before["lstm.weight_ih_l0"]}, {"weight": expected}, TOLERANCE[dtype])
     fewer = problem.inputs.copy()
     fewer[fewer == fewer[0, 0]] = fewer[0, 1]
     _, after, _ = model.loss_and_gradients(fewer, problem.targets, problem.state)

@@ -85,11 +85,11 @@ def test_h_and_c_are_each_carried_from_window_to_window(half: Any, layers: int) 
     parameters = half(case.parameters)
     trainer = frozen_trainer(case, parameters)
     losses = [record.train_loss for record in trainer.train()]
-    wanted = whole_stream_losses(parameters, case.ids[: len(trainer.text)], case, 4)
-    assert normwise(losses, wanted) <= CLOSE
+    expected = whole_stream_losses(parameters, case.ids[: len(trainer.text)], case, 4)
+    assert normwise(losses, expected) <= CLOSE
     # A window from zero state has another loss.
     model, (inputs, targets, _) = trainer.model, trainer.windows.window(3)
-    assert abs(model.losses(inputs, targets)[0].mean() - wanted[3]) > 1e-6
+    assert abs(model.losses(inputs, targets)[0].mean() - expected[3]) > 1e-6
 
 
 def test_the_state_is_zero_at_the_start_of_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,8 +102,8 @@ def test_adam_corrects_its_means_as_long_as_a_run_lasts() -> None:
     gradient[:] = 3.0
     adam.step(buffer, gradient, 0.1, 0.0, 0.0)
     mean, square = 0.1 * 3.0, 0.001 * 9.0
-    wanted = 0.1 * (mean / (1 - 0.9**2000)) / (np.sqrt(square / (1 - 0.999**2000)) + 1e-8)
-    np.testing.assert_allclose(buffer, -wanted, rtol=1e-12)
+    expected = 0.1 * (mean / (1 - 0.9**2000)) / (np.sqrt(square / (1 - 0.999**2000)) + 1e-8)
+    np.testing.assert_allclose(buffer, -expected, rtol=1e-12)
 
 
 def test_a_run_that_has_done_more_than_its_steps_does_none() -> None:

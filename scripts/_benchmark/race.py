@@ -185,21 +185,23 @@ def summarise(
 
 
 def judge(row: Row, figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each goal of the row that was measured: what, wanted, measured, and whether met."""
+    """Return each goal of the row that was measured: what, required, measured, and met."""
     goals = []
-    wanted = GOALS.get(row)
-    for peer, ratio in (wanted.ratios if wanted else {}).items():
+    row_goals = GOALS.get(row)
+    for peer, ratio in (row_goals.ratios if row_goals else {}).items():
         if peer in figures["ratios"]:
             goals.append((f"times {peer}", ratio, figures["ratios"][peer]))
-    if wanted and wanted.peak:
-        goals.append(("of peak", wanted.peak, figures["fraction_of_peak"]))
+    if row_goals and row_goals.peak:
+        goals.append(("of peak", row_goals.peak, figures["fraction_of_peak"]))
     judged = [
-        {"what": what, "wanted": least, "measured": measured, "met": measured >= least}
+        {"what": what, "required": least, "measured": measured, "met": measured >= least}
         for what, least, measured in goals
     ]
     if "PyTorch" in figures["peers"]:
         ours, theirs = (
             figures["systems"][name]["memory"] for name in ("charlstm", figures["peers"]["PyTorch"])
         )
-        judged.append({"what": "memory", "wanted": theirs, "measured": ours, "met": ours <= theirs})
+        judged.append(
+            {"what": "memory", "required": theirs, "measured": ours, "met": ours <= theirs}
+        )
     return judged

@@ -64,7 +64,7 @@ def _race_cells(race: dict[str, Any], peers: list[str]) -> list[str]:
 def _goal(race: dict[str, Any], what: str) -> str:
     for goal in race["goals"]:
         if goal["what"] == what:
-            return f" (goal {goal['wanted']:g}, {'met' if goal['met'] else 'not met'})"
+            return f" (goal {goal['required']:g}, {'met' if goal['met'] else 'not met'})"
     return ""
 
 
