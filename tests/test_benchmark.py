@@ -40,7 +40,7 @@ def test_a_row_is_read(text: str, row: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "7,2,3", "7,2,3,0", "7;2;3;5", "sample:7,2,3,5", "x"])
-def test_what_is_no_row_is_refused(text: str) -> None:
+def test_malformed_rows_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Row.parse(text)
     result = run("--rows", text or ",")
@@ -48,13 +48,13 @@ def test_what_is_no_row_is_refused(text: str) -> None:
     assert "H,L,B,T" in result.stderr
 
 
-def test_rows_have_names_and_are_taken_once() -> None:
+def test_rows_are_named_and_deduplicated() -> None:
     rows = parse_rows(("default 7,2,3,5", "7,2,3,5", "all"))
     assert rows[: len(DEFAULT)] == DEFAULT
     assert len(rows) == len(set(rows)) == len(ALL) + 1
 
 
-def test_operations_are_those_of_the_products() -> None:
+def test_flops_count_the_matrix_products() -> None:
     """Two layers: two recurrent matrices, one between the layers, the output layer."""
     weights = 3 * 4 * 12 * 12 + 12 * 65
     assert SMALL.product_weights == weights
@@ -113,7 +113,7 @@ def test_jax_trains_what_the_reference_does(options: dict[str, Any], oracle: lis
     assert training.first_losses(STEPS) == pytest.approx(oracle, rel=1e-4)
 
 
-def test_other_work_is_refused() -> None:
+def test_different_losses_are_refused() -> None:
     race.check_losses({"charlstm": [4.0, 3.0], "other": [4.0, 3.0001]})
     for losses in ([4.0, 3.1], [4.0, float("nan")]):
         with pytest.raises(WorkerError, match="other does not do the same work"):
@@ -130,7 +130,7 @@ def test_a_worker_answers_and_knows_its_memory() -> None:
         assert numpy.call("memory") > 1 << 20
 
 
-def test_what_fails_in_a_worker_is_told() -> None:
+def test_worker_errors_are_reported() -> None:
     with pytest.raises(WorkerError, match="has no attribute 'Nothing'"):
         Worker("_benchmark.numpy_system", "Nothing", {})
     with running("_benchmark.numpy_system", "Training", WORK) as numpy:
@@ -138,7 +138,7 @@ def test_what_fails_in_a_worker_is_told() -> None:
             numpy.call("go", 1 / 3)
 
 
-def test_a_block_is_as_long_as_asked() -> None:
+def test_a_block_lasts_the_requested_time() -> None:
     assert step_seconds(lambda steps: steps * 0.002, 0.3) == pytest.approx(0.002)
     assert block_steps(lambda steps: steps * 0.002, 0.3) == 150
     assert block_steps(lambda steps: steps * 2.0, 0.3) == 1
@@ -314,7 +314,7 @@ def test_growth_varies_one_size_at_a_time(
     assert "| H  | characters/s, 1 |" in capsys.readouterr().out
 
 
-def test_growth_is_drawn(tmp_path: Path) -> None:
+def test_growth_is_plotted(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib").use("Agg")
     figures = [
         figure(size, threads, 10.0) | {"dimension": dimension}

@@ -66,7 +66,7 @@ def test_round_trip_of_anything(arrays, metadata):
         assert_same(checkpoint.load(path), native, metadata)
 
 
-def test_not_a_number_keeps_its_bits(path):
+def test_nan_keeps_its_bits(path):
     bits = np.array([0x7FC00001, 0xFFC12345, 0x80000000], np.uint32)
     checkpoint.save(path, {"x": bits.view(np.float32)}, {"loss": float("inf")})
     tensors, metadata = checkpoint.load(path)
@@ -74,7 +74,7 @@ def test_not_a_number_keeps_its_bits(path):
     assert metadata == {"loss": float("inf")}
 
 
-def test_keys_that_are_numbers_become_text(path):
+def test_integer_keys_become_strings(path):
     checkpoint.save(path, {}, {"losses": {2: 1.5, 10: 1.25}, "pair": (1, 2)})
     assert checkpoint.load(path) == ({}, {"losses": {"2": 1.5, "10": 1.25}, "pair": [1, 2]})
 
@@ -99,7 +99,7 @@ def test_save_refuses_other_dtypes(saved, array):
     assert_same(checkpoint.load(saved), small_tensors(), METADATA)
 
 
-def test_versions_name_all_that_changes_bits():
+def test_versions_list_everything_that_changes_bits():
     found = checkpoint.versions()
     assert found.keys() == {"charlstm", "numpy", "numba", "llvmlite", "python", "cpu"}
     assert found["numpy"] == np.__version__

@@ -94,7 +94,7 @@ def test_extra_bytes_are_refused(saved):
             checkpoint.load(saved)
 
 
-def test_tensors_swapped_are_refused(path):
+def test_swapped_tensors_are_refused(path):
     checkpoint.save(path, {"a": np.zeros(2, np.float32), "b": np.ones(2, np.float32)}, {})
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b'"a"', b'"?"').replace(b'"b"', b'"a"').replace(b'"?"', b'"b"'))
@@ -275,7 +275,7 @@ def test_a_foreign_safetensors_file_is_refused(path, metadata):
         checkpoint.load(path)
 
 
-def test_a_file_of_the_library_alone_is_foreign(path):
+def test_a_plain_safetensors_file_is_foreign(path):
     safetensors.numpy.save_file({"x": np.ones(2)}, path)
     with pytest.raises(CheckpointError, match="a safetensors file, but not a checkpoint"):
         checkpoint.load(path)
@@ -293,7 +293,7 @@ def test_a_newer_format_is_named_before_anything_else(path, changes):
     "changes",
     [{"format": 0}, {"format": -1}, {"format": "1"}, {"format": None}, {"metadata": []}],
 )
-def test_a_document_in_another_form_is_refused(path, changes):
+def test_a_malformed_document_is_refused(path, changes):
     path.write_bytes(layout({"__metadata__": document(**changes)}))
     with pytest.raises(CheckpointError, match="not in the form of charlstm"):
         checkpoint.load(path)

@@ -70,7 +70,7 @@ def test_what_cannot_be_read_back_is_not_kept(saved, monkeypatch, damage):
     assert os.listdir(saved.parent) == [saved.name]
 
 
-def test_keys_that_become_the_same_are_refused(saved):
+def test_keys_that_collide_as_strings_are_refused(saved):
     with pytest.raises(CheckpointError, match="reading it back"):
         mixed: dict[Any, str] = {"1": "text", 1: "number"}
         checkpoint.save(saved, {}, mixed)
@@ -83,7 +83,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders cannot be synced")
-def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return(saved, monkeypatch):
+def test_data_is_synced_before_the_rename_and_the_rename_before_the_return(saved, monkeypatch):
     calls = []
     fsync, replace = os.fsync, os.replace
 

@@ -42,21 +42,21 @@ def run(
 
 
 @pytest.mark.parametrize("step_seconds", [0.06, 0.015, 0.006])
-def test_a_pace_that_was_misjudged_is_mended(corpus, step_seconds):
+def test_a_wrong_timing_estimate_is_corrected(corpus, step_seconds):
     trainer = make_trainer(corpus)
     budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.006, 0.0), 0.0)
     end = run(trainer, budget, step_seconds, 0.0)
     assert end == pytest.approx(60 * TIME_FRACTION, rel=0.01)
 
 
-def test_evaluations_count_with_the_time_they_were_found_to_take(corpus):
+def test_evaluations_count_with_their_measured_time(corpus):
     trainer = make_trainer(corpus, eval_every=50)
     budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.006, 0.2), 0.0)
     end = run(trainer, budget, 0.02, 0.0, evaluation_seconds=0.2)
     assert end == pytest.approx(60 * TIME_FRACTION, rel=0.01)
 
 
-def test_a_run_that_goes_on_counts_what_it_took_before(corpus):
+def test_a_resumed_run_counts_the_time_already_spent(corpus):
     trainer = make_trainer(corpus)
     budget = MinutesBudget(Budget(None, None, 2.0), StepTiming(0.006, 0.0), 60.0)
     end = run(trainer, budget, 0.03, 60.0)
@@ -80,7 +80,7 @@ def test_the_number_of_steps_is_final_after_a_tenth_of_the_time(corpus):
 @pytest.mark.parametrize(
     "goal", [Budget(None, 20, None), Budget(2.0, None, None), Budget(None, None, None)]
 )
-def test_only_minutes_are_ever_decided_again(corpus, goal):
+def test_only_minutes_are_ever_revised(corpus, goal):
     trainer = make_trainer(corpus)
     budget = MinutesBudget(goal, StepTiming(0.006, 0.0), 0.0)
     for record in trainer.train():
@@ -104,7 +104,7 @@ def test_a_schedule_reaches_its_end_with_the_steps(corpus):
     assert record.step == trainer.config.steps
 
 
-def test_what_is_shown_and_saved_between_steps_counts(corpus):
+def test_time_spent_between_steps_counts(corpus):
     """Half of the time goes by outside of the trainer."""
     trainer = make_trainer(corpus)
     budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.006, 0.0), 0.0)

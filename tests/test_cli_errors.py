@@ -118,6 +118,6 @@ def test_no_memory_is_one_line(
         check_memory(10**15)
 
 
-def test_two_goals_are_refused() -> None:
+def test_two_budgets_are_refused() -> None:
     with pytest.raises(UsageError, match="--epochs and --minutes exclude each other"):
         Budget(epochs=1.0, steps=None, minutes=2.0)

@@ -69,7 +69,7 @@ def test_eval_agrees_with_training_in_every_form(capsys: pytest.CaptureFixture[s
 # --- what is skipped -------------------------------------------------------------------------
 
 
-def test_what_is_skipped_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_characters_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """How much, and which symbols: the most frequent first, escaped, a few of many."""
     assert train() == 0
     capsys.readouterr()
@@ -96,7 +96,7 @@ def test_skipping_most_of_a_text_is_a_warning(
     assert (f"warning: 45 of {known + 45} characters were skipped" in output.err) == is_most
 
 
-def test_skipped_bytes_are_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_bytes_are_reported_as_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--bytes") == 0
     Path("other.txt").write_bytes(TEXT.encode() + b"\xff\xff\x00")
     assert main(["eval", "runs/fox", "other.txt", "--unknown", "skip"]) == 0
@@ -150,7 +150,7 @@ def test_the_newest_run_is_the_default(
         assert (json.loads(output.out), output.err) == (expected, NAMED)
 
 
-def test_a_checkpoint_by_any_name_is_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_of_any_name_is_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
     shutil.copy("runs/fox/best.safetensors", "kept")
     whole = evaluated(capsys, "runs/fox", "fox.txt")
@@ -210,7 +210,7 @@ def test_newlines_are_kept_when_asked_for(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("newlines", ["lf", "keep"])
-def test_checkpoints_that_do_not_say_how_line_ends_were_read(
+def test_checkpoints_without_a_newline_option(
     newlines: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Old ones kept them; whether the model knows the carriage return tells."""
@@ -225,7 +225,7 @@ def test_checkpoints_that_do_not_say_how_line_ends_were_read(
     assert metadata["command"]["source"]["newlines"] == newlines
 
 
-def test_a_damaged_way_of_reading_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_newline_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
     set_source("runs/fox/best.safetensors", newlines="crlf")
     capsys.readouterr()

@@ -63,7 +63,7 @@ def test_one_snapshot_serves_last_and_best(monkeypatch: pytest.MonkeyPatch) -> N
         assert checkpoint.load(Path("runs/fox", name))[1]["step"] == 20
 
 
-def test_a_full_disk_is_a_warning_and_the_next_save_makes_up_for_it(
+def test_a_full_disk_is_a_warning_and_the_next_save_catches_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcomes = iter([True, False, *[True] * 10])
@@ -124,7 +124,7 @@ def test_an_exploding_loss_is_reported_not_aborted(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("cause", "step"), [("loss nan", 13), ("gradient norm inf", 13), ("validation loss inf", 15)]
 )
-def test_what_is_not_finite_stops_before_anything_is_saved(
+def test_nonfinite_values_stop_before_anything_is_saved(
     cause: str, step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A loss, an entry of the gradient, a validation loss; the run continues without it."""

@@ -48,7 +48,7 @@ def test_gradcheck_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert output.err == "checking runs/fox/best.safetensors\n"
 
 
-def test_what_was_tried_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_says_what_was_checked(capsys: pytest.CaptureFixture[str]) -> None:
     """All of a small problem; of a large one few, unless more or all are asked for."""
     small = ["gradcheck", "--layers", "1", *SIZES]
     assert main(small) == 0

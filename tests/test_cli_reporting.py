@@ -133,7 +133,7 @@ def test_a_line_counts_the_seconds_while_kernels_compile(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_that_compiling_swallows_comes_again(
+def test_a_signal_swallowed_by_compiling_is_sent_again(
     number: signal.Signals, error: type[BaseException], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(number)
@@ -152,7 +152,7 @@ def test_a_signal_that_compiling_swallows_comes_again(
 @pytest.mark.parametrize(
     ("number", "said"), [(signal.SIGINT, ""), (signal.SIGTERM, "charlstm: error: terminated\n")]
 )
-def test_no_error_in_mid_line(
+def test_errors_start_on_a_new_line(
     number: signal.Signals, said: str, is_terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = Terminal() if is_terminal else io.StringIO()
@@ -249,7 +249,7 @@ def test_advice_fits_the_options() -> None:
 # --- how often -------------------------------------------------------------------------------
 
 
-def test_evaluations_are_shown_now_and_then(
+def test_evaluations_are_shown_at_intervals(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first, the last, and those some seconds apart; all are in the metrics."""
@@ -269,7 +269,7 @@ def test_evaluations_are_shown_now_and_then(
     assert evaluations(capsys.readouterr().err) == [25, 50, 75, 100]
 
 
-def test_evaluations_that_are_asked_for_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_requested_evaluations_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """After a resume, too, unless that says otherwise."""
     assert train("--eval-every", "20") == 0
     error = capsys.readouterr().err
@@ -293,7 +293,7 @@ def saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return saved
 
 
-def test_saves_come_no_closer_than_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saves_are_some_seconds_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """The best waits in memory, and is written in the end."""
     losses = [3.0, 2.0, 2.5, 2.4]
     monkeypatch.setattr(
@@ -309,7 +309,7 @@ def test_saves_come_no_closer_than_some_seconds(monkeypatch: pytest.MonkeyPatch)
     ]  # fmt: skip
 
 
-def test_what_waits_is_written_when_its_time_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pending_saves_are_written_when_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """At whatever step that is, the best never after a last that knows of it."""
     monkeypatch.setattr("charlstm.cli.training.SAVE_PAUSE", 0.25)
     note = RunSaver.log_step
@@ -337,7 +337,7 @@ def ends(how: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CharLSTM, "forward_backward", spoiled)
 
 
-def test_a_stop_or_a_divergence_writes_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_or_a_divergence_writes_pending_saves(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         ends(lambda: signal.raise_signal(signal.SIGTERM), patched)
         assert train() == 143

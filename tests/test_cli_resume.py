@@ -74,7 +74,7 @@ def test_a_signal_finishes_the_step_and_saves(
     assert "charlstm train fox.txt --out runs/fox --resume\n" in capsys.readouterr().err
 
 
-def test_a_signal_at_the_first_save_is_found_saved(
+def test_a_signal_during_the_first_save_leaves_a_saved_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By then there is something to resume, so the message says how."""
@@ -124,7 +124,7 @@ def test_a_signal_before_training_is_one_line_at_most(
     assert not Path("runs/fox/last.safetensors").exists()
 
 
-def test_metrics_beyond_the_checkpoint_are_cut_back() -> None:
+def test_metrics_after_the_checkpoint_are_truncated() -> None:
     assert train() == 0
     with Path("runs/fox/metrics.csv").open("a") as file:
         file.write("21,1,1,1,1,1,,1\n22,1,1,")  # a kill left these
@@ -153,7 +153,7 @@ OTHER = {
 }  # fmt: skip
 
 
-def test_resume_refuses_by_name_what_cannot_change(capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_refuses_options_that_cannot_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
     before = contents(Path("runs"))
     assert OTHER.keys() == set(FIXED)
@@ -170,7 +170,7 @@ def test_resume_refuses_by_name_what_cannot_change(capsys: pytest.CaptureFixture
     assert contents(Path("runs")) == before
 
 
-def test_resume_takes_what_may_change(capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_accepts_options_that_may_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
     again = ["--hidden-size", "12", "--layers", "1", "--encoding", "UTF8"]  # the same
     changed = ["--learning-rate", "0.01", "--eval-every", "3", "--save-every", "2"]
@@ -181,7 +181,7 @@ def test_resume_takes_what_may_change(capsys: pytest.CaptureFixture[str]) -> Non
     assert [row["step"] for row in rows if row["val_loss"]] == ["21", "24", "26"]
 
 
-def test_resume_elsewhere_says_so(
+def test_resuming_on_another_machine_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train() == 0

@@ -72,7 +72,7 @@ def test_options_that_suit_a_text(
     assert model == ModelConfig(9, dropout=dropout)
 
 
-def test_what_is_given_stays() -> None:
+def test_explicit_options_are_kept() -> None:
     """The values of the defaults, too."""
     given = {"batch_size", "val_fraction", "patience", "dropout"}
     options = ModelConfig(9), TrainConfig()
@@ -87,7 +87,7 @@ def test_what_is_given_stays() -> None:
     "goal", [Budget(5, None, None), Budget(None, 5, None), Budget(None, None, 5)]
 )
 @pytest.mark.parametrize("length", [500, 20_000, 10**6])
-def test_a_length_that_is_given_changes_nothing(goal: Budget, length: int) -> None:
+def test_an_explicit_length_changes_nothing(goal: Budget, length: int) -> None:
     """Who says how far to train is taken at the word."""
     options = ModelConfig(9), TrainConfig()
     assert adapt_to_text(*options, length, goal, set()) == (*options, [])
@@ -188,7 +188,7 @@ def test_a_resume_ends_at_the_same_step(monkeypatch: pytest.MonkeyPatch, stop: i
     assert resumed.model.buffer.tobytes() == whole.model.buffer.tobytes()
 
 
-def test_a_checkpoint_of_before() -> None:
+def test_an_older_checkpoint() -> None:
     """Without the fields of early stopping it continues as it was begun: to its last step."""
     trainer = make_trainer(patience=1)
     tensors, metadata = trainer.snapshot()
@@ -207,7 +207,7 @@ def test_a_damaged_count_is_refused(value: Any) -> None:
         RunMetadata.from_dict(entries)
 
 
-def test_what_an_early_end_says(
+def test_the_message_of_an_early_stop(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Why it ended, also on a resume; more patience continues it."""

@@ -45,7 +45,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("-c", "{}/other", [sys.executable, "-m", "charlstm"]),
     ],
 )
-def test_the_program_is_called_as_it_was(
+def test_the_program_is_named_as_it_was_called(
     script: str, path: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [script.format(tmp_path)])
@@ -59,11 +59,11 @@ def test_python_is_called_by_name_where_that_finds_it(monkeypatch: pytest.Monkey
     assert command_line() == f"{os.path.basename(sys.executable)} -m charlstm"
 
 
-def test_paths_are_no_options() -> None:
+def test_paths_are_not_taken_for_options() -> None:
     assert [as_argument(path) for path in ("-", "-x", "a-x")] == ["-", "./-x", "a-x"]
 
 
-def test_what_is_suggested_runs() -> None:
+def test_suggested_commands_run() -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(charlstm.__file__).parents[1])}
     environment["PATH"] = os.defpath
     command = ["env/bin/charlstm", "train", "fox.txt", *SMALL, "--out=-a run"]
@@ -97,7 +97,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
          ["--quiet", "--sample-every", "9", "--sample-length", "7"]),
     ],
 )  # fmt: skip
-def test_the_command_to_go_on_with_repeats_what_is_not_stored(
+def test_the_resume_command_repeats_options_that_are_not_stored(
     options: list[str],
     repeated: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -115,7 +115,7 @@ def test_the_command_to_go_on_with_repeats_what_is_not_stored(
     assert "done: " in capsys.readouterr().err
 
 
-def test_the_way_to_help_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_suggested_help_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train"]) == 2
     help_command = shlex.split(capsys.readouterr().err.partition("(")[2].partition(" lists")[0])
     assert help_command[-2:] == ["train", "--help"]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("in_folder")
 # --- train -----------------------------------------------------------------------------------
 
 
-def test_train_writes_a_run_and_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_writes_a_run_and_reports_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
     output = capsys.readouterr()
     assert output.out == ""
@@ -48,7 +48,7 @@ def test_train_writes_a_run_and_says_what_it_does(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("goal", "steps"), [(["--epochs", "0.3"], 8), (["--steps", "3"], 3), ([], 2000)]
 )
-def test_goals(goal: list[str], steps: int) -> None:
+def test_budgets(goal: list[str], steps: int) -> None:
     """An epoch has 25 steps; ten epochs are the default, and at least 2,000 steps."""
     assert main(["train", "fox.txt", *SMALL, "--eval-every", "100", *goal]) == 0
     assert len(metrics("runs/fox")) == steps
@@ -135,7 +135,7 @@ def test_ten_characters_are_enough(capsys: pytest.CaptureFixture[str]) -> None:
         (b"\xed\xa0\x80" * 60, ["--bytes"], "\x80\xa0\xed"),
     ],
 )
-def test_odd_texts_are_trained_on(
+def test_unusual_texts_are_trained_on(
     content: bytes, options: list[str], symbols: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One symbol only, NUL, a mark, carriage returns, lone surrogates; all commands take them."""

@@ -39,7 +39,7 @@ def arguments(case: Case) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.optimizer)
-def test_train_is_the_oracles(
+def test_train_agrees_with_the_oracle(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both checkpoints, the table of metrics, and the loss on either part."""

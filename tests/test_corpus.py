@@ -119,7 +119,7 @@ def test_tiny_files(write: Write, content: bytes, as_bytes: bool) -> None:
 @pytest.mark.parametrize(
     ("count", "dtype"), [(1, np.uint8), (256, np.uint8), (257, np.uint16), (65_536, np.uint16)]
 )
-def test_ids_are_as_small_as_can_be(write: Write, count: int, dtype: type) -> None:
+def test_ids_have_the_smallest_dtype(write: Write, count: int, dtype: type) -> None:
     """A byte a character up to 256 symbols, two up to 65,536, and none is cut off."""
     text = "".join(map(chr, range(0x10000, 0x10000 + count)))[::-1]
     path = write("many.txt", text.encode())

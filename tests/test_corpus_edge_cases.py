@@ -50,7 +50,9 @@ def test_a_corpus_is_shown_in_a_line(tmp_path: Path) -> None:
     assert repr(Corpus.from_files(path)) == "Corpus('a': 2,000 characters, 2 symbols)"
 
 
-def test_the_name_is_the_first_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_is_that_of_the_first_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Standard input beside it does not change that, nor a name that sorts before "-"."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"abc")))
@@ -58,7 +60,7 @@ def test_the_name_is_the_first_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert Corpus.from_files(["+a.txt", "-"]).name == "+a"
 
 
-def test_texts_and_corpora_are_equal_to_themselves_alone(tmp_path: Path) -> None:
+def test_texts_and_corpora_compare_by_identity(tmp_path: Path) -> None:
     """To compare their arrays would take as long as to read them."""
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc")
@@ -68,7 +70,7 @@ def test_texts_and_corpora_are_equal_to_themselves_alone(tmp_path: Path) -> None
         assert len({one}) == 1
 
 
-def test_bytes_may_be_asked_for_and_known(tmp_path: Path) -> None:
+def test_as_bytes_with_a_vocabulary_of_bytes(tmp_path: Path) -> None:
     """A vocabulary of bytes fits `as_bytes`."""
     path = tmp_path / "a.bin"
     path.write_bytes(b"aab")
@@ -81,7 +83,7 @@ def test_bytes_may_be_asked_for_and_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 7, 8, 14, 15, 21])
-def test_held_out_windows_are_as_few_as_can_be(steps: int) -> None:
+def test_held_out_windows_are_as_few_as_possible(steps: int) -> None:
     """Of seven steps at most."""
     text = EncodedText(np.zeros(3 * (steps + 1), np.uint8))
     windows = list(held_out_windows(text, 3, 7))

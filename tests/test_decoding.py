@@ -115,7 +115,7 @@ def test_bad_byte_far_into_a_file(write: Write) -> None:
         Corpus.from_files([write("first.txt", b"fine"), write("bad.txt", content)])
 
 
-def test_utf_16_needs_its_mark() -> None:
+def test_utf_16_needs_a_byte_order_mark() -> None:
     """Python's decoder says so without an offset; the error is still one line."""
     with pytest.raises(CorpusError, match="not utf-16: .*BOM; name its encoding"):
         read_stdin("ab".encode("utf-16-le"), encoding="utf-16")

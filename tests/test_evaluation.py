@@ -52,7 +52,7 @@ def test_each_held_out_stream_starts_from_zero_state() -> None:
     assert normwise(together.nats, np.mean(alone)) <= CLOSE
 
 
-def test_a_held_out_loss_drops_nothing_and_modifies_nothing() -> None:
+def test_a_held_out_loss_uses_no_dropout_and_modifies_nothing() -> None:
     case = Case("adam", layers=2, dropout=0.3)
     trainer, plain = make_trainer(case), make_trainer(case._replace(dropout=0.0))
     for _ in zip(range(2), trainer.train(), strict=False):

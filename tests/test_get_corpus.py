@@ -110,7 +110,7 @@ def test_download_is_whole_and_not_repeated(server: Server, tmp_path: Path) -> N
     assert server.ranges == [None]
 
 
-def test_download_goes_on_where_it_was_cut(server: Server, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(server: Server, tmp_path: Path) -> None:
     """What has come is kept under another name."""
     server.cut = 100_000
     result = get("plain", "--out", tmp_path)
@@ -162,7 +162,7 @@ def test_archive_is_unpacked(
 
 
 @pytest.mark.parametrize("name", ["tinyshakespeare", "text8", "enwik8"])
-def test_without_a_net_one_line_says_so(name: str, tmp_path: Path) -> None:
+def test_without_a_network_the_error_is_one_line(name: str, tmp_path: Path) -> None:
     """A proxy that refuses stands for the missing net."""
     with socket.socket() as closed:  # Bound but not listening: whoever connects is refused.
         closed.bind(("127.0.0.1", 0))
@@ -240,7 +240,9 @@ def test_cap_cuts_no_character_in_two() -> None:
     )
 
 
-def test_python_without_sources_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_without_sources_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And no empty corpus is left."""
     monkeypatch.setattr(get_corpus.sysconfig, "get_path", lambda _: str(tmp_path))
     result = get("python-stdlib", "--out", tmp_path / "out")

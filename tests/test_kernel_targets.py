@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import reference
-from problems import Sizes, assert_close, oracle_answers, make_model, random_problem, solve
+from problems import Sizes, assert_close, make_model, oracle_answers, random_problem, solve
 
 HERE = Path(__file__).parent
 SIZES = Sizes(steps=5, streams=7, hidden=37, symbols=67, layers=2)

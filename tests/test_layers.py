@@ -116,7 +116,7 @@ def test_agrees_with_pytorch(shape: tuple[int, int, int, int], seed: int) -> Non
 
 
 @pytest.mark.parametrize("missing", ["h0", "c0", "dh_n", "dc_n"])
-def test_what_is_not_given_is_zero(missing: str) -> None:
+def test_omitted_arguments_are_zero(missing: str) -> None:
     """One state or one state's gradient alone may be left out."""
     layer, ahead, back = draw(T, B, INPUTS, H)
     without = [{n: a for n, a in given.items() if n != missing} for given in (ahead, back)]
@@ -163,7 +163,7 @@ def test_one_step_at_a_time_gives_the_same_bits(
     assert_close(sums, {name: whole[name] for name in sums}, tolerance)
 
 
-def test_streams_never_meet() -> None:
+def test_streams_are_independent() -> None:
     """Each stream alone gives the bits that it gives among others."""
     layer, ahead, back = draw(T, 8, INPUTS, H)
     together = solve(layer, ahead, back)
@@ -214,7 +214,7 @@ def test_is_the_models_upper_layer() -> None:
 # Arguments and results
 
 
-def test_any_memory_order_and_dtype_comes_in() -> None:
+def test_any_memory_order_and_dtype_is_accepted() -> None:
     """Strided views, other dtypes and lists are converted."""
     layer, ahead, back = draw(T, B, INPUTS, H)
     single = [{n: a.astype(np.float32) for n, a in given.items()} for given in (ahead, back)]
@@ -229,7 +229,7 @@ def test_any_memory_order_and_dtype_comes_in() -> None:
     np.testing.assert_array_equal(y, ones)
 
 
-def test_what_goes_out_is_the_callers() -> None:
+def test_results_belong_to_the_caller() -> None:
     """No result is a view of another or of the layer's memory; all are C-contiguous."""
     layer, ahead, back = draw(T, B, INPUTS, H)
     _, _, cache = layer.forward(**ahead)
@@ -274,7 +274,7 @@ def test_parameters_are_pytorchs_and_writable() -> None:
     np.testing.assert_array_equal(cache.gates, np.repeat([0.5, 0.5, 0, 0.5], H)[None, None])
 
 
-def test_a_value_that_is_not_a_number_shows() -> None:
+def test_a_nan_is_detected() -> None:
     """In its own stream, from its time step on, and nowhere else."""
     layer, ahead, _ = draw(T, B, INPUTS, H)
     ahead["x"][2, 1, 0] = np.nan

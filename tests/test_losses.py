@@ -161,7 +161,7 @@ def test_arguments_stay() -> None:
         (np.ones((1, 2)), [["a", "b"]], r"targets must be real numbers, got <U1 \(1, 2\)"),
     ],
 )
-def test_cross_entropy_of_what_does_not_fit(logits: Any, targets: Any, message: str) -> None:
+def test_cross_entropy_of_mismatched_arguments(logits: Any, targets: Any, message: str) -> None:
     for loss in (losses.softmax_cross_entropy_forward, losses.softmax_cross_entropy_backward):
         with pytest.raises(UsageError, match=f"^{message}$"):
             loss(logits, targets)
@@ -175,7 +175,7 @@ def test_cross_entropy_of_what_does_not_fit(logits: Any, targets: Any, message: 
         ([1.0], [1j], r"targets must be real numbers, got complex128 \(1,\)"),
     ],
 )
-def test_squared_error_of_what_does_not_fit(outputs: Any, targets: Any, message: str) -> None:
+def test_squared_error_of_mismatched_arguments(outputs: Any, targets: Any, message: str) -> None:
     for loss in (losses.mean_squared_error_forward, losses.mean_squared_error_backward):
         with pytest.raises(UsageError, match=f"^{message}$"):
             loss(outputs, targets)

@@ -36,7 +36,7 @@ def table(path: Path, steps: int) -> MetricsFile:
     return metrics
 
 
-def test_the_columns_are_those_promised():
+def test_column_names():
     assert ",".join(COLUMNS) == (
         "step,epoch,characters,seconds,learning_rate,train_loss,val_loss,gradient_norm"
     )

@@ -12,8 +12,8 @@ from problems import (
     Sizes,
     assert_close,
     assert_same_bits,
-    oracle_answers,
     make_model,
+    oracle_answers,
     random_problem,
     solve,
     vocabulary_of,
@@ -92,7 +92,7 @@ def test_forward_and_losses(sizes: Sizes, precision: tuple[str, float]) -> None:
     assert np.abs(losses - nats).max() <= tolerance * max(1, np.abs(expected).max())
 
 
-def test_a_state_left_out_is_zero() -> None:
+def test_the_default_state_is_zero() -> None:
     """The first window of a text."""
     problem = random_problem(PRIMES)
     model = make_model(problem.parameters)
@@ -153,7 +153,7 @@ def test_far_logits_have_finite_losses() -> None:
 
 
 @pytest.mark.parametrize("name", reference.parameter_shapes(67, 37, 2))
-def test_a_weight_that_is_no_number_is_seen(name: str) -> None:
+def test_a_nan_weight_is_detected(name: str) -> None:
     """A diverged weight, anywhere, gives a loss that is NaN."""
     problem = random_problem(PRIMES, "float32")
     model = make_model(problem.parameters, "float32")
@@ -255,7 +255,7 @@ def test_windows_do_not_change_bits_of_the_forward_pass(dtype: str) -> None:
         assert_same_bits(actual, {"logits": whole, "h_n": h_n, "c_n": c_n})
 
 
-def test_streams_do_not_meet() -> None:
+def test_streams_are_independent() -> None:
     """A stream's logits and state are the same alone as among others."""
     problem = random_problem(PRIMES, "float32")
     model = make_model(problem.parameters, "float32")

@@ -11,8 +11,8 @@ from problems import (
     Sizes,
     assert_close,
     assert_same_bits,
-    oracle_answers,
     make_model,
+    oracle_answers,
     random_problem,
     solve,
     vocabulary_of,
@@ -46,7 +46,7 @@ def test_parameters_are_views_that_take_effect() -> None:
         assert_close(solve(model, problem), expected, DOUBLE)
 
 
-def test_what_goes_out_is_a_copy_and_what_comes_in_is_kept() -> None:
+def test_results_are_copies_and_arguments_are_unchanged() -> None:
     """A caller may write to any result, and no argument is written to."""
     problem = random_problem(PRIMES)
     model = make_model(problem.parameters)
@@ -139,7 +139,7 @@ def test_no_threads_are_refused(threads: int) -> None:
 # First weights
 
 
-def test_first_weights() -> None:
+def test_initial_weights() -> None:
     """Uniform within 1 / sqrt(H), remembering from the start, decided by the seed alone."""
 
     def first(seed: int, dtype: str) -> Mapping[str, Array]:

@@ -27,7 +27,7 @@ Y = LAYER.forward(X)[0]
 COPIES: list[Any] = [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))]
 
 
-def test_an_assigned_array_is_the_layers() -> None:
+def test_assignment_writes_into_the_layer() -> None:
     """Of any real type: the next pass is that of the weights assigned."""
     layer = LSTM(3, 4, seed=1)
     for name, value in LAYER.parameters.items():
@@ -40,7 +40,7 @@ def test_an_assigned_array_is_the_layers() -> None:
     assert not np.array_equal(layer.forward(X)[0], Y)
 
 
-def test_an_assigned_array_is_the_models() -> None:
+def test_assignment_writes_into_the_model() -> None:
     """Copied: what becomes of the array later is nothing to the model."""
     model = CharLSTM(VOCABULARY, 5, dtype="float64", seed=1)
     model.parameters.update(MODEL.parameters)
@@ -66,7 +66,7 @@ def test_an_assigned_array_is_the_models() -> None:
         (5, 0.0, "there is no parameter 5: "),
     ],
 )
-def test_what_does_not_fit_is_not_assigned(name: Any, value: Any, message: str) -> None:
+def test_wrong_shapes_and_names_are_not_assigned(name: Any, value: Any, message: str) -> None:
     """Nothing is broadcast, and the parameters stay what they were."""
     layer = LSTM(3, 4)
     with pytest.raises(UsageError, match=re.escape(message)):
@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_not_assigned(name: Any, value: Any, message: str) 
     assert layer.parameters == LAYER.parameters
 
 
-def test_parameters_are_not_removed() -> None:
+def test_parameters_cannot_be_removed() -> None:
     """By whichever of a dict's ways; nor is there another set of them."""
     for remove in (
         lambda: MODEL.parameters.__delitem__("head.bias"),

@@ -5,7 +5,7 @@ and blocks of 48 rows. Each case is named for what it goes beyond.
 """
 
 import pytest
-from problems import Sizes, assert_close, oracle_answers, make_model, random_problem, solve
+from problems import Sizes, assert_close, make_model, oracle_answers, random_problem, solve
 
 TOLERANCE = 1e-11
 BEYOND = {

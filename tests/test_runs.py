@@ -57,7 +57,7 @@ def test_a_taken_folder_is_refused_and_untouched(folder, name):
     assert (folder.path / name).read_text() == "precious"
 
 
-def test_overwrite_removes_only_what_is_charlstms(folder):
+def test_overwrite_removes_only_charlstms_files(folder):
     folder.create()
     leftovers = [".last.safetensors.0a1b.tmp", ".best.safetensors.2c.tmp", ".metrics.csv.3.tmp"]
     others = ["notes.txt", "last.safetensors.bak", ".other.0a1b.tmp", "old.safetensors"]
@@ -103,7 +103,7 @@ def test_resume(folder):
 # The lock
 
 
-def test_the_lock_keeps_a_second_run_out_and_is_given_back(folder):
+def test_the_lock_excludes_a_second_run_and_is_released(folder):
     second = RunFolder(folder.path)
     with folder.lock():
         folder.create()
@@ -118,7 +118,7 @@ def test_the_lock_keeps_a_second_run_out_and_is_given_back(folder):
         second.create()
 
 
-def test_the_lock_is_given_back_after_an_error(folder):
+def test_the_lock_is_released_after_an_error(folder):
     with pytest.raises(OSError, match="from the block"), folder.lock():
         raise OSError("from the block")
     with folder.lock(), pytest.raises(RunError), RunFolder(folder.path).lock():
@@ -184,7 +184,7 @@ def test_a_file_is_itself_and_a_folder_its_best_or_last(folder):
     assert find_checkpoint(folder.last) == folder.last
 
 
-def test_what_is_not_there_is_refused(tmp_path):
+def test_a_missing_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="there is no run at"):
         find_checkpoint(tmp_path / "missing")
     with pytest.raises(RunError, match="there is no run in"):

@@ -91,7 +91,7 @@ def test_only_the_likeliest_are_drawn() -> None:
         assert kept[0] in sampled(model, 1, top_p=float(p), count=3000)[0]
 
 
-def test_choices_are_of_seed_sample_and_position() -> None:
+def test_choices_are_a_function_of_seed_sample_and_position() -> None:
     """Not of how many samples there are, nor of how many characters are still to come."""
     model = make_sharp_model(17)
     ids = sampled(model, 100, seed=3, count=4)

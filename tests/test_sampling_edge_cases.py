@@ -42,7 +42,7 @@ def test_defaults(model: CharLSTM) -> None:
         ("seed", 2**63 - 1, 2**63),
     ],
 )
-def test_borders(model: CharLSTM, argument: str, allowed: float, refused: float) -> None:
+def test_limits(model: CharLSTM, argument: str, allowed: float, refused: float) -> None:
     """What is refused is named, before anything is computed."""
     options = {"length": 5, argument: allowed}
     generate(model, **options)  # type: ignore[arg-type]

@@ -113,7 +113,7 @@ def test_the_state_of_a_primes_earlier_part_is_kept(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [CHUNK + 2, 2 * CHUNK + 1, 200])
-def test_the_model_of_the_test_before_remembers(length: int) -> None:
+def test_the_previous_tests_model_keeps_its_state(length: int) -> None:
     """It writes another text where a character more, or less, or a chunk less is read."""
     parameters, prime = remembering_parameters(), prime_of(length, MANY)
     last = CHUNK * ((length - 1) // CHUNK)
@@ -128,7 +128,7 @@ def test_the_model_of_the_test_before_remembers(length: int) -> None:
         assert (other != texts[0]).sum() > 5
 
 
-def test_a_text_goes_on_where_a_longer_prime_ends() -> None:
+def test_a_text_continues_a_longer_prime() -> None:
     """The likeliest text is the same, however much of it is given as the prime."""
     model = make_model(remembering_parameters())
     prime = model.vocabulary.decode(prime_of(150, MANY))

@@ -95,7 +95,7 @@ def test_a_schedule_is_applied_to_every_step(schedule: str, warmup: int) -> None
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_schedule_goes_on_where_a_run_was_stopped(schedule: str, tmp_path: Path) -> None:
+def test_a_schedule_continues_after_a_resume(schedule: str, tmp_path: Path) -> None:
     """By the step of the whole run, and the number of steps that it has now."""
     case = Case("adagrad", schedule, sizes=SEVEN_BY_FIVE._replace(steps=5))
     trainer = make_trainer(case)

@@ -54,7 +54,7 @@ def test_a_model_that_only_counts_learns_to_begin(tmp_path):
     assert carried_only > 4 * val_loss
 
 
-def test_a_bold_first_step_does_not_saturate_the_cells(tmp_path):
+def test_a_large_first_step_does_not_saturate_the_cells(tmp_path):
     corpus = corpus_of(tmp_path / "harbour.txt", HARBOUR.read_text("utf-8")[:60_000])
     options = {"steps": 150, "batch_size": 16, "seq_length": 25, "learning_rate": 0.3}
 
@@ -156,7 +156,7 @@ def test_a_resumed_run_zeroes_the_same_streams(corpus):
         assert [record.train_loss for record in resumed.train()] == losses[cut:]
 
 
-def test_options_from_before_go_on_as_they_were():
+def test_options_of_older_runs_stay_as_they_were():
     options = TrainConfig().to_dict()
     old = {name: value for name, value in options.items() if name not in ADDED_LATER}
     config = TrainConfig.from_dict(old)

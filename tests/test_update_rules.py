@@ -112,7 +112,7 @@ def test_adam_corrects_the_bias_of_its_means() -> None:
         np.testing.assert_allclose(move, 0.1 * np.sign(gradient), rtol=1e-7)
 
 
-def test_adam_counts_steps_from_where_a_run_goes_on() -> None:
+def test_adam_counts_steps_across_a_resume() -> None:
     """The correction is by `count`, which a resumed run sets with the state."""
     gradients = random_gradients(5)
     whole, first, second = (make_optimizer("adam", SIZE, "float64") for _ in range(3))
@@ -203,7 +203,7 @@ def test_clip_bounds_entries_of_either_sign(name: str, sign: int) -> None:
         np.testing.assert_array_equal(both[0].state[kind], both[1].state[kind])
 
 
-def test_clip_keeps_what_is_within_its_bound() -> None:
+def test_clip_leaves_smaller_entries_alone() -> None:
     gradient = wide_gradient()
     np.testing.assert_allclose(given(gradient, clip=2.0), np.clip(gradient, -2, 2), rtol=CLOSE)
 

@@ -175,7 +175,7 @@ def stop_and_resume(case: Case, stop: int, folder: Path, **changes: Any) -> Trai
 
 @pytest.mark.parametrize("stop", range(12))
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_run_that_was_stopped_agrees_with_the_oracle(
+def test_an_interrupted_run_agrees_with_the_oracle(
     optimizer: str, stop: int, tmp_path: Path
 ) -> None:
     """At every step of an epoch, at its end, and in the next one."""
@@ -186,7 +186,7 @@ def test_a_run_that_was_stopped_agrees_with_the_oracle(
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_options_may_change_where_a_run_goes_on(optimizer: str, tmp_path: Path) -> None:
+def test_options_may_change_on_resume(optimizer: str, tmp_path: Path) -> None:
     """More steps, another rate, schedule and bounds: all by the count of the whole run."""
     case, stop = Case(optimizer, "linear", *NORM, layers=2, dropout=0.3, eval_every=2), 6
     changes: dict[str, Any] = {

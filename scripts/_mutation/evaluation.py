@@ -22,7 +22,7 @@ TEXT = (
          LENGTHS),
         ("dropout is on in evaluation", "model.losses(inputs, targets, state)",
          "model.losses(inputs, targets, state, dropout_step=0)",
-         "test_a_held_out_loss_drops_nothing_and_modifies_nothing"),
+         "test_a_held_out_loss_uses_no_dropout_and_modifies_nothing"),
     ),
     *planted(
         "evaluation.py", "evaluate_text", "test_evaluation.py",
@@ -152,9 +152,9 @@ OPTIMIZERS = (
     ),
 )  # fmt: skip
 
-PACE = "test_a_pace_that_was_misjudged_is_mended"
-EVALUATIONS = "test_evaluations_count_with_the_time_they_were_found_to_take"
-BEFORE = "test_a_run_that_goes_on_counts_what_it_took_before"
+PACE = "test_a_wrong_timing_estimate_is_corrected"
+EVALUATIONS = "test_evaluations_count_with_their_measured_time"
+BEFORE = "test_a_resumed_run_counts_the_time_already_spent"
 
 CLOCK = (
     *planted(

@@ -54,7 +54,7 @@ MUTANTS = (
     *planted(
         "kernels/sampling.py", "_filter_top", DRAWS,
         ("top-k keeps one more", "most = top_k if", "most = top_k + 1 if",
-         "test_top_k_keeps_k_and_of_equals_the_first"),
+         "test_top_k_keeps_k_and_the_first_of_equals"),
         ("top-p of all, not of what top-k keeps", "kept < top_p * popped", "kept < top_p * total",
          "test_top_p_is_of_what_top_k_keeps"),
         ("top-p stops before it is reached", "popped < goal", "popped + weights[heap[0]] < goal",
@@ -63,14 +63,14 @@ MUTANTS = (
     *planted(
         "kernels/sampling.py", "_likelier", DRAWS,
         ("of equals the last is kept", "u < v", "u > v",
-         "test_top_k_keeps_k_and_of_equals_the_first"),
+         "test_top_k_keeps_k_and_the_first_of_equals"),
     ),
     *planted(
         "kernels/random.py", "uniform", "test_randomness.py",
         ("draws repeat after 2**32 positions", "index >> _WORD_BITS", "np.uint64(0)",
-         "test_a_draw_is_of_key_position_and_stream"),
+         "test_a_draw_is_a_function_of_key_position_and_stream"),
         ("draws have 32 bits", "high << _WORD_BITS | low", "high << _WORD_BITS",
-         "test_a_draw_is_of_key_position_and_stream"),
+         "test_a_draw_is_a_function_of_key_position_and_stream"),
     ),
     *planted(
         "kernels/random.py", "", "test_randomness.py",

@@ -9,7 +9,7 @@ CHOSEN = "test_chosen_streams_start_a_window_from_zero_state"
 APPLIED = "test_schedules.py::test_a_schedule_is_applied_to_every_step"
 MASKS = "test_a_steps_dropout_masks_are_those_of_its_number"
 RESUMED = "test_what_a_resumed_trainer_starts_from"
-STOPPED = "test_whole_run.py::test_a_run_that_was_stopped_agrees_with_the_oracle"
+STOPPED = "test_whole_run.py::test_an_interrupted_run_agrees_with_the_oracle"
 PARTS = "test_the_parts_follow_each_other_and_do_not_overlap"
 
 TRAINER = (
@@ -102,7 +102,7 @@ TRAINER = (
     *planted(
         "trainer.py", "Trainer.set_length", "test_trainer.py",
         ("--save-every is ignored", "save_every) or every", "0) or every",
-         "test_intervals_not_given_are_a_fiftieth_of_the_run_or_a_tenth_of_its_time"),
+         "test_default_intervals_are_a_fiftieth_of_the_run_or_a_tenth_of_its_time"),
     ),
 )  # fmt: skip
 
@@ -133,9 +133,9 @@ CHECKPOINT = (
         "trainer.py", "from_snapshot", "test_trainer.py",
         ("changes of options are ignored",
          "dataclasses.replace(metadata.training, **changes)", "metadata.training",
-         "test_whole_run.py::test_options_may_change_where_a_run_goes_on[adam]"),
+         "test_whole_run.py::test_options_may_change_on_resume[adam]"),
         ("another corpus is taken", "corpus.sha256 != metadata.corpus_sha256", "False",
-         "test_a_run_goes_on_with_its_own_corpus_only"),
+         "test_a_run_resumes_with_its_own_corpus_only"),
     ),
     *planted(
         "loading.py", "restore_model", "test_trainer.py",
@@ -164,7 +164,7 @@ CHECKPOINT = (
     *planted(
         "checkpoint.py", "atomic_write", "test_checkpoint_failed_saves.py",
         ("a file gets its name before it is on the disk", "os.fsync(file.fileno())", "pass",
-         "test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_return"),
+         "test_data_is_synced_before_the_rename_and_the_rename_before_the_return"),
         ("what was half written stays", "os.unlink(temporary)", "pass",
          "test_a_failed_save_leaves_the_old_file"),
     ),
@@ -176,9 +176,9 @@ CHECKPOINT = (
     *planted(
         "config.py", "from_dict", "test_config.py",
         ("older checkpoints get today's defaults", "{**added, **options}", "options",
-         "test_trainer_resets.py::test_options_from_before_go_on_as_they_were"),
+         "test_trainer_resets.py::test_options_of_older_runs_stay_as_they_were"),
         ("what was added later is always off", "{**added, **options}", "{**options, **added}",
-         "test_trainer_resets.py::test_options_from_before_go_on_as_they_were "
+         "test_trainer_resets.py::test_options_of_older_runs_stay_as_they_were "
          "test_json_round_trip"),
         ("unknown options pass by", "options = {**added, **options}",
          "options = {name: value for name, value in {**added, **options}.items() if name in known}",
@@ -187,7 +187,7 @@ CHECKPOINT = (
     *planted(
         "config.py", "", "test_trainer_resets.py",
         ("resets are on in older runs", "'reset_probability': 0.0,", "'reset_probability': 0.01,",
-         "test_options_from_before_go_on_as_they_were"),
+         "test_options_of_older_runs_stay_as_they_were"),
     ),
 )  # fmt: skip
 
