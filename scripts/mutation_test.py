@@ -5,13 +5,13 @@ Run it where the tests run::
     python scripts/mutation_test.py           # as CI does: kernels as plain Python
     python scripts/mutation_test.py --full    # mistakes in kernels are compiled: 20 s each
 
-There are two sets. Mistakes in the backward pass and in the gradient checker must fail exactly
-the tensors that they spoil (_mutation/gradients.py). All others (the modules beside it) name
-the tests that are meant to see them; these pass on the sources
-as they are, and one of them must fail on the mutant. The last line tells how many mutants there
-are and how many escaped; the exit code is 1 if any did, or if a mistake could not be planted.
+There are two sets. For a mistake in the backward pass or the gradient checker, exactly the
+tensors that it affects must fail their check (_mutation/gradients.py). Every other mutant (in the
+modules beside it) names the tests that are meant to see it: they pass on the original sources,
+and one of them must fail on the mutant. The last line is the number of mutants and of those that
+escaped; the exit code is 1 if any did, or if a mistake could not be planted.
 
-What nobody thought of, cosmic-ray finds (pip install cosmic-ray)::
+cosmic-ray generates further mutants (pip install cosmic-ray)::
 
     cosmic-ray init scripts/_mutation/cosmic.toml session.sqlite
     cr-filter-operators session.sqlite scripts/_mutation/cosmic.toml
@@ -35,7 +35,7 @@ MUTANTS = (
 
 
 def check_unmutated(mutants: list[Mutant], is_full: bool) -> bool:
-    """Tell whether the meant tests pass on the sources as they are; print them if not."""
+    """Return whether the named tests pass on the original sources; print the log if not."""
     passes = True
     for is_emulated in (False, True):
         chosen = [m for m in mutants if (m.is_slow and not is_full) == is_emulated]
@@ -52,7 +52,7 @@ def check_unmutated(mutants: list[Mutant], is_full: bool) -> bool:
 
 
 def report(mutant: Mutant, outcome: Outcome) -> None:
-    """Print a line on a mutant, and what the tests said where none failed."""
+    """Print a line on a mutant, and the tests' log if none failed."""
     place = f"{mutant.edit.file.removesuffix('.py')}: {mutant.edit.function or 'constants'}"
     print(
         f"{outcome.verdict:8}{outcome.seconds:5.1f} s  {place:45} {mutant.name:65} "
@@ -64,10 +64,15 @@ def report(mutant: Mutant, outcome: Outcome) -> None:
 
 
 def main() -> int:
-    """Run what is asked for; return the exit code."""
+    """Run the requested mutants; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
     parser.add_argument("--full", action="store_true", help="compile the mistakes in kernels")
-    parser.add_argument("--only", default="", metavar="TEXT", help="mutants whose line has this")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="TEXT",
+        help="only mutants whose file, name or tests contain TEXT",
+    )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     mutants = [m for m in MUTANTS if options.only in f"{m.edit.file} {m.name} {m.tests}"]
@@ -87,7 +92,7 @@ def main() -> int:
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Shows the module's text as it is."""
+    """Prints the module's docstring unchanged."""
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import benchmark
-from _benchmark import charlstm_system, growth, numpy_system, race, tables, worker
+from _benchmark import charlstm_system, compare, growth, numpy_system, tables, worker
 from _benchmark.rows import ALL, DEFAULT, Row, parse_rows
-from _benchmark.worker import System, Trial, Worker, WorkerError, block_steps, running, step_seconds
+from _benchmark.worker import System, Tuner, Worker, WorkerError, block_steps, running, step_seconds
 
 SMALL = Row(hidden=12, layers=2, streams=3, steps=5)
 STEPS = 4
@@ -114,10 +114,10 @@ def test_jax_trains_what_the_reference_does(options: dict[str, Any], oracle: lis
 
 
 def test_different_losses_are_refused() -> None:
-    race.check_losses({"charlstm": [4.0, 3.0], "other": [4.0, 3.0001]})
+    compare.check_losses({"charlstm": [4.0, 3.0], "other": [4.0, 3.0001]})
     for losses in ([4.0, 3.1], [4.0, float("nan")]):
         with pytest.raises(WorkerError, match="other does not do the same work"):
-            race.check_losses({"charlstm": [4.0, 3.0], "other": losses})
+            compare.check_losses({"charlstm": [4.0, 3.0], "other": losses})
 
 
 # Processes
@@ -144,7 +144,7 @@ def test_a_block_lasts_the_requested_time() -> None:
     assert block_steps(lambda steps: steps * 2.0, 0.3) == 1
 
 
-def test_a_trial_takes_the_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tuner_finds_the_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(System):
         CHOICES = {"a": [3, 1, 2], "b": ["x", "y"]}
 
@@ -156,15 +156,15 @@ def test_a_trial_takes_the_fastest_options(monkeypatch: pytest.MonkeyPatch) -> N
             return float(steps * self.seconds)
 
     monkeypatch.setattr(worker, "Slow", Slow, raising=False)
-    trial = Trial("_benchmark.worker", "Slow")
-    assert trial.fastest(1.0) == {"a": 1, "b": "y"}
+    tuner = Tuner("_benchmark.worker", "Slow")
+    assert tuner.fastest(1.0) == {"a": 1, "b": "y"}
 
 
 # Verdicts
 
 
 def measured(rate: float, memory: int) -> dict[str, Any]:
-    """Return what a racer reports."""
+    """Return the result of a competitor."""
     options = {"onednn": True} if rate == 300 else {}
     return {
         "characters_per_second": rate,
@@ -183,7 +183,7 @@ def test_goals_are_judged_by_the_faster_pytorch() -> None:
         "NumPy": measured(6.0, 10),
     }
     peaks = {1: [50e9, 50e9, 90e9], 2: [70e9, 20e9, 80e9]}
-    figures = race.summarise(row, results, peaks, 2, [])
+    figures = compare.summarise(row, results, peaks, 2, [])
     assert figures["ratios"] == {"PyTorch": 2.0, "NumPy": 100.0}
     assert figures["fraction_of_peak"] == 0.75
     judged = {
@@ -194,17 +194,17 @@ def test_goals_are_judged_by_the_faster_pytorch() -> None:
         "of peak": (0.7, 0.75, True),
         "memory": (99, 100, False),
     }
-    table = tables.race_table([figures])
+    table = tables.comparison_table([figures])
     assert "0.75 (goal 0.7, met)" in table
     assert "2.00 (goal 2.2, not met)" in table
-    assert "median 70.0 GFLOP/s, best 80.0" in tables.race_summary([figures])
-    assert "PyTorch ran fastest with onednn True" in tables.race_summary([figures])
-    assert "goals met: 1 of 3" in tables.race_summary([figures])
+    assert "median 70.0 GFLOP/s, best 80.0" in tables.comparison_summary([figures])
+    assert "PyTorch ran fastest with onednn True" in tables.comparison_summary([figures])
+    assert "goals met: 1 of 3" in tables.comparison_summary([figures])
 
 
 def test_goals_hold_for_their_threads_only() -> None:
     row = Row(100, 1, 1, 25)
-    figures = race.summarise(row, {"charlstm": measured(5.0, 1)}, {1: [1e9]}, 1, [3.0])
+    figures = compare.summarise(row, {"charlstm": measured(5.0, 1)}, {1: [1e9]}, 1, [3.0])
     assert figures["goals"] == []
     assert figures["bytes_per_second"] == 5.0 * (row.weight_bytes or 0)
 
@@ -212,18 +212,21 @@ def test_goals_hold_for_their_threads_only() -> None:
 # The script
 
 
-def test_a_race_prints_a_table_and_writes_a_record(tmp_path: Path) -> None:
-    record = tmp_path / "record.json"
+def test_a_comparison_prints_a_table_and_writes_a_record(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
     result = run(
-        "--rows", "12,2,3,5 sample:12,1", "--repeats", "2", "--peers", "numpy", "--json", record
+        "--rows", "12,2,3,5 sample:12,1", "--repeats", "2", "--peers", "numpy", "--json", path
     )
     assert result.exit_code == 0, result.output
     assert "| 12, 2, 3, 5 " in result.stdout
     assert "| sampling, 12 x 1 " in result.stdout
-    told = json.loads(record.read_text("utf-8"))
-    assert told["versions"]["numpy"] == np.__version__
-    training, sampling = told["rows"]
-    assert [list(race["systems"]) for race in told["rows"]] == [["charlstm", "NumPy"], ["charlstm"]]
+    record = json.loads(path.read_text("utf-8"))
+    assert record["versions"]["numpy"] == np.__version__
+    training, sampling = record["rows"]
+    assert [list(row["systems"]) for row in record["rows"]] == [
+        ["charlstm", "NumPy"],
+        ["charlstm"],
+    ]
     for system in training["systems"].values():
         assert len(system["seconds"]) == 2
         assert system["characters_per_second"] == pytest.approx(
@@ -233,15 +236,15 @@ def test_a_race_prints_a_table_and_writes_a_record(tmp_path: Path) -> None:
     assert sampling["bytes_per_second_at_most"] > 0
 
 
-def test_pytorch_races_with_its_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pytorch_runs_with_its_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without oneDNN; a second PyTorch would take as long again to load."""
     pytest.importorskip("torch")
     row = Row(12, 1, 1, 2)
-    entrants = race.entrants_of(row, ["torch"], 1)
+    specs = compare.competitor_specs(row, ["torch"], 1)
     names = ["charlstm", "PyTorch, oneDNN on", "PyTorch, oneDNN off"]
-    assert [entrant.name for entrant in entrants] == names
-    monkeypatch.setattr(race, "entrants_of", lambda *_: [entrants[0], entrants[2]])
-    figures = race.race(row, ["torch"], 1, 1, 0.001)
+    assert [spec.name for spec in specs] == names
+    monkeypatch.setattr(compare, "competitor_specs", lambda *_: [specs[0], specs[2]])
+    figures = compare.compare(row, ["torch"], 1, 1, 0.001)
     options = figures["systems"]["PyTorch, oneDNN off"]["options"]
     assert options.keys() == {"onednn", "inputs", "optimizer", "pool"}
     assert options["onednn"] is False

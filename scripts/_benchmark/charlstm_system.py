@@ -1,4 +1,4 @@
-"""charlstm, as a system to race: it trains, and it samples."""
+"""charlstm as a system to measure: training and sampling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from charlstm.vocabulary import Vocabulary
 
 
 def make_model(row: Row, threads: int) -> CharLSTM:
-    """Return a model with the row's first weights."""
+    """Return a model with the row's initial weights."""
     vocabulary = Vocabulary([chr(ord("0") + i) for i in range(SYMBOLS)])
     model = CharLSTM(vocabulary, row.hidden, row.layers, threads=threads)
     for name, values in initial_parameters(row).items():
@@ -55,7 +55,7 @@ class Training(System):
 
 
 class Sampling(System):
-    """One sample after another, each with a seed of its own."""
+    """Sampling, each sample with its own seed."""
 
     def __init__(self, row: Row, threads: int) -> None:
         super().__init__()
@@ -63,17 +63,17 @@ class Sampling(System):
         self.seed = 0
 
     def run(self, steps: int) -> None:
-        """Draw so many samples."""
+        """Draw `steps` samples."""
         for _ in range(steps):
             self.seed += 1
             sample(self.model, SAMPLE_LENGTH, seed=self.seed)
 
 
 class Growth:
-    """Measures the training of one row after another, in one process."""
+    """Training of one row after another, in one process."""
 
     def measure(self, row: Row, threads: int, repeats: int, seconds: float) -> float:
-        """Return the median characters a second, over blocks of so many seconds."""
+        """Return the median characters per second, over blocks of `seconds`."""
         training = Training(row, threads)
         steps = block_steps(training.go, seconds)
         taken = statistics.median(training.go(steps) for _ in range(repeats))

@@ -9,7 +9,7 @@ from typing import Any
 from _benchmark.rows import Row
 
 BASE = Row(256, 1, 32, 64)
-# Powers of two, their neighbours, and one row or one panel more than whole tiles.
+# Powers of two, their neighbours, and one row or one panel above a multiple of the tile.
 SIZES = {
     "hidden": [
         64, 65, 80, 96, 97, 112, 127, 128, 129, 160, 192, 193, 255, 256, 257, 320, 384, 385,
@@ -22,11 +22,11 @@ SIZES = {
     "steps": [16, 17, 31, 32, 33, 48, 63, 64, 65, 96, 127, 128, 129, 192, 255, 256],
 }  # fmt: skip
 LETTERS = {"hidden": "H", "streams": "B", "steps": "T"}
-CLIFF = 0.5  # of the smaller neighbour's operations a second
+CLIFF = 0.5  # of the smaller neighbour's GFLOP/s
 
 
 def points(base: Row, sizes: dict[str, list[int]], threads: int) -> Iterator[tuple[str, Row, int]]:
-    """Yield (dimension, row, threads) for all that is measured."""
+    """Yield (dimension, row, threads) of every measurement."""
     for dimension, values in sizes.items():
         for size in values:
             for count in range(1, threads + 1):
@@ -35,7 +35,7 @@ def points(base: Row, sizes: dict[str, list[int]], threads: int) -> Iterator[tup
 
 
 def cliffs(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the figures whose operations a second fall by half from the next smaller size."""
+    """Return the figures whose GFLOP/s are below half of the next smaller size's."""
     found = []
     for dimension, threads in dict.fromkeys((f["dimension"], f["threads"]) for f in figures):
         line = [f for f in figures if (f["dimension"], f["threads"]) == (dimension, threads)]
@@ -47,7 +47,7 @@ def cliffs(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def plot(figures: list[dict[str, Any]], path: str) -> None:
-    """Draw characters a second, and operations a second, over each dimension; needs matplotlib."""
+    """Plot characters/s and GFLOP/s over each dimension; needs matplotlib."""
     import matplotlib.pyplot as plt
 
     measures = {"characters_per_second": "characters/s", "gflops": "GFLOP/s"}

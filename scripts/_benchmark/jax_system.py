@@ -1,4 +1,4 @@
-"""JAX, as a system to race: one jitted function with a scan over time for each layer."""
+"""JAX as a system to measure: one jitted function with a scan over time for each layer."""
 
 # mypy: disable-error-code="import-not-found"
 
@@ -57,7 +57,7 @@ def train_step(
     one_hot: bool,
     unroll: int,
 ) -> Any:
-    """Return parameters, Adagrad's memory, the state and the loss after one window."""
+    """Return parameters, Adagrad's state, the state and the loss after one window."""
 
     def loss_of(parameters: Any) -> Any:
         logits, after = forward(parameters, inputs, state, one_hot, unroll)
@@ -103,7 +103,7 @@ class Training(System):
         self.step = 0
 
     def run(self, steps: int) -> None:
-        """Train on the next windows; they are queued, and waited for at the end."""
+        """Train on the next windows; they are queued, and awaited at the end."""
         losses = []
         for _ in range(steps):
             window = self.windows[self.step % len(self.windows)]

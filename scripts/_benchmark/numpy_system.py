@@ -1,4 +1,4 @@
-"""The tests' NumPy reference, as a system to race."""
+"""The tests' NumPy reference as a system to measure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TESTS = Path(__file__).resolve().parents[2] / "tests"
 
 
 def import_from_tests(name: str) -> Any:
-    """Import a module of the tests, which a script does not find by its name."""
+    """Import a module of the tests, which are not on a script's path."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, TESTS / f"{name}.py")
         assert spec and spec.loader
@@ -30,7 +30,7 @@ reference_run = import_from_tests("reference_run")  # imports `reference`
 
 
 class Training(System):
-    """The readable oracle: a loop over time, in float64.
+    """The reference: a loop over time, in float64.
 
     NumPy's threads are those of its BLAS, which read their number from the environment.
     """

@@ -1,4 +1,4 @@
-"""What is benchmarked: the rows, their goals, and the work that every system is given."""
+"""The rows of the benchmark, their goals, and the work that every system is given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEARNING_RATE = 0.01
 CLIP = 5.0
 EPSILON = 1e-10
 SAMPLE_LENGTH = 1000  # characters of one sample
-TEXT = 1 << 14  # characters at least before the windows come again: too many to learn by heart
+TEXT = 1 << 14  # minimum characters before windows repeat: too many to memorise
 FLOAT = 4  # bytes of a float32
 
 
@@ -40,7 +40,7 @@ class Row:
 
     @classmethod
     def parse(cls, text: str) -> Row:
-        """Read ``H,L,B,T`` or ``sample:H,L``; ValueError where it is neither."""
+        """Parse ``H,L,B,T`` or ``sample:H,L``; ValueError if it is neither."""
         sizes = text.removeprefix("sample:")
         numbers = [int(number) for number in sizes.split(",")]
         sampling = sizes != text
@@ -51,14 +51,14 @@ class Row:
 
     @property
     def name(self) -> str:
-        """How tables call the row."""
+        """The row's name in tables."""
         if self.sampling:
             return f"sampling, {self.hidden} x {self.layers}"
         return f"{self.hidden}, {self.layers}, {self.streams}, {self.steps}"
 
     @property
     def characters(self) -> int:
-        """Characters of a step: those of a window, or of a sample."""
+        """Characters of a step: of a window, or of a sample."""
         return SAMPLE_LENGTH if self.sampling else self.streams * self.steps
 
     @property
@@ -68,12 +68,12 @@ class Row:
 
     @property
     def flops(self) -> int:
-        """Operations a character: a multiply and an add forward, and twice that backward."""
+        """Operations per character: a multiply and an add forward, twice that backward."""
         return (2 if self.sampling else 6) * self.product_weights
 
     @property
     def weight_bytes(self) -> int | None:
-        """Bytes of weights that a character of one stream reads; None for several streams.
+        """Bytes of weights read per character of one stream; None for several streams.
 
         Each weight of a product is read once forward and once backward at every time step;
         the weights' own gradient is a product over all T, which reads none.
@@ -85,7 +85,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Goals:
-    """What a row is to reach with two threads; None where nothing is asked.
+    """The goals of a row with two threads; None where there is none.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def parse_rows(texts: tuple[str, ...]) -> list[Row]:
     Raises
     ------
     ValueError
-        With the text that stands for nothing.
+        With the text that is no row.
     """
     rows: list[Row] = []
     for text in (word for words in texts for word in words.split()):
@@ -129,7 +129,7 @@ def parse_rows(texts: tuple[str, ...]) -> list[Row]:
 
 
 def make_windows(row: Row) -> list[tuple[Array, Array]]:
-    """Return the (inputs, targets), each (T, B) int32, that training goes through in turn."""
+    """Return the windows (inputs, targets), each (T, B) int32, to train on in turn."""
     count = max(4, -(-TEXT // row.characters))
     shape = (count, row.steps + 1, row.streams)
     ids = np.random.default_rng(0).integers(SYMBOLS, size=shape, dtype=np.int32)
@@ -137,7 +137,7 @@ def make_windows(row: Row) -> list[tuple[Array, Array]]:
 
 
 def initial_parameters(row: Row) -> dict[str, Array]:
-    """Return the first weights, float32, under PyTorch's names and in its shapes."""
+    """Return the initial weights, float32, under PyTorch's names and in its shapes."""
     hidden = row.hidden
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(row.layers):

@@ -1,4 +1,4 @@
-"""PyTorch, as a system to race: the usual modules, each option at its fastest."""
+"""PyTorch as a system to measure: the usual modules, with the fastest options."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Training(System):
         Whether PyTorch may use oneDNN.
     inputs
         How ids become one-hot rows: ``"one_hot"`` in every step, ``"rows"`` of an identity
-        matrix looked up in every step, or ``"ready"``: made before the race.
+        matrix looked up in every step, or ``"ready"``: made beforehand.
     optimizer
         PyTorch's ``"default"`` way to loop over tensors, ``"foreach"`` or ``"fused"``.
     pool
-        Threads: ``"all"`` that the race allows, or ``"one"``.
+        Threads: ``"all"`` that are allowed, or ``"one"``.
     """
 
     CHOICES = {
@@ -135,7 +135,7 @@ class Sampling(System):
         self.identity = torch.eye(SYMBOLS)
 
     def run(self, steps: int) -> None:
-        """Draw so many samples."""
+        """Draw `steps` samples."""
         torch.set_num_threads(self.threads)
         with torch.no_grad():
             for _ in range(steps):

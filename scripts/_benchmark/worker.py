@@ -16,16 +16,16 @@ from typing import Any
 
 
 class WorkerError(RuntimeError):
-    """What went wrong in another process: its traceback."""
+    """An error in another process, with its traceback."""
 
 
 class System:
-    """What is raced: it trains or samples the same work as the others, step by step.
+    """A system to measure: it trains or samples, step by step, the same work as the others.
 
     Attributes
     ----------
     CHOICES : dict
-        Options whose best value is looked for before the race, and their values.
+        Options that are tuned before the measurement, and their values.
     losses : list of float
         Of the first steps, to tell whether the work is the same.
     """
@@ -36,22 +36,22 @@ class System:
         self.losses: list[float] = []
 
     def run(self, steps: int) -> None:
-        """Do so many steps; those of the first call leave their `losses`."""
+        """Do `steps` steps; the first call stores their `losses`."""
         raise NotImplementedError
 
     def go(self, steps: int) -> float:
-        """Do so many steps and return the seconds they took."""
+        """Do `steps` steps and return the seconds they took."""
         start = time.perf_counter()
         self.run(steps)
         return time.perf_counter() - start
 
     def first_losses(self, steps: int) -> list[float]:
-        """Do the first steps and return their losses; none where nothing is trained."""
+        """Do the first steps and return their losses, none if nothing is trained."""
         self.run(steps)
         return self.losses
 
     def memory(self) -> int:
-        """Return the most bytes that were resident in this process so far."""
+        """Return the peak of resident bytes of this process."""
         try:
             with open("/proc/self/status", encoding="ascii") as status:
                 return next(int(line.split()[1]) * 1024 for line in status if "VmHWM" in line)
@@ -62,15 +62,15 @@ class System:
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-class Trial:
-    """Finds the best options of a system for a row, one option after the other."""
+class Tuner:
+    """Finds the fastest options of a system for a row, one option at a time."""
 
     def __init__(self, module: str, system: str, **fixed: Any) -> None:
         self.make = getattr(importlib.import_module(module), system)
         self.fixed = fixed
 
     def fastest(self, seconds: float) -> dict[str, Any]:
-        """Return the value of each option that runs fastest, in blocks of up to so long."""
+        """Return the fastest value of each option, in blocks of up to `seconds`."""
         best = {option: values[0] for option, values in self.make.CHOICES.items()}
         least = self._step_seconds(best, seconds)
         for option, values in self.make.CHOICES.items():
@@ -86,7 +86,7 @@ class Trial:
 
 
 def step_seconds(go: Callable[[int], float], seconds: float) -> float:
-    """Return what a step takes at least, from blocks of up to so long, after a warm-up."""
+    """Return the minimum time of a step, from blocks of up to `seconds`, after a warm-up."""
     go(1)
     steps = 1
     while (taken := min(go(steps) for _ in range(3))) < seconds / 3:
@@ -95,12 +95,12 @@ def step_seconds(go: Callable[[int], float], seconds: float) -> float:
 
 
 def block_steps(go: Callable[[int], float], seconds: float) -> int:
-    """Return how many steps take so long."""
+    """Return how many steps take about `seconds`."""
     return max(1, round(seconds / step_seconds(go, seconds)))
 
 
 class Worker:
-    """An object that lives in another process; it idles, asleep, between two calls.
+    """An object in another process, which is idle between calls.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Worker:
     arguments
         Of the class.
     environment
-        Variables that the process starts with, beside this one's.
+        Variables of the process, in addition to this one's.
     """
 
     def __init__(
@@ -167,12 +167,12 @@ def running(
     arguments: Mapping[str, Any],
     environment: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[Worker]:
-    """Return a worker that ends with a ``with`` block."""
+    """Return a worker as a context manager that ends it."""
     return closing(Worker(module, name, arguments, environment))
 
 
 def _serve(pipe: Connection, module: str, name: str, arguments: Mapping[str, Any]) -> None:
-    """Make the object, then answer calls until the other end is closed."""
+    """Make the object, then answer calls until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt ends the parent, and so the pipe
     try:
         target = getattr(importlib.import_module(module), name)(**arguments)

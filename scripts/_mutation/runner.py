@@ -1,4 +1,4 @@
-"""Run tests of the package with mistakes planted in it: a process for each set of tests.
+"""Run tests on mutated sources of the package, each set of tests in its own process.
 
 A process imports edited sources in place of those on disk, which stay as they are, and runs
 pytest. In "emulated" runs kernels are plain Python (see emulation.py), which takes no
@@ -36,7 +36,7 @@ class Mutant(NamedTuple):
 
     @property
     def is_slow(self) -> bool:
-        """Whether it changes compiled code, other than what its own tests compile."""
+        """Whether it changes compiled code that its tests do not compile themselves."""
         return self.edit.file.startswith("kernels/") and not self.edit.file.endswith("random.py")
 
 
@@ -51,7 +51,7 @@ def planted(file: str, function: str, module: str, *rows: Row) -> Iterator[Mutan
 
 
 class Outcome(NamedTuple):
-    """What the tests said: pytest's exit code, or -1 where the process did not end well."""
+    """The result of the tests: pytest's exit code, or -1 if the process died."""
 
     code: int
     seconds: float
@@ -59,24 +59,24 @@ class Outcome(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """A word: whether a test failed, all passed, or the tests did not run."""
+        """Whether a test failed, all passed, or the tests did not run."""
         return {0: "ESCAPED", 1: "caught"}.get(self.code, "BROKEN")
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Loads a module of the package from a source that is given."""
+    """Loads a module of the package from a given source."""
 
     def __init__(self, name: str, path: str, source: str) -> None:
         super().__init__(name, path)
         self._source = source
 
     def get_code(self, fullname: str) -> Any:
-        """Compile the source; what was compiled from the file is not asked for."""
+        """Compile the source; bytecode of the file is ignored."""
         return compile(self._source, self.path, "exec", dont_inherit=True)
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules whose sources are given, before those on disk are looked for."""
+    """Finds modules with given sources before those on disk."""
 
     def __init__(self, sources: Mapping[str, str]) -> None:
         self._sources = sources
@@ -158,11 +158,11 @@ def run_all(
     jobs: int,
     report: Callable[[Mutant, Outcome], None],
 ) -> int:
-    """Run every mutant's tests, some at a time; report each in order; return the escaped."""
+    """Run every mutant's tests, `jobs` at a time; report each in order; return how many escaped."""
 
     def judge(mutant: Mutant) -> Outcome:
         outcome = Outcome(-1, 0.0, "")
-        for _ in range(2):  # a forked process may die of what its parent did: once is no verdict
+        for _ in range(2):  # a forked process may die of its parent's state: try twice
             try:
                 outcome = run_tests([mutant.edit], mutant.tests, is_emulated=is_emulated(mutant))
             except ValueError as error:

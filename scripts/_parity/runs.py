@@ -100,7 +100,7 @@ def zero_state(streams: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def clip(parameters: list[nn.Parameter], training: Training) -> float:
-    """Bound the norm, then the entries; return the norm before."""
+    """Clip the norm, then the entries; return the norm before clipping."""
     norm = float(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
     for parameter in parameters:
         assert parameter.grad is not None

@@ -79,7 +79,7 @@ def stepped(layer: charlstm.LSTM, given: Tensors) -> Tensors:
 
 
 def draw() -> Tensors:
-    """Return the author's weights, inputs and state, and the gradients that come back."""
+    """Return the author's weights, inputs and state, and the gradients of its outputs."""
     generator = np.random.default_rng(0)
     weights = generator.normal(size=(1 + INPUTS + HIDDEN, 4 * HIDDEN)) / np.sqrt(INPUTS + HIDDEN)
     weights[0] = 0

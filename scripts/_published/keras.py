@@ -41,7 +41,7 @@ def computed_figures(example: dict[str, Any]) -> dict[str, Array]:
     def by_state(t: int) -> tuple[Array, Array]:
         """Return the gradients by h_t and c_t, counting from 1: of this step and all later."""
         dh_t, dc_t = dh[t - 1], np.zeros_like(h0)
-        if t < len(x):  # what comes back from the later steps, run from h_t and c_t on
+        if t < len(x):  # gradients from the later steps, which start from h_t and c_t
             _, _, later = layer.forward(x[t:], h[t - 1], cache.c[t])
             _, (from_h, dc_t), _ = layer.backward(dh[t:], later)
             dh_t = dh_t + from_h

@@ -1,4 +1,4 @@
-"""One row of the benchmark: every system does the same work, in turns, in one run."""
+"""One row of the benchmark: all systems do the same work, taking turns in one run."""
 
 from __future__ import annotations
 
@@ -13,64 +13,62 @@ from typing import Any
 from _benchmark.rows import GOAL_THREADS, GOALS, Row
 from _benchmark.worker import Worker, WorkerError, block_steps, running
 
-PAUSE = 0.05  # seconds before each block, in which the threads of the last one fall asleep
+PAUSE = 0.05  # seconds before each block, so that the threads of the previous one are idle
 CHECKED_STEPS = 5  # whose losses must agree
 TOLERANCE = 1e-3  # of a loss: float32, and Adagrad's first step is a sign
-NUMPY_FLOPS = 2e9  # a step above which the reference would hold up everybody
+NUMPY_FLOPS = 2e9  # of a step: above, the reference would take too long
 
 
 @dataclass(frozen=True)
-class Entrant:
-    """A system in the race: where its class is, what it is made with, and whether it chooses."""
+class CompetitorSpec:
+    """A system to measure: its class, the options to make it with, and whether others are tuned."""
 
     name: str
     module: str
     system: str
     options: dict[str, Any] = field(default_factory=dict)
-    chooses: bool = False
+    is_tuned: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def entrants_of(row: Row, peers: list[str], threads: int) -> list[Entrant]:
-    """Return who races over a row: charlstm first."""
+def competitor_specs(row: Row, peers: list[str], threads: int) -> list[CompetitorSpec]:
+    """Return the systems to measure for a row, charlstm first."""
     system = "Sampling" if row.sampling else "Training"
-    entrants = [Entrant("charlstm", "_benchmark.charlstm_system", system)]
+    specs = [CompetitorSpec("charlstm", "_benchmark.charlstm_system", system)]
     if "torch" in peers:
-        entrants += [
-            Entrant(
+        specs += [
+            CompetitorSpec(
                 f"PyTorch, oneDNN {word}", "_benchmark.torch_system", system, {"onednn": on}, True
             )
             for word, on in (("on", True), ("off", False))
         ]
     if "jax" in peers and not row.sampling:
-        entrants.append(Entrant("JAX", "_benchmark.jax_system", system, chooses=True))
+        specs.append(CompetitorSpec("JAX", "_benchmark.jax_system", system, is_tuned=True))
     if "numpy" in peers and not row.sampling and row.flops * row.characters <= NUMPY_FLOPS:
         pool = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        entrants.append(Entrant("NumPy", "_benchmark.numpy_system", system, environment=pool))
-    return entrants
+        specs.append(CompetitorSpec("NumPy", "_benchmark.numpy_system", system, environment=pool))
+    return specs
 
 
 def compile_kernels(threads: int) -> None:
-    """Compile all that charlstm needs, so that no racer's memory counts a compiler's."""
+    """Compile all kernels beforehand, so that the compiler's memory is not measured."""
     for system, row in (("Training", Row(16, 1, 2, 2)), ("Sampling", Row(16, 1, sampling=True))):
         work = {"row": row, "threads": threads}
         with running("_benchmark.charlstm_system", system, work) as worker:
             worker.call("go", 1)
 
 
-class Racer:
-    """An entrant in its process, warm, with its fastest options and the steps of a block."""
+class Competitor:
+    """A system in its process, warmed up, with its fastest options and the steps of a block."""
 
-    def __init__(self, entrant: Entrant, row: Row, threads: int, seconds: float) -> None:
+    def __init__(self, spec: CompetitorSpec, row: Row, threads: int, seconds: float) -> None:
         work = {"row": row, "threads": threads}
-        self.options = dict(entrant.options)
-        if entrant.chooses:  # in a process that ends with it: its memory does not count
-            fixed = {**work, **self.options, "module": entrant.module, "system": entrant.system}
-            with running("_benchmark.worker", "Trial", fixed, entrant.environment) as trial:
-                self.options |= trial.call("fastest", seconds)
-        self.worker = Worker(
-            entrant.module, entrant.system, {**work, **self.options}, entrant.environment
-        )
+        self.options = dict(spec.options)
+        if spec.is_tuned:  # in a separate process, whose memory is not measured
+            fixed = {**work, **self.options, "module": spec.module, "system": spec.system}
+            with running("_benchmark.worker", "Tuner", fixed, spec.environment) as tuner:
+                self.options |= tuner.call("fastest", seconds)
+        self.worker = Worker(spec.module, spec.system, {**work, **self.options}, spec.environment)
         self.losses: list[float] = self.worker.call("first_losses", CHECKED_STEPS)
         self.steps = block_steps(self._go, seconds)
         self.seconds: list[float] = []
@@ -84,7 +82,7 @@ class Racer:
         self.seconds.append(self._go(self.steps))
 
     def result(self, row: Row) -> dict[str, Any]:
-        """Return all that was measured, and the rates."""
+        """Return the measurements and the rates."""
         rate = row.characters * self.steps / statistics.median(self.seconds)
         return {
             "options": self.options,
@@ -100,13 +98,15 @@ class Racer:
         self.worker.close()
 
 
-def race(row: Row, peers: list[str], threads: int, repeats: int, seconds: float) -> dict[str, Any]:
-    """Return the figures of a row, all that was measured among them.
+def compare(
+    row: Row, peers: list[str], threads: int, repeats: int, seconds: float
+) -> dict[str, Any]:
+    """Return the figures of a row, measurements included.
 
     Parameters
     ----------
     row
-        What is done.
+        The work.
     peers
         Of ``"torch"``, ``"jax"`` and ``"numpy"``.
     threads
@@ -125,26 +125,26 @@ def race(row: Row, peers: list[str], threads: int, repeats: int, seconds: float)
     reads: list[float] = []
     with contextlib.ExitStack() as stack:
         machine = stack.enter_context(running("_benchmark.peak", "Peak", {"seconds": seconds}))
-        racers = {}
-        for entrant in entrants_of(row, peers, threads):
-            racer = Racer(entrant, row, threads, seconds)
-            racers[entrant.name] = stack.enter_context(contextlib.closing(racer))
-        check_losses({name: racer.losses for name, racer in racers.items()})
+        competitors = {}
+        for spec in competitor_specs(row, peers, threads):
+            competitor = Competitor(spec, row, threads, seconds)
+            competitors[spec.name] = stack.enter_context(contextlib.closing(competitor))
+        check_losses({name: competitor.losses for name, competitor in competitors.items()})
         for _ in range(repeats):
             for count, measured in peaks.items():
                 time.sleep(PAUSE)
                 measured.append(machine.call("flops", count))
             if row.weight_bytes:
                 reads.append(machine.call("bytes_read", row.weight_bytes))
-            for racer in racers.values():
+            for competitor in competitors.values():
                 time.sleep(PAUSE)
-                racer.take_turn()
-        results = {name: racer.result(row) for name, racer in racers.items()}
+                competitor.take_turn()
+        results = {name: competitor.result(row) for name, competitor in competitors.items()}
     return summarise(row, results, peaks, threads, reads)
 
 
 def check_losses(losses: Mapping[str, list[float]]) -> None:
-    """Raise WorkerError where a system's first losses are not charlstm's."""
+    """Raise WorkerError if a system's first losses differ from charlstm's."""
     ours = losses["charlstm"]
     for name, theirs in losses.items():
         pairs = list(zip(ours, theirs, strict=True))
@@ -159,9 +159,9 @@ def summarise(
     threads: int,
     reads: list[float],
 ) -> dict[str, Any]:
-    """Return rates, ratios and goals beside what was measured; of PyTorch the faster counts."""
+    """Return measurements, rates, ratios and goals; the faster PyTorch system counts."""
     ours = results["charlstm"]
-    peak = max(peaks[threads])  # a limit: what disturbs it does not lower it
+    peak = max(peaks[threads])  # the maximum: disturbances only lower it
     peers = {"JAX": "JAX", "NumPy": "NumPy"}
     if pytorch := [name for name in results if name.startswith("PyTorch")]:
         peers["PyTorch"] = max(pytorch, key=lambda name: results[name]["characters_per_second"])
