@@ -152,7 +152,7 @@ OPTIMIZERS = (
     ),
 )  # fmt: skip
 
-PACE = "test_a_wrong_timing_estimate_is_corrected"
+TIMING = "test_a_wrong_timing_estimate_is_corrected"
 EVALUATIONS = "test_evaluations_count_with_their_measured_time"
 BEFORE = "test_a_resumed_run_counts_the_time_already_spent"
 
@@ -183,19 +183,20 @@ CLOCK = (
         ("the steps are revised without end",
          "[time for time in self._revisions if time > seconds]", "self._revisions",
          "test_the_number_of_steps_is_final_after_a_tenth_of_the_time"),
-        ("the pace found is thrown away",
-         "self._pace._replace(step=max(1e-09, self._stepping / self._steps))", "self._pace", PACE),
+        ("the measured timing is ignored",
+         "self._timing._replace(step=max(1e-09, self._stepping / self._steps))", "self._timing",
+         TIMING),
         ("the trainer is not told", "trainer.set_length(max(steps, trainer.step + 1))", "pass",
-         PACE),
+         TIMING),
     ),
     *planted(
         "cli/budget.py", "total_steps", "test_cli_budget.py",
-        ("no time is left for saving", " * TIME_FRACTION", "", PACE),
-        ("the steps done are forgotten", "return done + max", "return max", PACE),
-        ("evaluations take no time", "pace.step + pace.evaluation / eval_every", "pace.step",
-         EVALUATIONS),
-        ("what the run took before is forgotten", "60 * goal.minutes - seconds",
-         "60 * goal.minutes", BEFORE),
+        ("no time is left for saving", " * TIME_FRACTION", "", TIMING),
+        ("the steps done are forgotten", "return done + max", "return max", TIMING),
+        ("evaluations take no time",
+         "timing.evaluation / eval_every if eval_every else math.inf", "0.0", EVALUATIONS),
+        ("what the run took before is forgotten", "60 * budget.minutes - seconds",
+         "60 * budget.minutes", BEFORE),
     ),
     *planted(
         "model.py", "_dropout", "test_model.py",
