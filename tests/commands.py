@@ -1,4 +1,4 @@
-"""What tests of the command line share: a small run, and what an error must look like."""
+"""Shared by the tests of the command line: a small run, its files, and the form of an error."""
 
 import csv
 import os
@@ -16,9 +16,9 @@ SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--eva
 
 def train(*arguments: str, corpus: str = "fox.txt") -> int:
     """Train a small model, 20 steps unless the arguments say otherwise."""
-    goal = {"--steps", "--epochs", "--minutes", "--resume"}.isdisjoint(arguments)
+    needs_budget = {"--steps", "--epochs", "--minutes", "--resume"}.isdisjoint(arguments)
     size = [] if "--resume" in arguments else SMALL
-    return main(["train", corpus, *size, *(["--steps", "20"] if goal else []), *arguments])
+    return main(["train", corpus, *size, *(["--steps", "20"] if needs_budget else []), *arguments])
 
 
 def environment() -> dict[str, str]:
@@ -27,8 +27,8 @@ def environment() -> dict[str, str]:
 
 
 def assert_one_line(error: str, *fragments: str) -> None:
-    """Demand a single line from the command line, with all fragments."""
-    # These may come before.
+    """Check that an error is one line of the command line's, with all fragments."""
+    # These lines may precede it.
     error = re.sub(r"\A((compiling kernels|compiled kernels|sampling from) .*\n)+", "", error)
     assert error.startswith("charlstm: error: ")
     assert error.count("\n") == 1 and error.endswith("\n")

@@ -1,4 +1,4 @@
-"""Read corpora in tests: from standard input, in chunks of any size."""
+"""Read corpora in tests, from standard input and in chunks of any size."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def make_ids(case: Case) -> Array:
     """Draw ids (T + 1, B), as frequent as letters are: few of them often, many seldom.
 
     Where there is room, the inputs, all rows but the last, hold one symbol once, another
-    twice, and lack a third.
+    twice, and a third never.
     """
     rng = np.random.default_rng([case.T, case.B, case.V])
     symbols = rng.permutation(case.V)
@@ -200,7 +200,7 @@ def make_problem(case: Case) -> Problem:
 def build(case: Case, kind: type[CharLSTM] = CharLSTM) -> tuple[CharLSTM, Problem]:
     """Return a case's model, which may use 4 threads, and its window.
 
-    The model has already trained on a window of symbols that this one lacks: their
+    The model has already trained on a window of symbols that are missing here: their
     gradients must not stay.
     """
     problem = make_problem(case)

@@ -1,4 +1,4 @@
-"""Tests of scripts/benchmark.py: same work for all, sound counts, and tables; never times."""
+"""scripts/benchmark.py: equal work for all systems, correct counts, and tables; never times."""
 
 import importlib
 import json

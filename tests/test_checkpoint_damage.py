@@ -50,7 +50,7 @@ def document(**changes) -> dict[str, str]:
 
 
 def entry(dtype="F32", shape=(2,), offsets=(0, 8)) -> dict:
-    """Describe a tensor, two floats unless told otherwise."""
+    """Describe a tensor, two floats by default."""
     return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
 
 

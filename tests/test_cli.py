@@ -1,4 +1,4 @@
-"""The program: its help, and what it loads for it."""
+"""The program: its help, and that help loads nothing heavy."""
 
 import subprocess
 import sys

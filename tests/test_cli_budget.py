@@ -1,4 +1,4 @@
-"""--minutes: its steps are decided again from the pace of the run, while it is young."""
+"""--minutes: the number of steps is revised from the run's own timing, early in the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from charlstm.corpus import Corpus
 from charlstm.model import CharLSTM
 from charlstm.trainer import Trainer
 
-STEPS = 10_000  # of a run whose pace was taken to be 6 ms a step
+STEPS = 10_000  # of a run whose steps were estimated at 6 ms
 
 
 @pytest.fixture

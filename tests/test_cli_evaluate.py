@@ -1,4 +1,4 @@
-"""The eval command: its figures, which run and text it takes, what is skipped, line ends."""
+"""The eval command: its figures, its default run, skipped characters, line ends."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, 
 
 
 def set_source(path: str, **entries: Any) -> None:
-    """Write a checkpoint anew, with entries of its source replaced, or removed if None."""
+    """Rewrite a checkpoint, with entries of its source replaced, or removed if None."""
     tensors, metadata = checkpoint.load(path)
     source = metadata["command"]["source"] | entries
     metadata["command"]["source"] = {k: v for k, v in source.items() if v is not None}

@@ -1,4 +1,4 @@
-"""The gradcheck command: made-up problems and runs, what it tries, and how it fails."""
+"""The gradcheck command: random models and trained runs, what it checks, and how it fails."""
 
 import json
 from pathlib import Path

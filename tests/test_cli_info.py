@@ -1,4 +1,4 @@
-"""The info command: what a run is, and how far it and its best model went."""
+"""The info command: a run's options, its progress, and its best model."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a person sees while training: the bar, what is told and how often, how a run ends."""
+"""What training prints: the progress bar, how often it reports, and how a run ends."""
 
 import fcntl
 import io

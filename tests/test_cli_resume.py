@@ -139,8 +139,8 @@ def test_resume_of_a_finished_run_does_nothing(capsys: pytest.CaptureFixture[str
     before = contents(Path("runs"))
     assert train("--resume") == 0
     assert "nothing to do, 20 steps are done" in capsys.readouterr().err
-    for goal in (["--steps", "19"], ["--epochs", "0.5"]):
-        assert train("--resume", *goal) == 2
+    for budget in (["--steps", "19"], ["--epochs", "0.5"]):
+        assert train("--resume", *budget) == 2
         assert_one_line(capsys.readouterr().err, "20 steps are done already")
     assert contents(Path("runs")) == before
 

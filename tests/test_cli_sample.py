@@ -1,4 +1,4 @@
-"""The sample command: what it writes into pipes and terminals, its primes, and how it ends."""
+"""The sample command: its output into pipes and terminals, primes, and how it ends."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Training where nobody says how long: what small texts get, and when it ends early."""
+"""Training without a budget: defaults that suit small texts, and early stopping."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ Run = tuple[Trainer, list[StepRecord]]
 
 @pytest.fixture(autouse=True)
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in an empty folder; measure the pace briefly."""
+    """Work in an empty folder; time steps only briefly."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
 
@@ -59,7 +59,7 @@ def stored(name: str = "last") -> dict[str, Any]:
 def test_options_that_suit_a_text(
     length: int, streams: int, val_fraction: float, patience: int, dropout: float
 ) -> None:
-    """Each departure from the defaults is told of, with the option that decides otherwise."""
+    """Each departure from the defaults is reported, with the option that overrides it."""
     model, config, warnings = adapt_to_text(ModelConfig(9), TrainConfig(), length, OPEN, set())
     assert (config.batch_size, config.val_fraction, config.patience) == (
         streams, val_fraction, patience,
@@ -84,13 +84,13 @@ def test_explicit_options_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "goal", [Budget(5, None, None), Budget(None, 5, None), Budget(None, None, 5)]
+    "budget", [Budget(5, None, None), Budget(None, 5, None), Budget(None, None, 5)]
 )
 @pytest.mark.parametrize("length", [500, 20_000, 10**6])
-def test_an_explicit_length_changes_nothing(goal: Budget, length: int) -> None:
+def test_an_explicit_length_changes_nothing(budget: Budget, length: int) -> None:
     """Who says how far to train is taken at the word."""
     options = ModelConfig(9), TrainConfig()
-    assert adapt_to_text(*options, length, goal, set()) == (*options, [])
+    assert adapt_to_text(*options, length, budget, set()) == (*options, [])
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def with_losses(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float]) -> No
 
 
 def test_patience_counts_evaluations_since_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An equal loss is no improvement, and a better one begins the count anew."""
+    """An equal loss is no improvement, and a better one resets the count."""
     with_losses(monkeypatch, {4: 4.0, 10: 3.0, 12: 3.0})
     trainer = make_trainer(patience=3)
     assert [record.step for record in trainer.train()] == [*range(1, 17)]

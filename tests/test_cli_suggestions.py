@@ -1,4 +1,4 @@
-"""The commands that the command line suggests run as they are printed."""
+"""The commands that messages suggest run exactly as printed."""
 
 import os
 import shlex

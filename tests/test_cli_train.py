@@ -1,4 +1,4 @@
-"""charlstm train: what it prints and writes, and how it takes its text."""
+"""The train command: what it prints and writes, and the texts that it accepts."""
 
 import io
 import json
@@ -46,11 +46,11 @@ def test_train_writes_a_run_and_reports_it(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("goal", "steps"), [(["--epochs", "0.3"], 8), (["--steps", "3"], 3), ([], 2000)]
+    ("budget", "steps"), [(["--epochs", "0.3"], 8), (["--steps", "3"], 3), ([], 2000)]
 )
-def test_budgets(goal: list[str], steps: int) -> None:
+def test_budgets(budget: list[str], steps: int) -> None:
     """An epoch has 25 steps; ten epochs are the default, and at least 2,000 steps."""
-    assert main(["train", "fox.txt", *SMALL, "--eval-every", "100", *goal]) == 0
+    assert main(["train", "fox.txt", *SMALL, "--eval-every", "100", *budget]) == 0
     assert len(metrics("runs/fox")) == steps
 
 
@@ -60,20 +60,20 @@ def test_minutes_become_a_number_of_steps() -> None:
     _, metadata = checkpoint.load("runs/fox/last.safetensors")
     assert metadata["training"]["steps"] == steps
     assert metadata["command"]["minutes"] == 0.004
-    # The same goal again: the number stays, whatever the clock says now.
+    # The same budget again: the number of steps stays, whatever the clock says now.
     assert train("--minutes", "0.004", "--resume") == 0
     assert len(metrics("runs/fox")) == steps
 
 
 def test_steps_that_minutes_leave_time_for() -> None:
     approx = partial(pytest.approx, abs=1)
-    pace, goal = StepTiming(step=0.01, evaluation=1.0), Budget(None, None, minutes=1.0)
+    timing, budget = StepTiming(step=0.01, evaluation=1.0), Budget(None, None, minutes=1.0)
     # 58.2 s of the minute: a step costs 0.01 s and a hundredth of an evaluation.
-    assert total_steps(goal, pace, 1000, 100, done=0, seconds=0) == approx(2910)
-    assert total_steps(goal, pace, 1000, 100, done=7, seconds=30) == approx(7 + 1455)
-    assert total_steps(goal, pace, 1000, 100, done=7, seconds=60) == 7
+    assert total_steps(budget, timing, 1000, 100, done=0, seconds=0) == approx(2910)
+    assert total_steps(budget, timing, 1000, 100, done=7, seconds=30) == approx(7 + 1455)
+    assert total_steps(budget, timing, 1000, 100, done=7, seconds=60) == 7
     # Too few steps for one interval: one evaluation, at the end.
-    assert total_steps(goal, pace, 9999, 9999, done=0, seconds=0) == approx(5720)
+    assert total_steps(budget, timing, 9999, 9999, done=0, seconds=0) == approx(5720)
 
 
 def test_several_files_and_standard_input_are_the_same_text(

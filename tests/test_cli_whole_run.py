@@ -1,4 +1,4 @@
-"""The command line's training against the oracle: every option reaches the run it is given for."""
+"""The train command against the oracle: every option takes effect."""
 
 import csv
 import json

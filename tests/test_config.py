@@ -1,4 +1,4 @@
-"""Options: their defaults, what is refused and in which words, and the way through JSON."""
+"""Options: defaults, refusals and their messages, and JSON."""
 
 from __future__ import annotations
 

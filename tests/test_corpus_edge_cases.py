@@ -1,4 +1,4 @@
-"""Reading a corpus where a comparison turns: the largest symbol, the smallest file, odd names."""
+"""Corpora at their limits: the largest symbol, the smallest file, unusual names."""
 
 import dataclasses
 import io

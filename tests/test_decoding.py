@@ -1,4 +1,4 @@
-"""Decoding text piece by piece: any encoding, any chunk size, and bytes that are invalid."""
+"""Decoding text in chunks: any encoding, any chunk size, and invalid bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The held-out loss, the one function behind every such figure: what it reads, and from where."""
+"""The held-out loss: what is scored, and from which state."""
 
 from __future__ import annotations
 

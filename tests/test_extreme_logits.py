@@ -1,4 +1,4 @@
-"""Logits near the limits of floats: padding counts for nothing, and infinities show."""
+"""Logits near the limits of floats: padding has no effect, and infinities are detected."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tests of the gradient check: what passes, what fails, and that nothing stays moved."""
+"""The gradient check: what passes, what fails, and that variables are restored."""
 
 import json
 from collections.abc import Callable

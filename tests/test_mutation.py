@@ -1,4 +1,4 @@
-"""The mutation test itself: its mistakes can be planted, and what it says of each is so."""
+"""The mutation test: its mutants can be planted, and its verdicts are right."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every planted bug is caught, in both modes; the sources as they are pass."""
+"""Every mutant of the backward pass is caught, in both modes; the original sources pass."""
 
 from typing import Any
 

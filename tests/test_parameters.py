@@ -1,4 +1,4 @@
-"""Parameters: what is assigned to them takes effect, and they read as a dict does."""
+"""Parameters: assignment takes effect, and they read as a dict does."""
 
 from __future__ import annotations
 

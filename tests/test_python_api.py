@@ -1,4 +1,4 @@
-"""The Python face: wrong arguments are refused in one clear line, and objects show themselves."""
+"""The Python API: wrong arguments are refused in one clear line, and objects have a repr."""
 
 from __future__ import annotations
 

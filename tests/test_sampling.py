@@ -1,4 +1,4 @@
-"""Sampling: what is chosen, against the logits that `forward` gives."""
+"""Sampling: the chosen symbols, against the logits of `forward`."""
 
 import copy
 import pickle

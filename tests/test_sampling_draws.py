@@ -1,4 +1,4 @@
-"""The draws behind sampled text: what a seed decides, and what the filter leaves to draw from."""
+"""The draws of sampling: what a seed determines, and what the filter keeps."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sampling's defaults, and its arguments where they begin to be refused."""
+"""Sampling's defaults, and the limits of its arguments."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The learning rate's schedules: their values, and that a step is taken by them."""
+"""Learning rate schedules: their values, and that every step uses them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The kernels as compiled, at the sizes that models are trained at, against the oracle."""
+"""The compiled kernels at the sizes that models are trained at, against the oracle."""
 
 import itertools
 from collections import Counter
@@ -68,9 +68,9 @@ def test_window(case: Case, parallel_calls: list[int], monkeypatch: pytest.Monke
 
 def test_every_two_values_meet() -> None:
     """In a window at least, but for those whose cheapest window is too much work."""
-    met = set().union(*map(sizes.pairs_of, CASES))
+    covered = set().union(*map(sizes.pairs_of, CASES))
     allowed = sizes.allowed_pairs()
-    assert allowed <= met
+    assert allowed <= covered
     every = {
         (a, x, b, y)
         for a, b in itertools.combinations(VALUES, 2)

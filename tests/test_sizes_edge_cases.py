@@ -1,4 +1,4 @@
-"""The kernels as compiled, at small windows each named for what it makes them do."""
+"""The compiled kernels at small windows, each named for the edge case that it is."""
 
 import numpy as np
 import pytest

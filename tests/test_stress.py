@@ -1,4 +1,4 @@
-"""The stress tests in their quick forms, and the faults that each one sees."""
+"""The stress tests in their quick forms, and the faults that each one detects."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The fuzz test in its quick form, and the faults that it sees."""
+"""The fuzz test in its quick form, and the faults that it detects."""
 
 import sys
 from collections.abc import Callable, Sequence

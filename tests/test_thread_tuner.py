@@ -1,4 +1,4 @@
-"""The number of threads of a step, chosen by a clock that the tests turn."""
+"""The number of threads of a step, chosen by a clock that the tests control."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trainer and the optimizers where a comparison turns, and what a damaged snapshot is."""
+"""The trainer and the optimizers at their limits, and damaged snapshots."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Tensors = dict[str, Array]
 
 @pytest.mark.parametrize(("characters", "is_scored"), [(0, False), (1, False), (2, True)])
 def test_two_characters_are_a_validation_text(characters: int, is_scored: bool) -> None:
-    """One has no target: the training loss then decides, and a notice says so."""
+    """One has no target: the training loss then decides, and a warning says so."""
     case = Case(sizes=SEVEN_BY_FIVE._replace(characters=100))
     config = TrainConfig(batch_size=5, seq_length=7, steps=1, val_fraction=characters / 100)
     trainer = Trainer(make_model(case.parameters), make_corpus(case.ids, 13), config)

@@ -1,4 +1,4 @@
-"""A model must also learn to begin: states zeroed now and then, and a warm-up of the rate."""
+"""Streams reset at random and a warm-up of the rate: a model must also learn to begin a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adagrad, RMSprop, Adam and clipping, a formula at a time, on a vector with given gradients."""
+"""Adagrad, RMSprop, Adam and clipping, one formula at a time, on a vector with given gradients."""
 
 import math
 

@@ -180,14 +180,14 @@ CLOCK = (
     *planted(
         "cli/budget.py", "revise", "test_cli_budget.py",
         ("evaluations count as steps", "record.val_loss is None", "True", EVALUATIONS),
-        ("the steps are revised without end",
+        ("the steps are revised for ever",
          "[time for time in self._revisions if time > seconds]", "self._revisions",
          "test_the_number_of_steps_is_final_after_a_tenth_of_the_time"),
         ("the measured timing is ignored",
          "self._timing._replace(step=max(1e-09, self._stepping / self._steps))", "self._timing",
          TIMING),
-        ("the trainer is not told", "trainer.set_length(max(steps, trainer.step + 1))", "pass",
-         TIMING),
+        ("the trainer's length is not changed",
+         "trainer.set_length(max(steps, trainer.step + 1))", "pass", TIMING),
     ),
     *planted(
         "cli/budget.py", "total_steps", "test_cli_budget.py",

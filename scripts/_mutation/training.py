@@ -38,7 +38,7 @@ TRAINER = (
         ("the schedule's end is an epoch's", "config.steps,", "self.steps_per_epoch,", APPLIED),
         ("the warm-up is ignored", ", config.warmup)", ", 0)", f"{APPLIED}[constant-6]"),
         ("dropout masks are every step's", "dropout_step=step", "dropout_step=0", MASKS),
-        ("dropout masks start anew with each epoch",
+        ("dropout masks repeat in each epoch",
          "dropout_step=step", "dropout_step=step % self.steps_per_epoch", MASKS),
         ("dropout is off in training", "dropout_step=step", "dropout_step=None", MASKS),
         ("a gradient that is not finite is no end", "if not math.isfinite(norm):", "if False:",
@@ -69,7 +69,7 @@ TRAINER = (
     ),
     *planted(
         "trainer.py", "Trainer.is_done", "test_trainer.py",
-        ("a step more than asked", "self.step >= self.config", "self.step > self.config",
+        ("a step too many", "self.step >= self.config", "self.step > self.config",
          "test_a_record_counts_steps_epochs_and_characters"),
     ),
     *planted(
@@ -119,14 +119,14 @@ CHECKPOINT = (
     ),
     *planted(
         "trainer.py", "restore", "test_trainer.py",
-        ("the optimizer's count starts anew", "self.step = self.optimizer.count =",
+        ("the optimizer's count restarts", "self.step = self.optimizer.count =",
          "self.step =", RESUMED),
         ("the best loss is forgotten", "metadata.best_loss", "None", RESUMED),
         ("the carried state is forgotten",
          "fill({'state.h': self.state[0], 'state.c': self.state[1]}, tensors)", "pass", RESUMED),
         ("the optimizer's state is forgotten", "fill(self.optimizer.tensors, tensors)", "pass",
          f"{STOPPED}[rmsprop-5]"),
-        ("patience starts anew", "metadata.evaluations_since_best", "0",
+        ("patience restarts", "metadata.evaluations_since_best", "0",
          "test_cli_small_texts.py::test_a_resume_ends_at_the_same_step"),
     ),
     *planted(
