@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tqdm import tqdm
 
+import stress
 from _stress import fuzz
 from _stress.outcome import details
 
@@ -53,3 +55,16 @@ def test_a_case_can_be_replayed() -> None:
     """By the token that is printed with its loss."""
     tried = fuzz.Case({"\udcff": b"\0\xff"}, b"in", ("-", "--steps", "1"), ("\n",))
     assert fuzz.Case.from_token(str(tried).split()[-1]) == tried
+
+
+def test_the_script_replays_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused one, as it is; then one whose exit code is wrong."""
+    arguments = ("missing", "--out", "run", "--steps", "1", "--threads", "1")
+    token = fuzz.Case({}, b"", arguments, arguments).token
+    result = CliRunner().invoke(stress.main, ["--replay", token])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("nothing is lost\n")
+    monkeypatch.setattr(fuzz, "main", _exits_with_3)
+    result = CliRunner().invoke(stress.main, ["--replay", token])
+    assert result.exit_code == 1
+    assert "fuzz: LOST exit code 3" in result.stdout

@@ -187,6 +187,6 @@ def judge(readings: list[Reading]) -> Outcome:
         "MiB resident, last quarter": after / MIB,
         "MiB resident at most": max(reading.memory for reading in readings) / MIB,
         "open files": ", ".join(map(str, files)),
-        "looks": len(readings),
+        "readings": len(readings),
     }
     return outcome
