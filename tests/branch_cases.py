@@ -5,10 +5,8 @@ of their constants: no chunk or block is made smaller.
 """
 
 import math
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +15,8 @@ from impossible_branches import NEVER_EMPTY, OTHERS
 from problems import vocabulary_of
 from reference import Array
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
-
-from branch_counter import Branch, BranchCounter
-from emulation import PACKAGE, Emulation
-
+from _mutation.branch_counter import Branch, BranchCounter
+from _mutation.emulation import PACKAGE, Emulation
 from charlstm import sampling
 from charlstm.errors import DivergenceError
 from charlstm.kernels import random

@@ -1,4 +1,4 @@
-"""Training in one call: the same run as the command line's, a bar, and what an interrupt leaves."""
+"""`charlstm.train`: the same run as the command line's, its bar, and interrupts."""
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
