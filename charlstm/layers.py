@@ -13,12 +13,12 @@ from charlstm.arguments import as_array, as_real_array, check_dtype, check_seed,
 from charlstm.config import DTYPES, MAX_HIDDEN_SIZE, MAX_WINDOW
 from charlstm.errors import UsageError
 from charlstm.kernels.dense_layer import (
-    LayerActivations,
     LayerWeights,
     PackedLayer,
     layer_backward,
     layer_forward,
 )
+from charlstm.kernels.lstm import LayerActivations
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import LANES
 from charlstm.parameters import Parameters, aligned_zeros
@@ -31,22 +31,23 @@ State = tuple[Array, Array]
 class ForwardCache:
     """What a forward pass leaves for its backward pass, and shows to those who look."""
 
-    steps: LayerActivations
+    x: Array  # (T, B, I in whole lanes)
+    activations: LayerActivations
     input_size: int
     hidden_size: int
 
     @property
     def gates(self) -> Array:
         """The activated gates i, f, g, o, (T, B, 4H); a copy."""
-        panels, steps, streams, _ = self.steps.gates.shape
-        by_panel = self.steps.gates.reshape(panels, steps, streams, 4, LANES)
+        panels, steps, streams, _ = self.activations.gates.shape
+        by_panel = self.activations.gates.reshape(panels, steps, streams, 4, LANES)
         by_gate = by_panel.transpose(1, 2, 3, 0, 4).reshape(steps, streams, 4, panels * LANES)
         return by_gate[..., : self.hidden_size].reshape(steps, streams, -1)
 
     @property
     def c(self) -> Array:
         """The cell states, (T + 1, B, H), from the carried-in one on; a copy."""
-        return self.steps.c[..., : self.hidden_size].copy()
+        return self.activations.c[..., : self.hidden_size].copy()
 
 
 class LSTM:
@@ -169,21 +170,21 @@ class LSTM:
             raise UsageError(f"x must be shaped (T, B, {self.input_size}), got {shape}")
         (count, streams, _), hidden = shape, self.hidden_size
         width = _whole_lanes(hidden)
-        steps = LayerActivations(
-            x=self._zeros(count, streams, _whole_lanes(self.input_size)),
+        rows = self._zeros(count, streams, _whole_lanes(self.input_size))
+        activations = LayerActivations(
             gates=self._zeros(width // LANES, count, streams, PANEL),
             h=self._zeros(count + 1, streams, width),
             c=self._zeros(count + 1, streams, width),
             tanh_c=self._zeros(count, streams, width),
             sums=self._zeros(streams, PANEL),
         )
-        steps.x[..., : self.input_size] = as_real_array("x", vectors, shape)
-        steps.h[0, :, :hidden] = _real_or_zero("h0", h0, (streams, hidden))
-        steps.c[0, :, :hidden] = _real_or_zero("c0", c0, (streams, hidden))
-        layer_forward(steps, self._weights, self._packed)
-        y = steps.h[1:, :, :hidden].copy()
-        state = y[-1].copy(), steps.c[-1, :, :hidden].copy()
-        return y, state, ForwardCache(steps, self.input_size, hidden)
+        rows[..., : self.input_size] = as_real_array("x", vectors, shape)
+        activations.h[0, :, :hidden] = _real_or_zero("h0", h0, (streams, hidden))
+        activations.c[0, :, :hidden] = _real_or_zero("c0", c0, (streams, hidden))
+        layer_forward(activations, rows, self._weights, self._packed)
+        y = activations.h[1:, :, :hidden].copy()
+        state = y[-1].copy(), activations.c[-1, :, :hidden].copy()
+        return y, state, ForwardCache(rows, activations, self.input_size, hidden)
 
     def backward(
         self,
@@ -227,20 +228,23 @@ class LSTM:
                 "cache must be what forward returned beside y and the state, in "
                 f"backward(dy, cache): got {type(cache).__name__}"
             )
-        steps, inputs, hidden = cache.steps, self.input_size, self.hidden_size
-        theirs = cache.input_size, cache.hidden_size, steps.x.dtype.name
+        x, inputs, hidden = cache.x, self.input_size, self.hidden_size
+        theirs = cache.input_size, cache.hidden_size, x.dtype.name
         if theirs != (inputs, hidden, self.dtype):
             raise UsageError("cache is that of another layer: pass what this layer's forward gave")
-        count, streams, width = steps.tanh_c.shape
-        dy_rows, dx = self._zeros(count + 1, streams, width), self._zeros(*steps.x.shape)
+        count, streams, width = cache.activations.tanh_c.shape
+        dy_rows, dx = self._zeros(count + 1, streams, width), self._zeros(*x.shape)
         dh, dc = self._zeros(streams, width), self._zeros(streams, width)
         dy_rows[1:, :, :hidden] = _real_or_zero("dy", dy, (count, streams, hidden))
         dh[:, :hidden] = _real_or_zero("dh_n", dh_n, (streams, hidden))
         dc[:, :hidden] = _real_or_zero("dc_n", dc_n, (streams, hidden))
-        dgates = self._zeros(*steps.gates.shape)
-        dgates[...] = steps.gates
+        dgates = self._zeros(*cache.activations.gates.shape)
+        dgates[...] = cache.activations.gates
         gradients = self._new_weights()
-        layer_backward(gradients, dx, dgates, dh, dc, dy_rows, steps, self._weights, self._packed)
+        layer_backward(
+            gradients, dx, dh, dc, dy_rows, cache.activations._replace(gates=dgates), x,
+            self._weights, self._packed,
+        )  # fmt: skip
         dstate = dh[:, :hidden].copy(), dc[:, :hidden].copy()
         named = {name: np.ascontiguousarray(g) for name, g in _as_in_pytorch(gradients).items()}
         return dx[..., :inputs].copy(), dstate, named

@@ -14,8 +14,8 @@ from charlstm.arguments import as_ids, check_dtype, check_seed, check_whole, sho
 from charlstm.config import DTYPES, MAX_THREADS, MAX_WINDOW, ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
-from charlstm.kernels.matmul import column_panel
-from charlstm.kernels.packing import ActiveRows
+from charlstm.kernels.packing import ActiveRows, PackedWeights
+from charlstm.kernels.panels import column_panel
 from charlstm.kernels.vector import LANES
 from charlstm.kernels.window import (
     ALL,
@@ -25,6 +25,7 @@ from charlstm.kernels.window import (
     PACK,
     STREAMS,
     TRAIN,
+    Window,
     Workspace,
     run_phase,
     run_phase_parallel,
@@ -265,6 +266,14 @@ class CharLSTM:
             write_masks(masks[layer], ones, layer, dropout)
         return masks[:, 1:, :, :hidden].copy()
 
+    def window(
+        self, mode: int, packed: PackedWeights, work: Workspace, dropout: Dropout = NO_DROPOUT
+    ) -> Window:
+        """Return what kernels need for a window of this model, in the given memory."""
+        if dropout.threshold == 0:
+            work = without_dropout(work)
+        return Window(mode, self.buffer, self.gradient, self.layout.table, packed, work, dropout)
+
     def _run(
         self,
         mode: int,
@@ -275,23 +284,22 @@ class CharLSTM:
     ) -> tuple[Workspace, State]:
         symbols = self.config.vocabulary_size
         ids = as_ids("inputs", inputs, symbols)
-        wanted = ids if mode == FORWARD else as_ids("targets", targets, symbols)
-        if wanted.shape != ids.shape:
-            raise UsageError(f"targets must be shaped {ids.shape} as inputs, got {wanted.shape}")
+        target_ids = None if mode == FORWARD else as_ids("targets", targets, symbols)
+        if target_ids is not None and target_ids.shape != ids.shape:
+            raise UsageError(
+                f"targets must be shaped {ids.shape} as inputs, got {target_ids.shape}"
+            )
         work = self._workspace(*ids.shape)
+        work.inputs[...] = ids
+        if target_ids is not None:
+            work.targets[...] = target_ids
         load_state(work, state, self.config)
-        dropout = self._dropout(dropout_step)
-        if dropout.threshold == 0:
-            work = without_dropout(work)
+        window = self.window(mode, self._packed, work, self._dropout(dropout_step))
         self._mark_active(ids, mode)
-        arguments = (
-            mode, self.buffer, self.gradient, self.layout.table, self._packed, work, ids, wanted,
-            dropout,
-        )  # fmt: skip
         if min(self.active_threads, self.max_threads(ids.size)) == 1 or not _can_use_pool():
-            run_phase(ALL, 0, 1, *arguments)
+            run_phase(ALL, 0, 1, window)
         else:
-            self._run_parallel(arguments)
+            self._run_parallel(window)
         if mode == TRAIN:
             written = np.zeros_like(self._written)
             written[ids] = True
@@ -299,15 +307,15 @@ class CharLSTM:
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
 
-    def _run_parallel(self, arguments: tuple[Any, ...]) -> None:
+    def _run_parallel(self, window: Window) -> None:
         """Run the phases of a window one after another, each with its shards in parallel."""
         if self.config.dtype not in _run_phase_ptrs:
-            _run_phase_ptrs[self.config.dtype] = run_phase_pointer(*arguments)
+            _run_phase_ptrs[self.config.dtype] = run_phase_pointer(window)
         address = _run_phase_ptrs[self.config.dtype]
         with _POOL:
             numba.set_num_threads(min(self.active_threads, numba.config.NUMBA_NUM_THREADS))
-            for phase in (PACK, STREAMS, GRADIENTS) if arguments[0] == TRAIN else (PACK, STREAMS):
-                run_phase_parallel(address, phase, self.active_threads, *arguments)
+            for phase in (PACK, STREAMS, GRADIENTS) if window.mode == TRAIN else (PACK, STREAMS):
+                run_phase_parallel(address, phase, self.active_threads, *window)
 
     def _mark_active(self, ids: Array, mode: int) -> None:
         """Mark the symbols whose rows are packed, and get gradients or zeros, in a window."""

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
+from types import FrameType
 from typing import Any
 
 import numpy.typing as npt
@@ -32,8 +37,8 @@ def train(
 
     They are those that ``charlstm train`` saves as the best for the same options. Where nothing
     is held out, or was measured yet, they are the last. Ctrl-C, or a notebook's stop button,
-    ends training early: the model is returned all the same. For more say in the matter, and to
-    save a run, see `Trainer`.
+    ends training after the step that it comes in: the model is returned all the same. `Trainer`
+    leaves more to decide, and saves.
 
     Parameters
     ----------
@@ -92,17 +97,48 @@ def train(
     for warning in trainer.warnings:
         warnings.warn(warning, stacklevel=2)
     best = None
-    with tqdm(total=config.steps, unit="step", disable=not progress) as bar:
+    with (
+        tqdm(total=config.steps, unit="step", disable=not progress) as bar,
+        _noted_interrupts(trainer) as interrupts,
+    ):
         try:
             for record in trainer:
                 if record.improved and record.val_loss is not None:
                     best = model.buffer.copy()
                 _show(bar, record)
+                if interrupts:
+                    raise KeyboardInterrupt
         except KeyboardInterrupt:
             bar.set_description(f"interrupted at step {trainer.step}")
     if best is not None:
         model.buffer[:] = best
     return model
+
+
+@contextmanager
+def _noted_interrupts(trainer: Trainer) -> Iterator[list[int]]:
+    """Yield a list that the first Ctrl-C is put on, so that it ends no step halfway.
+
+    A second one ends it at once, but never the first step: Numba, which then compiles, would be
+    of no more use to the process.
+    """
+    interrupts: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if interrupts and trainer.step:
+            raise KeyboardInterrupt
+        interrupts.append(number)
+
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()  # others get no signals
+    if not is_main or before is not signal.default_int_handler:
+        yield interrupts
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _show(bar: tqdm[Any], record: StepRecord) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from charlstm.arguments import check_choice
 from charlstm.config import OPTIMIZERS
-from charlstm.kernels.optimizers import adagrad, adam, rmsprop, squared_norm
+from charlstm.kernels.optimizers import Step, adagrad, adam, rmsprop, squared_norm
 from charlstm.kernels.packing import ActiveRows
 from charlstm.parameters import aligned_zeros
 
@@ -83,18 +83,10 @@ class Optimizer:
             return norm
         scale = clip_norm / norm if 0 < clip_norm < norm else 1.0
         self.count += 1
-        self._update(buffer, gradient, rows, learning_rate, scale, clip or math.inf)
+        self._update(buffer, gradient, rows, Step(learning_rate, scale, clip or math.inf))
         return norm
 
-    def _update(
-        self,
-        buffer: Array,
-        gradient: Array,
-        rows: ActiveRows,
-        rate: float,
-        scale: float,
-        bound: float,
-    ) -> None:
+    def _update(self, buffer: Array, gradient: Array, rows: ActiveRows, step: Step) -> None:
         raise NotImplementedError
 
 
@@ -103,17 +95,8 @@ class Adagrad(Optimizer):
 
     names = ("squares",)
 
-    def _update(
-        self,
-        buffer: Array,
-        gradient: Array,
-        rows: ActiveRows,
-        rate: float,
-        scale: float,
-        bound: float,
-    ) -> None:
-        squares = self.state["squares"]
-        adagrad(buffer, gradient, squares, rows, rate, scale, bound, 1e-10)
+    def _update(self, buffer: Array, gradient: Array, rows: ActiveRows, step: Step) -> None:
+        adagrad(buffer, gradient, self.state["squares"], rows, step, 1e-10)
 
 
 class RMSprop(Optimizer):
@@ -121,16 +104,8 @@ class RMSprop(Optimizer):
 
     names = ("squares",)
 
-    def _update(
-        self,
-        buffer: Array,
-        gradient: Array,
-        rows: ActiveRows,
-        rate: float,
-        scale: float,
-        bound: float,
-    ) -> None:
-        rmsprop(buffer, gradient, self.state["squares"], rate, scale, bound, 0.99, 1e-8)
+    def _update(self, buffer: Array, gradient: Array, rows: ActiveRows, step: Step) -> None:
+        rmsprop(buffer, gradient, self.state["squares"], step, 0.99, 1e-8)
 
 
 class Adam(Optimizer):
@@ -138,20 +113,10 @@ class Adam(Optimizer):
 
     names = ("exp_avg", "exp_avg_sq")
 
-    def _update(
-        self,
-        buffer: Array,
-        gradient: Array,
-        rows: ActiveRows,
-        rate: float,
-        scale: float,
-        bound: float,
-    ) -> None:
+    def _update(self, buffer: Array, gradient: Array, rows: ActiveRows, step: Step) -> None:
         exp_avg, exp_avg_sq = self.state.values()
-        weights = 1 - 0.9**self.count, 1 - 0.999**self.count
-        adam(
-            buffer, gradient, exp_avg, exp_avg_sq, rate, scale, bound, 0.9, 0.999, *weights, 1e-8
-        )  # fmt: skip
+        corrections = 1 - 0.9**self.count, 1 - 0.999**self.count
+        adam(buffer, gradient, exp_avg, exp_avg_sq, step, (0.9, 0.999), corrections, 1e-8)
 
 
 OPTIMIZER_CLASSES: dict[str, type[Optimizer]] = {

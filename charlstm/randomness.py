@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.kernels.random import choose
+from charlstm.kernels.random import bernoulli
 
 SAMPLING = "sampling"
 CARRIED_STATE = "carried state"
@@ -53,4 +53,4 @@ def choose_streams(chosen: npt.NDArray[np.bool_], seed: int, step: int, probabil
     int
         How many are chosen.
     """
-    return int(choose(chosen, *derive_key(CARRIED_STATE, seed), step, probability))
+    return int(bernoulli(chosen, *derive_key(CARRIED_STATE, seed), step, probability))

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from charlstm.arguments import check_real, check_seed, check_text, check_whole, show
 from charlstm.errors import DivergenceError, UsageError
-from charlstm.kernels.dropout import NO_DROPOUT
+from charlstm.kernels.sampling import Choice, Scratch
 from charlstm.kernels.sampling import generate as generate_ids
 from charlstm.kernels.window import FORWARD, PACK, run_phase, run_phase_pointer
 from charlstm.loading import load
 from charlstm.model import CharLSTM
 from charlstm.randomness import SAMPLING, derive_key
-from charlstm.workspace import load_state, make_packed, make_workspace, without_dropout
+from charlstm.workspace import load_state, make_packed, make_workspace
 
 MAX_SAMPLES = 65_536
 CHUNK = 64  # characters of a stream between two looks at the caller
@@ -76,45 +76,44 @@ def generate(
     length = check_whole("length", length)
     count = check_whole("count", count, 1, MAX_SAMPLES)
     # One type each, whatever the caller's: another would compile the kernel anew.
-    choice = (
+    choice = Choice(
         check_real("temperature", temperature),
         min(check_whole("top_k", top_k), len(model.vocabulary)),
         check_real("top_p", top_p, above=0, maximum=1),
-        *derive_key(SAMPLING, check_seed("seed", seed)),
     )
+    key = derive_key(SAMPLING, check_seed("seed", seed))
     start = model.vocabulary.encode(check_text("prime", prime), unknown)
     if start.size == 0:
         symbols = model.vocabulary.symbols
         start = np.array([symbols.index("\n") if "\n" in symbols else 0])
-    return _chunks(model, length, start, choice, count)
+    return _chunks(model, length, start, choice, key, count)
 
 
 def _chunks(
     model: CharLSTM,
     length: int,
     start: npt.NDArray[np.int64],
-    choice: tuple[float, int, float, int, int],
+    choice: Choice,
+    key: tuple[int, int],
     count: int,
 ) -> Iterator[npt.NDArray[np.int32]]:
     packed = make_packed(model.config)
-    work = without_dropout(make_workspace(model.config, 1, count, 1))
-    weights = np.empty(len(model.vocabulary), np.float64)
-    order = np.empty(len(model.vocabulary), np.int64)
     packed.used[:] = True
+    work = make_workspace(model.config, 1, count, 1)
+    symbols = len(model.vocabulary)
+    scratch = Scratch(np.empty(symbols, np.float64), np.empty(symbols, np.int64))
     state = model.zero_state(count)
-    for at in range(0, start.size - 1, CHUNK):
-        piece = start[at : min(at + CHUNK, start.size - 1), None]
+    for first in range(0, start.size - 1, CHUNK):
+        piece = start[first : min(first + CHUNK, start.size - 1), None]
         _, state = model.forward(np.repeat(piece, count, axis=1), state)
     load_state(work, state, model.config)
-    inputs = np.full((1, count), start[-1], np.int32)
-    parameters, offsets = model.buffer, model.layout.table
-    window = (FORWARD, parameters, parameters, offsets, packed, work, inputs, inputs, NO_DROPOUT)
-    run_phase(PACK, 0, 1, *window)
-    memory = (parameters, offsets, packed, work, inputs, weights, order)
-    address = run_phase_pointer(*window)
+    work.inputs[...] = start[-1]
+    window = model.window(FORWARD, packed, work)
+    run_phase(PACK, 0, 1, window)
+    address = run_phase_pointer(window)
     for position in range(0, length, CHUNK):
         ids = np.empty((min(CHUNK, length - position), count), np.int32)
-        filled = generate_ids(ids, address, *memory, *choice, position)
+        filled = generate_ids(ids, address, window, scratch, choice, key, position)
         if filled:
             yield ids[:filled]
         if filled < len(ids):

@@ -56,7 +56,8 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
     """Return zeroed memory for windows of `steps` times `streams` characters."""
     shapes = _workspace_shapes(config, steps, streams, shards)
     arrays = {name: aligned_zeros(shape, config.dtype) for name, shape in shapes.items()}
-    return Workspace(**{"x": arrays["h"], **arrays})
+    ids = {name: np.zeros((steps, streams), np.int32) for name in ("inputs", "targets")}
+    return Workspace(**{"x": arrays["h"], **ids, **arrays})
 
 
 def workspace_bytes(config: ModelConfig, steps: int, streams: int, shards: int) -> int:

@@ -1,12 +1,12 @@
-"""Race charlstm against the machine's limit and against other ways to train the same LSTM.
+"""Measure charlstm beside the machine's limit and other implementations of the same LSTM.
 
-    python scripts/benchmark.py                               the goals' rows, a table
+    python scripts/benchmark.py                               the default rows, a table
     python scripts/benchmark.py --rows 256,1,32,64 --json f   one row, H,L,B,T, and a record
     python scripts/benchmark.py --profile                     where a step's time goes
     python scripts/benchmark.py --grow --plot growth.png      how cost grows with the sizes
 
-Every system trains the same work, in a process of its own and in turns with the others; only
-ratios taken in one run count. Peers that are not installed are left out.
+All systems do the same work, each in its own process, taking turns; only ratios of one run are
+meaningful. Peers that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import bench_growth
-import bench_report
 import click
-from bench_race import compile_kernels, race
-from bench_rows import Row, parse_rows
-from bench_worker import WorkerError, running
 from tqdm import tqdm
+
+from _benchmark import growth, tables
+from _benchmark.compare import compare, compile_kernels
+from _benchmark.rows import Row, parse_rows
+from _benchmark.worker import WorkerError, running
+from _report import environment, environment_line
 
 PEERS = ("torch", "jax", "numpy")
 
@@ -30,7 +31,7 @@ PEERS = ("torch", "jax", "numpy")
 def check_rows(
     context: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> list[Row]:
-    """Read ``--rows``."""
+    """Parse ``--rows``."""
     try:
         return parse_rows(texts)
     except ValueError as error:
@@ -38,7 +39,7 @@ def check_rows(
 
 
 def check_peers(context: click.Context, option: click.Parameter, text: str) -> list[str]:
-    """Read ``--peers``, and leave out what is not installed."""
+    """Parse ``--peers``, and leave out what is not installed."""
     names = [name for name in text.split(",") if name]
     if unknown := [name for name in names if name not in PEERS]:
         raise click.BadParameter(f"unknown peer {unknown[0]!r}; there are {', '.join(PEERS)}")
@@ -49,38 +50,40 @@ def check_peers(context: click.Context, option: click.Parameter, text: str) -> l
     return installed
 
 
-def race_all(
+def compare_all(
     rows: list[Row], peers: list[str], threads: int, repeats: int, seconds: float
 ) -> dict[str, Any]:
-    """Race over all rows, print the table, and return the figures."""
+    """Measure all rows, print the table, and return the figures."""
     compile_kernels(threads)
     bar = tqdm(rows, disable=None, unit="row")
-    races = [race(row, peers, threads, repeats, seconds) for row in bar]
-    click.echo(f"\n{bench_report.race_table(races)}\n\n{bench_report.race_summary(races)}")
-    click.echo(bench_report.RACE_NOTES.rstrip())
-    return {"rows": races}
+    comparisons = [compare(row, peers, threads, repeats, seconds) for row in bar]
+    click.echo(
+        f"\n{tables.comparison_table(comparisons)}\n\n{tables.comparison_summary(comparisons)}"
+    )
+    click.echo(tables.COMPARISON_NOTES.rstrip())
+    return {"rows": comparisons}
 
 
 def profile_all(rows: list[Row], repeats: int) -> dict[str, Any]:
-    """Print and return the phases of the rows that are trained."""
+    """Print and return the phases of the rows that train."""
     profiles = {}
     for row in rows:
         if row.sampling:
             continue
-        with running("bench_profile", "Profile", {"row": row}) as worker:
+        with running("_benchmark.profile", "Profile", {"row": row}) as worker:
             profiles[row.name] = worker.call("measure", repeats)
-        click.echo(f"\n{bench_report.profile_table(row.name, profiles[row.name])}")
-    click.echo(bench_report.PROFILE_NOTES.rstrip())
+        click.echo(f"\n{tables.profile_table(row.name, profiles[row.name])}")
+    click.echo(tables.PROFILE_NOTES.rstrip())
     return {"profiles": profiles}
 
 
 def grow(
     sizes: dict[str, list[int]], threads: int, repeats: int, seconds: float, plot: str | None
 ) -> dict[str, Any]:
-    """Print, draw and return charlstm's figures over each dimension."""
+    """Print, plot and return charlstm's figures over each dimension."""
     figures = []
-    points = list(bench_growth.points(bench_growth.BASE, sizes, threads))
-    with running("bench_charlstm", "Growth", {}) as worker:
+    points = list(growth.points(growth.BASE, sizes, threads))
+    with running("_benchmark.charlstm_system", "Growth", {}) as worker:
         for dimension, row, count in tqdm(points, disable=None, unit="size"):
             rate = worker.call("measure", row, count, repeats, seconds)
             figures.append(
@@ -92,17 +95,17 @@ def grow(
                     "gflops": rate * row.flops / 1e9,
                 }
             )
-    click.echo(f"\nbase {bench_growth.BASE.name}; one dimension varied at a time")
-    for dimension, letter in bench_growth.LETTERS.items():
-        click.echo(f"\n{bench_report.growth_table(figures, dimension, letter)}")
-    cliffs = bench_growth.cliffs(figures)
+    click.echo(f"\nbase {growth.BASE.name}; one dimension varied at a time")
+    for dimension, letter in growth.LETTERS.items():
+        click.echo(f"\n{tables.growth_table(figures, dimension, letter)}")
+    cliffs = growth.cliffs(figures)
     for cliff in cliffs:
-        letter = bench_growth.LETTERS[cliff["dimension"]]
+        letter = growth.LETTERS[cliff["dimension"]]
         click.echo(f"cliff: {letter} = {cliff['size']}, {cliff['threads']} threads")
     click.echo(f"\nsizes at which GFLOP/s fall by half: {len(cliffs)}")
     if plot:
-        bench_growth.plot(figures, plot)
-    return {"base": bench_growth.BASE.name, "growth": figures, "cliffs": cliffs}
+        growth.plot(figures, plot)
+    return {"base": growth.BASE.name, "growth": figures, "cliffs": cliffs}
 
 
 @click.command(help=__doc__.split("\n")[0])
@@ -113,21 +116,21 @@ def grow(
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option(
     "--repeats", type=click.IntRange(1), default=9, show_default=True,
-    help="Rounds; medians are taken over them.",
+    help="Rounds, over which medians are taken.",
 )  # fmt: skip
 @click.option(
     "--block", type=click.FloatRange(0, min_open=True), default=0.3, show_default=True,
-    help="Seconds that a system works before the next one's turn.",
+    help="Seconds of a system's turn.",
 )  # fmt: skip
 @click.option(
     "--peers", default=",".join(PEERS), show_default=True, callback=check_peers,
-    help="Whom to race against.",
+    help="What to compare with.",
 )  # fmt: skip
 @click.option("--profile", is_flag=True, help="Show where charlstm's step spends its time.")
 @click.option("--grow", "growing", is_flag=True, help="Show how cost grows with H, B and T.")
 @click.option(
     "--plot", type=click.Path(dir_okay=False, writable=True),
-    help="With --grow: draw a picture; needs matplotlib.",
+    help="With --grow: draw a plot; needs matplotlib.",
 )  # fmt: skip
 @click.option("--json", "record", type=click.Path(dir_okay=False, writable=True, path_type=Path))
 def main(
@@ -144,20 +147,20 @@ def main(
     """Run one of the three measurements."""
     if plot and not importlib.util.find_spec("matplotlib"):
         raise click.ClickException("--plot needs matplotlib: pip install matplotlib")
-    told = bench_report.environment()
-    click.echo(bench_report.environment_line(told, threads))
+    machine = environment()
+    click.echo(environment_line(machine, threads))
     try:
         if profile:
             figures = profile_all(rows, repeats)
         elif growing:
-            figures = grow(bench_growth.SIZES, threads, repeats, block, plot)
+            figures = grow(growth.SIZES, threads, repeats, block, plot)
         else:
-            figures = race_all(rows, peers, threads, repeats, block)
+            figures = compare_all(rows, peers, threads, repeats, block)
     except WorkerError as error:
         raise click.ClickException(str(error)) from error
     if record:
         settings = {"threads": threads, "repeats": repeats, "block_seconds": block, "peers": peers}
-        text = json.dumps({**told, "settings": settings, **figures}, indent=1)
+        text = json.dumps({**machine, "settings": settings, **figures}, indent=1)
         record.write_text(text + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
-"""Make a real corpus: download it, or take it from the Python that is running.
+"""Get a real corpus: download it, or extract it from the running Python.
 
 Downloads are verified by sha256 and resume where they stopped. A corpus appears under its
-name only when it is whole. data/README.md tells where each comes from.
+name only when it is complete. data/README.md says where each comes from.
 """
 
 import hashlib
@@ -26,25 +26,25 @@ TIMEOUT = 30  # seconds without a byte
 
 
 class WrongUsage(click.ClickException):
-    """An argument that is missing or wrong: one line, and exit code 2."""
+    """A missing or wrong argument: one line, and exit code 2."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file of the net that never changes.
+    """A file on the network that never changes.
 
     Parameters
     ----------
     url : str
-        Its address. A `.zip` holds the text as a member that bears the corpus' name.
+        Its address. A `.zip` holds the text as a member with the corpus' name.
     size, sha256 : int, str
         Of the file as it is downloaded.
     text_size, text_sha256 : int, str
-        Of the text; the same as the above where nothing is unpacked.
+        Of the text; equal to the above if nothing is unpacked.
     licence : str
-        Under what terms the text may be used.
+        The licence of the text.
     """
 
     url: str
@@ -91,7 +91,7 @@ def python_stdlib() -> Iterator[str]:
     Raises
     ------
     click.ClickException
-        A Python that came without them.
+        If this Python has none.
     """
     root = Path(sysconfig.get_path("stdlib"))
     skipped = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
@@ -99,7 +99,7 @@ def python_stdlib() -> Iterator[str]:
     if not sources:
         raise click.ClickException(f"this Python has no library sources in {root}; try another")
     for name in sorted(sources):
-        # Generated when that Python was built; their content is the machine's.
+        # Generated when this Python was built: their content depends on the machine.
         generated = name.startswith(("_sysconfigdata", "_sysconfig_vars", "config-"))
         if generated or skipped.intersection(name.split("/")):
             continue
@@ -113,7 +113,7 @@ def python_reference() -> Iterator[str]:
     Raises
     ------
     click.ClickException
-        A Python that came without them.
+        If this Python has none.
     """
     try:
         from pydoc_data.topics import topics
@@ -131,7 +131,7 @@ NAMES = [*MADE, *DOWNLOADS]
 
 
 def encoded(texts: Iterable[str], cap: int | None) -> Iterator[bytes]:
-    """Yield `texts` in UTF-8, at most `cap` bytes of it; no character is cut in two."""
+    """Yield `texts` in UTF-8, at most `cap` bytes; no character is split."""
     left = cap
     for text in texts:
         content = text.encode("utf-8")
@@ -143,7 +143,7 @@ def encoded(texts: Iterable[str], cap: int | None) -> Iterator[bytes]:
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield what is left of `file`, piece by piece."""
+    """Yield the rest of `file` in chunks."""
     return iter(lambda: file.read(CHUNK), b"")
 
 
@@ -154,7 +154,7 @@ def sha256(path: Path) -> str:
 
 
 def put(path: Path, content: Iterable[bytes]) -> None:
-    """Write `content` to `path`, which changes only when all is written."""
+    """Write `content` to `path` atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -165,12 +165,12 @@ def put(path: Path, content: Iterable[bytes]) -> None:
 
 
 def fetch(name: str, download: Download, part: Path) -> None:
-    """Add to the file `part` what it lacks of `download`.
+    """Download the missing rest of a file into `part`.
 
     Raises
     ------
     click.ClickException
-        No connection, or one that broke; `part` keeps what has come.
+        If there is no connection, or it broke; `part` keeps what has arrived.
     """
     have = part.stat().st_size if part.exists() else 0
     if have >= download.size:
@@ -181,7 +181,7 @@ def fetch(name: str, download: Download, part: Path) -> None:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-                have = 0  # A server that sends everything, asked for the rest or not.
+                have = 0  # The server sends the whole file.
             with (
                 part.open("ab" if have else "wb") as file,
                 tqdm(
@@ -204,12 +204,12 @@ def fetch(name: str, download: Download, part: Path) -> None:
 
 
 def get(name: str, download: Download, path: Path) -> None:
-    """Download, verify and unpack a corpus to `path`; nothing is done where it is already.
+    """Download, verify and unpack a corpus to `path`, unless it is there already.
 
     Raises
     ------
     click.ClickException
-        The download failed, or is not the file it should be, and is then removed.
+        If the download failed; a file with a wrong checksum is removed.
     """
     if path.is_file() and sha256(path) == download.text_sha256:
         return
@@ -230,7 +230,7 @@ def get(name: str, download: Download, path: Path) -> None:
 
 
 def table() -> str:
-    """Return names, sizes and licences, a corpus a line."""
+    """Return names, sizes and licences, a line for each corpus."""
     rows = [(name, "as of this Python", "PSF") for name in MADE]
     rows += [(name, f"{d.text_size:,} bytes", d.licence) for name, d in DOWNLOADS.items()]
     return "\n".join(f"{name:18}{size:>20}  {licence}" for name, size, licence in rows)
@@ -242,17 +242,17 @@ def table() -> str:
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=DATA,
-    help="The folder to put it in.  [default: data]",
+    help="The folder to write to.  [default: data]",
 )
 @click.option(
     "--cap",
     metavar="BYTES",
     type=click.IntRange(min=1),
-    help="Stop a python-* corpus after so many bytes.  [default: all]",
+    help="Truncate a python-* corpus to BYTES.  [default: all]",
 )
 @click.option("--list", "listed", is_flag=True, help="Show names, sizes and licences.")
 def main(name: str | None, out: Path, cap: int | None, listed: bool) -> None:
-    """Make the corpus NAME: OUT/NAME.txt."""
+    """Write the corpus NAME to OUT/NAME.txt."""
     if listed:
         click.echo(table())
         return

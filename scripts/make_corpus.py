@@ -65,7 +65,7 @@ class Grammar:
         self.rules["verbed"] = [verb * (sign == "+") + past for verb, sign, past in verbs]
 
     def below(self, limit: int) -> int:
-        """Return a whole number from 0 to `limit` - 1."""
+        """Return an integer from 0 to `limit` - 1."""
         return int(self.random.random() * limit)
 
     def pick(self, choices: Sequence[T]) -> T:

@@ -5,19 +5,19 @@ Run it where the tests run::
     python scripts/mutation_test.py           # as CI does: kernels as plain Python
     python scripts/mutation_test.py --full    # mistakes in kernels are compiled: 20 s each
 
-There are two sets. Mistakes in the backward pass and in the gradient checker must fail exactly
-the tensors that they spoil (mutation_gradients.py). All others (mutation_training.py and the
-modules imported beside it) name the tests that are meant to see them; these pass on the sources
-as they are, and one of them must fail on the mutant. The last line tells how many mutants there
-are and how many escaped; the exit code is 1 if any did, or if a mistake could not be planted.
+There are two sets. For a mistake in the backward pass or the gradient checker, exactly the
+tensors that it affects must fail their check (_mutation/gradients.py). Every other mutant (in the
+modules beside it) names the tests that are meant to see it: they pass on the original sources,
+and one of them must fail on the mutant. The last line is the number of mutants and of those that
+escaped; the exit code is 1 if any did, or if a mistake could not be planted.
 
-What nobody thought of, cosmic-ray finds (pip install cosmic-ray). It edits the sources in place,
-and broken off it leaves a mutant behind, so give it a copy of the repository to work in, where
-the tests have run once, for the compiler's time would count against the first mutants::
+cosmic-ray generates further mutants (pip install cosmic-ray). It edits the sources in place, and
+leaves a mutant behind when it is interrupted, so give it a copy of the repository to work in,
+where the tests have run once: compile time would count against the first mutants::
 
-    cosmic-ray init scripts/mutation_cosmic.toml session.sqlite
-    cr-filter-operators session.sqlite scripts/mutation_cosmic.toml
-    cosmic-ray exec scripts/mutation_cosmic.toml session.sqlite
+    cosmic-ray init scripts/_mutation/cosmic.toml session.sqlite
+    cr-filter-operators session.sqlite scripts/_mutation/cosmic.toml
+    cosmic-ray exec scripts/_mutation/cosmic.toml session.sqlite
     cr-report --surviving-only --show-diff session.sqlite
 """
 
@@ -25,22 +25,19 @@ import argparse
 import os
 import sys
 
-import mutation_evaluation
-import mutation_kernels
-import mutation_sampling
-import mutation_training
-from mutation_run import Mutant, Outcome, run_all, run_tests
+from _mutation import evaluation, kernels, sampling, training
+from _mutation.runner import Mutant, Outcome, run_all, run_tests
 
 MUTANTS = (
-    *mutation_training.MUTANTS,
-    *mutation_evaluation.MUTANTS,
-    *mutation_sampling.MUTANTS,
-    *mutation_kernels.MUTANTS,
+    *training.MUTANTS,
+    *evaluation.MUTANTS,
+    *sampling.MUTANTS,
+    *kernels.MUTANTS,
 )
 
 
 def check_unmutated(mutants: list[Mutant], is_full: bool) -> bool:
-    """Tell whether the meant tests pass on the sources as they are; print them if not."""
+    """Return whether the named tests pass on the original sources; print the log if not."""
     passes = True
     for is_emulated in (False, True):
         chosen = [m for m in mutants if (m.is_slow and not is_full) == is_emulated]
@@ -57,7 +54,7 @@ def check_unmutated(mutants: list[Mutant], is_full: bool) -> bool:
 
 
 def report(mutant: Mutant, outcome: Outcome) -> None:
-    """Print a line on a mutant, and what the tests said where none failed."""
+    """Print a line on a mutant, and the tests' log if none failed."""
     place = f"{mutant.edit.file.removesuffix('.py')}: {mutant.edit.function or 'constants'}"
     print(
         f"{outcome.verdict:8}{outcome.seconds:5.1f} s  {place:45} {mutant.name:65} "
@@ -69,10 +66,15 @@ def report(mutant: Mutant, outcome: Outcome) -> None:
 
 
 def main() -> int:
-    """Run what is asked for; return the exit code."""
+    """Run the requested mutants; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
     parser.add_argument("--full", action="store_true", help="compile the mistakes in kernels")
-    parser.add_argument("--only", default="", metavar="TEXT", help="mutants whose line has this")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="TEXT",
+        help="only mutants whose file, name or tests contain TEXT",
+    )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     mutants = [m for m in MUTANTS if options.only in f"{m.edit.file} {m.name} {m.tests}"]
@@ -83,16 +85,16 @@ def main() -> int:
     )
     count = len(mutants)
     if not options.only:
-        import mutation_gradients  # here: every process imports this module, and no kernels
+        from _mutation import gradients  # here: every process imports this module, and no kernels
 
-        escaped += mutation_gradients.run()
-        count += len(mutation_gradients.MUTANTS)
+        escaped += gradients.run()
+        count += len(gradients.MUTANTS)
     print(f"\n{count} mutants, {escaped} escaped")
     return 1 if escaped else 0
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Shows the module's text as it is."""
+    """Prints the module's docstring unchanged."""
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@ of their constants: no chunk or block is made smaller.
 """
 
 import math
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +15,8 @@ from impossible_branches import NEVER_EMPTY, OTHERS
 from problems import vocabulary_of
 from reference import Array
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
-
-from branch_counter import Branch, BranchCounter
-from emulation import PACKAGE, Emulation
-
+from _mutation.branch_counter import Branch, BranchCounter
+from _mutation.emulation import PACKAGE, Emulation
 from charlstm import sampling
 from charlstm.errors import DivergenceError
 from charlstm.kernels import random
@@ -58,7 +53,7 @@ class Choice(NamedTuple):
     """A choice from given logits."""
 
     logits: list[float]
-    draw: float
+    u: float
     wanted: int
     temperature: float = 1.0
     top_k: int = 0
@@ -70,10 +65,10 @@ def run_choice(choice: Choice, emulation: Emulation) -> Outcome:
     size = len(choice.logits)
     logits = np.zeros((1, 1, 1, PANEL))
     logits[0, 0, 0, :size] = choice.logits
-    chosen = emulation.module("charlstm.kernels.sampling").choose(
-        logits, 0, np.empty(size), np.empty(size, np.int64),
-        choice.temperature, choice.top_k, choice.top_p, choice.draw,
-    )  # fmt: skip
+    module = emulation.module("charlstm.kernels.sampling")
+    scratch = module.Scratch(np.empty(size), np.empty(size, np.int64))
+    options = module.Choice(choice.temperature, choice.top_k, choice.top_p)
+    chosen = module.sample_token(logits, 0, scratch, options, choice.u)
     return Outcome({"chosen": chosen}, {"chosen": choice.wanted})
 
 
@@ -134,12 +129,13 @@ def run_optimizer(name: str, used: list[bool], size: int, emulation: Emulation) 
 def run_resets(streams: int, probability: float, emulation: Emulation) -> Outcome:
     """Choose the streams whose states are zeroed."""
 
-    def solve(choose: Any) -> dict[str, Any]:
+    def solve(bernoulli: Any) -> dict[str, Any]:
         chosen = np.zeros(streams, np.bool_)
-        count = choose(chosen, 1, 2, 3, probability)
+        count = bernoulli(chosen, 1, 2, 3, probability)
         return {"chosen": np.append(chosen, 1.0), "count": np.array([1.0 + count])}
 
-    return Outcome(solve(emulation.module("charlstm.kernels.random").choose), solve(random.choose))
+    emulated = emulation.module("charlstm.kernels.random").bernoulli
+    return Outcome(solve(emulated), solve(random.bernoulli))
 
 
 CHOICES = {
@@ -217,7 +213,7 @@ def measure(cases: dict[str, Run]) -> Coverage:
     counter = BranchCounter()
     emulation = Emulation(counter=counter)
     for file in sorted((PACKAGE / "kernels").glob("*.py")):
-        if file.stem not in ("__init__", "compiler", "cache", "stored"):
+        if file.stem not in ("__init__", "jit", "cache_dir", "cache_files"):
             emulation.module(f"charlstm.kernels.{file.stem}")
     hits, outcomes = {}, {}
     for name, run in cases.items():

@@ -1,10 +1,12 @@
-"""What tests of the command line share: a small run, and what an error must look like."""
+"""Shared by the tests of the command line: a small run, its files, and the form of an error."""
 
+import csv
 import os
 import re
 from pathlib import Path
 
 import charlstm
+from charlstm import checkpoint
 from charlstm.cli import main
 
 ROOT = Path(charlstm.__file__).parents[1]
@@ -14,9 +16,9 @@ SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--eva
 
 def train(*arguments: str, corpus: str = "fox.txt") -> int:
     """Train a small model, 20 steps unless the arguments say otherwise."""
-    goal = {"--steps", "--epochs", "--minutes", "--resume"}.isdisjoint(arguments)
+    needs_budget = {"--steps", "--epochs", "--minutes", "--resume"}.isdisjoint(arguments)
     size = [] if "--resume" in arguments else SMALL
-    return main(["train", corpus, *size, *(["--steps", "20"] if goal else []), *arguments])
+    return main(["train", corpus, *size, *(["--steps", "20"] if needs_budget else []), *arguments])
 
 
 def environment() -> dict[str, str]:
@@ -25,10 +27,30 @@ def environment() -> dict[str, str]:
 
 
 def assert_one_line(error: str, *fragments: str) -> None:
-    """Demand a single line from the command line, with all fragments."""
-    # These may come before.
+    """Check that an error is one line of the command line's, with all fragments."""
+    # These lines may precede it.
     error = re.sub(r"\A((compiling kernels|compiled kernels|sampling from) .*\n)+", "", error)
     assert error.startswith("charlstm: error: ")
     assert error.count("\n") == 1 and error.endswith("\n")
     for fragment in fragments:
         assert fragment in error
+
+
+CHECKPOINTS = ("last.safetensors", "best.safetensors")
+
+
+def metrics(folder: str) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics, without the clock's figures."""
+    rows = csv.DictReader(Path(folder, "metrics.csv").read_text().splitlines())
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def tensors(folder: str) -> dict[str, bytes]:
+    """Return the bits of a run's last checkpoint."""
+    loaded, _ = checkpoint.load(Path(folder, "last.safetensors"))
+    return {name: array.tobytes() for name, array in loaded.items()}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return all files below a folder."""
+    return {str(file): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}

@@ -1,4 +1,4 @@
-"""What holds for all tests: how Hypothesis chooses its examples, and a folder with a corpus."""
+"""Fixtures and settings of all tests: Hypothesis' examples, and a folder with a corpus."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ settings.load_profile("charlstm")
 
 @pytest.fixture
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder that holds a corpus of 900 characters; measure the pace briefly."""
+    """Work in a folder that holds a corpus of 900 characters; time steps only briefly."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
     monkeypatch.setattr("charlstm.cli.training.LONG_TIMING_RUN", 0.1)

@@ -9,7 +9,7 @@ BUFFERS = "a buffer holds one vector at least"
 NEVER_EMPTY: dict[str, dict[str, str]] = {
     "_filter_top": {
         "range(size)": NUMBERS,
-        "while count < most and (count == 0 or popped < goal)": "the likeliest is always kept",
+        "while count < limit and (count == 0 or popped < goal)": "the likeliest is always kept",
     },
     "adam": {"range(0, parameters.size, LANES)": BUFFERS},
     "add_row_sum": {"range(offset, offset + rows * PANEL, PANEL)": PIECES},
@@ -20,17 +20,22 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
     "backward_shard": {"range(top, -1, -1)": NUMBERS},
     "cell_backward": {"range(first, last)": STREAMS},
     "cell_forward": {"range(first, last)": STREAMS},
-    "choose": {"range(symbols)": NUMBERS},
     "cross_entropy_row": {
         "range(start, end, LANES)": "a panel of the head holds a column at least",
         "range(logits.shape[0])": NUMBERS,
     },
     "dense_backward": {
         "range(weight_ih.shape[0])": NUMBERS,
-        "range(spans * parts)": STREAMS,
+        "range(runs * parts)": STREAMS,
     },
-    "dense_forward": {"range(panels)": NUMBERS, "range(spans * parts)": STREAMS},
+    "dense_layer_gradients": {"range(first, last)": PIECES, "range(0, rows, KC)": NUMBERS},
+    "dense_forward": {"range(panels)": NUMBERS, "range(runs * parts)": STREAMS},
     "embedding_backward": {"range(first, last)": PIECES},
+    "embedding_layer_gradients": {
+        "range(first, last)": PIECES,
+        "range(symbols)": NUMBERS,
+        "range(0, rows, KC)": NUMBERS,
+    },
     "fill": {"range(offset, offset + count, LANES)": PIECES},
     "forward_shard": {"range(layers)": NUMBERS},
     "generate": {
@@ -52,7 +57,6 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
         "range(packed.weight_hh_t.shape[0])": NUMBERS,
         "range(panels)": NUMBERS,
     },
-    "layer_gradients": {"range(first, last)": PIECES, "range(0, rows, CHUNK)": NUMBERS},
     "loss_shard": {"range(first, last)": STREAMS, "range(steps)": NUMBERS},
     "lstm_backward": {
         "range(panels)": NUMBERS,
@@ -61,14 +65,15 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
     },
     "lstm_forward": {"range(tiles)": STREAMS, "range(panels)": NUMBERS, "range(steps)": NUMBERS},
     "multiply_chunk": {"range(tiles)": PIECES},
-    "multiply_panel": {"range((depth * blocks + most - 1) // most)": NUMBERS},
+    "multiply_panel": {"range((b.k * b.runs + limit - 1) // limit)": NUMBERS},
     "multiply_rows": {"range(0, width, tile_vectors * LANES)": NUMBERS},
     "pack_panel_transposed": {"range(panels)": NUMBERS},
-    "pack_panels": {"range(rows)": NUMBERS},
+    "pack_panels": {"range(matrix.rows)": NUMBERS},
     "pack_transposed": {"range(layers)": NUMBERS},
     "pack_shard": {"range(layers)": NUMBERS, "range(symbols)": NUMBERS},
     "rmsprop": {"range(0, parameters.size, LANES)": BUFFERS},
     "run_phase_parallel": {"numba.prange(shards)": NUMBERS},
+    "sample_token": {"range(symbols)": NUMBERS},
     "set_rows": {"range(offset + group, offset + rows * PANEL, PANEL)": STREAMS},
     "squared_norm": {
         "range(start, min(start + NORM_BLOCK, gradient.size), LANES)": PIECES,

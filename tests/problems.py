@@ -12,7 +12,7 @@ from charlstm.vocabulary import Vocabulary
 
 
 class Sizes(NamedTuple):
-    """T, B, H, V and L of a problem."""
+    """T, B, H, V and L."""
 
     steps: int
     streams: int
@@ -21,8 +21,8 @@ class Sizes(NamedTuple):
     layers: int
 
 
-class GradcheckCase(NamedTuple):
-    """The arguments of `reference.loss_and_gradients`; real numbers are of one dtype."""
+class Problem(NamedTuple):
+    """The arguments of `reference.loss_and_gradients`; all floats have one dtype."""
 
     parameters: Parameters
     inputs: Array
@@ -30,15 +30,15 @@ class GradcheckCase(NamedTuple):
     state: State
 
 
-def random_problem(sizes: Sizes, dtype: str = "float64", seed: int = 0) -> GradcheckCase:
-    """Draw a problem; float64 arrays that hold numbers which `dtype` can hold."""
+def random_problem(sizes: Sizes, dtype: str = "float64", seed: int = 0) -> Problem:
+    """Draw a problem: float64 arrays of numbers that are exact in `dtype`."""
     rng = np.random.default_rng(seed)
     steps, streams, hidden, symbols, layers = sizes
     parameters = reference.random_parameters(rng, symbols, hidden, layers)
     ids = rng.integers(symbols, size=(steps + 1, streams))
     h0, c0 = (_rounded(rng.uniform(-1, 1, (layers, streams, hidden)), dtype) for _ in range(2))
     rounded = {name: _rounded(parameter, dtype) for name, parameter in parameters.items()}
-    return GradcheckCase(rounded, ids[:-1], ids[1:], (h0, c0))
+    return Problem(rounded, ids[:-1], ids[1:], (h0, c0))
 
 
 def _rounded(array: Array, dtype: str) -> Array:
@@ -46,7 +46,7 @@ def _rounded(array: Array, dtype: str) -> Array:
 
 
 def vocabulary_of(size: int) -> Vocabulary:
-    """Return some vocabulary of `size` characters."""
+    """Return a vocabulary of `size` characters."""
     return Vocabulary([chr(0x100 + i) for i in range(size)])
 
 
@@ -58,7 +58,7 @@ def make_model(
     seed: int = 0,
     threads: int = 1,
 ) -> CharLSTM:
-    """Return a model that holds the given parameters; their shapes tell its sizes."""
+    """Return a model that holds the given parameters; their shapes determine its sizes."""
     symbols, hidden = parameters["head.weight"].shape
     layers = sum("weight_hh" in name for name in parameters)
     model = CharLSTM(
@@ -77,10 +77,8 @@ def named_state(state: State) -> dict[str, Array]:
     return {"h_n": state[0], "c_n": state[1]}
 
 
-def solve(
-    model: CharLSTM, problem: GradcheckCase, dropout_step: int | None = None
-) -> dict[str, Any]:
-    """Return all that the model says of a problem: loss, gradients and final state."""
+def solve(model: CharLSTM, problem: Problem, dropout_step: int | None = None) -> dict[str, Any]:
+    """Return the model's answers to a problem: loss, gradients and final state."""
     _, inputs, targets, state = problem
     loss, gradients, after = model.loss_and_gradients(
         inputs, targets, state, dropout_step=dropout_step
@@ -88,21 +86,21 @@ def solve(
     return {"loss": loss, **gradients, **named_state(after)}
 
 
-def expected(problem: GradcheckCase, masks: list[Array] | None = None) -> dict[str, Any]:
-    """Return the oracle's `solve`."""
+def oracle_answers(problem: Problem, masks: list[Array] | None = None) -> dict[str, Any]:
+    """Return the oracle's answers to a problem, as `solve` does."""
     loss, gradients, after = reference.loss_and_gradients(*problem, masks)
     return {"loss": loss, **gradients, **named_state(after)}
 
 
-def assert_close(actual: Mapping[str, Any], wanted: Mapping[str, Any], tolerance: float) -> None:
-    """Demand the same names, and of every tensor a normwise error within the tolerance."""
-    assert actual.keys() == wanted.keys()
-    errors = {name: reference.normwise(actual[name], wanted[name]) for name in wanted}
-    # A NaN is not within any tolerance.
+def assert_close(actual: Mapping[str, Any], expected: Mapping[str, Any], tolerance: float) -> None:
+    """Check that the names agree, and every tensor within a normwise tolerance."""
+    assert actual.keys() == expected.keys()
+    errors = {name: reference.normwise(actual[name], expected[name]) for name in expected}
+    # NaN is within no tolerance.
     assert {name: error for name, error in errors.items() if not error <= tolerance} == {}
 
 
-def assert_same_bits(actual: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Demand the same names and numbers, zeros of either sign being the same."""
-    assert actual.keys() == wanted.keys()
-    assert [name for name in wanted if not np.array_equal(actual[name], wanted[name])] == []
+def assert_same_bits(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Check that names and numbers are equal, zeros of either sign included."""
+    assert actual.keys() == expected.keys()
+    assert [name for name in expected if not np.array_equal(actual[name], expected[name])] == []

@@ -270,7 +270,7 @@ def train(
     masks: Sequence[Sequence[Array]] | None = None,
     resets: Sequence[Array] | None = None,
 ) -> Iterator[Step]:
-    """Go on with a run to step `options.steps`, yielding every step.
+    """Continue a run to step `options.steps`, yielding every step.
 
     Parameters
     ----------

@@ -6,21 +6,16 @@ than `MAX_WORK`.
 """
 
 import itertools
-import sys
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import reference_vectorised as oracle
-from problems import GradcheckCase, vocabulary_of
+from problems import Problem, vocabulary_of
 from reference import Array
 
+from _benchmark.rows import DEFAULT, SYMBOLS
 from charlstm.model import CharLSTM
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
-
-from bench_rows import DEFAULT, SYMBOLS
 
 MAX_WORK = 6.2e9  # floating-point operations of a window of the covering array
 MASK_STEP = 7  # of the dropout masks
@@ -161,7 +156,7 @@ def make_ids(case: Case) -> Array:
     """Draw ids (T + 1, B), as frequent as letters are: few of them often, many seldom.
 
     Where there is room, the inputs, all rows but the last, hold one symbol once, another
-    twice, and lack a third.
+    twice, and a third never.
     """
     rng = np.random.default_rng([case.T, case.B, case.V])
     symbols = rng.permutation(case.V)
@@ -177,7 +172,7 @@ def make_ids(case: Case) -> Array:
     return ids
 
 
-def make_problem(case: Case) -> GradcheckCase:
+def make_problem(case: Case) -> Problem:
     """Draw a window from a state that is not zero; every number is one that float32 holds.
 
     The weights are so large that all inputs of a sum matter, and so small that rounding
@@ -199,13 +194,13 @@ def make_problem(case: Case) -> GradcheckCase:
     parameters["head.bias"] = uniform(1, case.V)
     ids = make_ids(case)
     state = uniform(1, case.L, case.B, case.H), uniform(1, case.L, case.B, case.H)
-    return GradcheckCase(parameters, ids[:-1], ids[1:], state)
+    return Problem(parameters, ids[:-1], ids[1:], state)
 
 
-def build(case: Case, kind: type[CharLSTM] = CharLSTM) -> tuple[CharLSTM, GradcheckCase]:
+def build(case: Case, kind: type[CharLSTM] = CharLSTM) -> tuple[CharLSTM, Problem]:
     """Return a case's model, which may use 4 threads, and its window.
 
-    The model has already trained on a window of symbols that this one lacks: their
+    The model has already trained on a window of symbols that are missing here: their
     gradients must not stay.
     """
     problem = make_problem(case)
@@ -221,7 +216,7 @@ def build(case: Case, kind: type[CharLSTM] = CharLSTM) -> tuple[CharLSTM, Gradch
     return model, problem
 
 
-def answers(model: CharLSTM, problem: GradcheckCase) -> dict[str, Any]:
+def answers(model: CharLSTM, problem: Problem) -> dict[str, Any]:
     """Return all that the model says of a window, and under the oracle's names."""
     inputs, targets, state = problem.inputs, problem.targets, problem.state
     step = MASK_STEP if model.config.dropout else None
@@ -231,7 +226,7 @@ def answers(model: CharLSTM, problem: GradcheckCase) -> dict[str, Any]:
     return {"logits": logits, "losses": losses, "loss": loss, **gradients, "h_n": h, "c_n": c}
 
 
-def expected_answers(case: Case, model: CharLSTM, problem: GradcheckCase) -> dict[str, Any]:
+def expected_answers(case: Case, model: CharLSTM, problem: Problem) -> dict[str, Any]:
     """Return the oracle's `answers`, with the model's dropout masks."""
     if not case.dropout:
         return _expected_without_dropout(case._replace(dtype="float64", threads=1))

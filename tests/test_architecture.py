@@ -1,4 +1,4 @@
-"""The plan of the package: who may import whom, where Numba lives, how long a module may be."""
+"""The architecture: the direction of imports, where Numba is used, the length of modules."""
 
 import ast
 import subprocess

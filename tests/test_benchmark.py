@@ -1,9 +1,8 @@
-"""Tests of scripts/benchmark.py: same work for all, sound counts, and tables; never times."""
+"""scripts/benchmark.py: equal work for all systems, correct counts, and tables; never times."""
 
 import importlib
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+import benchmark
+from _benchmark import charlstm_system, compare, growth, numpy_system, tables, worker
+from _benchmark.rows import ALL, DEFAULT, Row, parse_rows
+from _benchmark.worker import System, Tuner, Worker, WorkerError, block_steps, running, step_seconds
 
-benchmark: Any = importlib.import_module("benchmark")
-bench_charlstm: Any = importlib.import_module("bench_charlstm")
-bench_growth: Any = importlib.import_module("bench_growth")
-bench_numpy: Any = importlib.import_module("bench_numpy")
-bench_race: Any = importlib.import_module("bench_race")
-bench_report: Any = importlib.import_module("bench_report")
-bench_rows: Any = importlib.import_module("bench_rows")
-bench_worker: Any = importlib.import_module("bench_worker")
-
-Row = bench_rows.Row
 SMALL = Row(hidden=12, layers=2, streams=3, steps=5)
 STEPS = 4
+WORK = {"row": SMALL, "threads": 1}
 
 
 def run(*arguments: str | Path) -> Result:
@@ -47,7 +40,7 @@ def test_a_row_is_read(text: str, row: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "7,2,3", "7,2,3,0", "7;2;3;5", "sample:7,2,3,5", "x"])
-def test_what_is_no_row_is_refused(text: str) -> None:
+def test_malformed_rows_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Row.parse(text)
     result = run("--rows", text or ",")
@@ -55,13 +48,13 @@ def test_what_is_no_row_is_refused(text: str) -> None:
     assert "H,L,B,T" in result.stderr
 
 
-def test_rows_have_names_and_are_taken_once() -> None:
-    rows = bench_rows.parse_rows(("default 7,2,3,5", "7,2,3,5", "all"))
-    assert rows[: len(bench_rows.DEFAULT)] == bench_rows.DEFAULT
-    assert len(rows) == len(set(rows)) == len(bench_rows.ALL) + 1
+def test_rows_are_named_and_deduplicated() -> None:
+    rows = parse_rows(("default 7,2,3,5", "7,2,3,5", "all"))
+    assert rows[: len(DEFAULT)] == DEFAULT
+    assert len(rows) == len(set(rows)) == len(ALL) + 1
 
 
-def test_operations_are_those_of_the_products() -> None:
+def test_flops_count_the_matrix_products() -> None:
     """Two layers: two recurrent matrices, one between the layers, the output layer."""
     weights = 3 * 4 * 12 * 12 + 12 * 65
     assert SMALL.product_weights == weights
@@ -78,14 +71,14 @@ def test_operations_are_those_of_the_products() -> None:
 @pytest.fixture(scope="module")
 def oracle() -> list[float]:
     """Return the first losses of the NumPy reference."""
-    losses: list[float] = bench_numpy.Training(SMALL, 1).first_losses(STEPS)
+    losses: list[float] = numpy_system.Training(SMALL, 1).first_losses(STEPS)
     assert len(set(losses)) == STEPS
     return losses
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_charlstm_trains_what_the_reference_does(threads: int, oracle: list[float]) -> None:
-    training = bench_charlstm.Training(SMALL, threads)
+    training = charlstm_system.Training(SMALL, threads)
     assert training.first_losses(STEPS) == pytest.approx(oracle, rel=1e-4)
     training.run(1)
     assert len(training.losses) == STEPS
@@ -104,8 +97,8 @@ def test_pytorch_trains_what_the_reference_does(
     options: dict[str, Any], oracle: list[float]
 ) -> None:
     pytest.importorskip("torch")
-    bench_torch = importlib.import_module("bench_torch")
-    training = bench_torch.Training(SMALL, 1, **options)
+    torch_system = importlib.import_module("_benchmark.torch_system")
+    training = torch_system.Training(SMALL, 1, **options)
     assert training.first_losses(STEPS) == pytest.approx(oracle, rel=1e-4)
 
 
@@ -114,45 +107,45 @@ def test_pytorch_trains_what_the_reference_does(
 )
 def test_jax_trains_what_the_reference_does(options: dict[str, Any], oracle: list[float]) -> None:
     pytest.importorskip("jax")
-    bench_jax = importlib.import_module("bench_jax")
+    jax_system = importlib.import_module("_benchmark.jax_system")
     threads = os.cpu_count() or 1  # fewer would bind this process to some
-    training = bench_jax.Training(SMALL, threads, **options)
+    training = jax_system.Training(SMALL, threads, **options)
     assert training.first_losses(STEPS) == pytest.approx(oracle, rel=1e-4)
 
 
-def test_other_work_is_refused() -> None:
-    bench_race.check_losses({"charlstm": [4.0, 3.0], "other": [4.0, 3.0001]})
+def test_different_losses_are_refused() -> None:
+    compare.check_losses({"charlstm": [4.0, 3.0], "other": [4.0, 3.0001]})
     for losses in ([4.0, 3.1], [4.0, float("nan")]):
-        with pytest.raises(bench_worker.WorkerError, match="other does not do the same work"):
-            bench_race.check_losses({"charlstm": [4.0, 3.0], "other": losses})
+        with pytest.raises(WorkerError, match="other does not do the same work"):
+            compare.check_losses({"charlstm": [4.0, 3.0], "other": losses})
 
 
 # Processes
 
 
 def test_a_worker_answers_and_knows_its_memory() -> None:
-    with bench_worker.running("bench_numpy", "Training", {"row": SMALL, "threads": 1}) as worker:
-        assert len(worker.call("first_losses", 2)) == 2
-        assert worker.call("go", 1) > 0
-        assert worker.call("memory") > 1 << 20
+    with running("_benchmark.numpy_system", "Training", WORK) as numpy:
+        assert len(numpy.call("first_losses", 2)) == 2
+        assert numpy.call("go", 1) > 0
+        assert numpy.call("memory") > 1 << 20
 
 
-def test_what_fails_in_a_worker_is_told() -> None:
-    with pytest.raises(bench_worker.WorkerError, match="has no attribute 'Nothing'"):
-        bench_worker.Worker("bench_numpy", "Nothing", {})
-    with bench_worker.running("bench_numpy", "Training", {"row": SMALL, "threads": 1}) as worker:
-        with pytest.raises(bench_worker.WorkerError, match="TypeError: .float. object"):
-            worker.call("go", 1 / 3)
+def test_worker_errors_are_reported() -> None:
+    with pytest.raises(WorkerError, match="has no attribute 'Nothing'"):
+        Worker("_benchmark.numpy_system", "Nothing", {})
+    with running("_benchmark.numpy_system", "Training", WORK) as numpy:
+        with pytest.raises(WorkerError, match="TypeError: .float. object"):
+            numpy.call("go", 1 / 3)
 
 
-def test_a_block_is_as_long_as_asked() -> None:
-    assert bench_worker.step_seconds(lambda steps: steps * 0.002, 0.3) == pytest.approx(0.002)
-    assert bench_worker.block_steps(lambda steps: steps * 0.002, 0.3) == 150
-    assert bench_worker.block_steps(lambda steps: steps * 2.0, 0.3) == 1
+def test_a_block_lasts_the_requested_time() -> None:
+    assert step_seconds(lambda steps: steps * 0.002, 0.3) == pytest.approx(0.002)
+    assert block_steps(lambda steps: steps * 0.002, 0.3) == 150
+    assert block_steps(lambda steps: steps * 2.0, 0.3) == 1
 
 
-def test_a_trial_takes_the_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slow(bench_worker.System):
+def test_a_tuner_finds_the_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(System):
         CHOICES = {"a": [3, 1, 2], "b": ["x", "y"]}
 
         def __init__(self, a: int, b: str) -> None:
@@ -162,16 +155,16 @@ def test_a_trial_takes_the_fastest_options(monkeypatch: pytest.MonkeyPatch) -> N
         def go(self, steps: int) -> float:
             return float(steps * self.seconds)
 
-    monkeypatch.setattr(bench_worker, "Slow", Slow, raising=False)
-    trial = bench_worker.Trial("bench_worker", "Slow")
-    assert trial.fastest(1.0) == {"a": 1, "b": "y"}
+    monkeypatch.setattr(worker, "Slow", Slow, raising=False)
+    tuner = Tuner("_benchmark.worker", "Slow")
+    assert tuner.fastest(1.0) == {"a": 1, "b": "y"}
 
 
 # Verdicts
 
 
 def measured(rate: float, memory: int) -> dict[str, Any]:
-    """Return what a racer reports."""
+    """Return the result of a competitor."""
     options = {"onednn": True} if rate == 300 else {}
     return {
         "characters_per_second": rate,
@@ -190,47 +183,50 @@ def test_goals_are_judged_by_the_faster_pytorch() -> None:
         "NumPy": measured(6.0, 10),
     }
     peaks = {1: [50e9, 50e9, 90e9], 2: [70e9, 20e9, 80e9]}
-    figures = bench_race.summarise(row, results, peaks, 2, [])
+    figures = compare.summarise(row, results, peaks, 2, [])
     assert figures["ratios"] == {"PyTorch": 2.0, "NumPy": 100.0}
     assert figures["fraction_of_peak"] == 0.75
     judged = {
-        goal["what"]: (goal["wanted"], goal["measured"], goal["met"]) for goal in figures["goals"]
+        goal["what"]: (goal["required"], goal["measured"], goal["met"]) for goal in figures["goals"]
     }
     assert judged == {
         "times PyTorch": (2.2, 2.0, False),
         "of peak": (0.7, 0.75, True),
         "memory": (99, 100, False),
     }
-    table = bench_report.race_table([figures])
+    table = tables.comparison_table([figures])
     assert "0.75 (goal 0.7, met)" in table
     assert "2.00 (goal 2.2, not met)" in table
-    assert "median 70.0 GFLOP/s, best 80.0" in bench_report.race_summary([figures])
-    assert "PyTorch ran fastest with onednn True" in bench_report.race_summary([figures])
-    assert "goals met: 1 of 3" in bench_report.race_summary([figures])
+    assert "median 70.0 GFLOP/s, best 80.0" in tables.comparison_summary([figures])
+    assert "PyTorch ran fastest with onednn True" in tables.comparison_summary([figures])
+    assert "goals met: 1 of 3" in tables.comparison_summary([figures])
 
 
 def test_goals_hold_for_their_threads_only() -> None:
     row = Row(100, 1, 1, 25)
-    figures = bench_race.summarise(row, {"charlstm": measured(5.0, 1)}, {1: [1e9]}, 1, [3.0])
+    figures = compare.summarise(row, {"charlstm": measured(5.0, 1)}, {1: [1e9]}, 1, [3.0])
     assert figures["goals"] == []
-    assert figures["bytes_per_second"] == 5.0 * row.weight_bytes
+    assert figures["bytes_per_second"] == 5.0 * (row.weight_bytes or 0)
 
 
 # The script
 
 
-def test_a_race_prints_a_table_and_writes_a_record(tmp_path: Path) -> None:
-    record = tmp_path / "record.json"
+def test_a_comparison_prints_a_table_and_writes_a_record(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
     result = run(
-        "--rows", "12,2,3,5 sample:12,1", "--repeats", "2", "--peers", "numpy", "--json", record
+        "--rows", "12,2,3,5 sample:12,1", "--repeats", "2", "--peers", "numpy", "--json", path
     )
     assert result.exit_code == 0, result.output
     assert "| 12, 2, 3, 5 " in result.stdout
     assert "| sampling, 12 x 1 " in result.stdout
-    told = json.loads(record.read_text("utf-8"))
-    assert told["versions"]["numpy"] == np.__version__
-    training, sampling = told["rows"]
-    assert [list(race["systems"]) for race in told["rows"]] == [["charlstm", "NumPy"], ["charlstm"]]
+    record = json.loads(path.read_text("utf-8"))
+    assert record["versions"]["numpy"] == np.__version__
+    training, sampling = record["rows"]
+    assert [list(row["systems"]) for row in record["rows"]] == [
+        ["charlstm", "NumPy"],
+        ["charlstm"],
+    ]
     for system in training["systems"].values():
         assert len(system["seconds"]) == 2
         assert system["characters_per_second"] == pytest.approx(
@@ -240,15 +236,15 @@ def test_a_race_prints_a_table_and_writes_a_record(tmp_path: Path) -> None:
     assert sampling["bytes_per_second_at_most"] > 0
 
 
-def test_pytorch_races_with_its_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pytorch_runs_with_its_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without oneDNN; a second PyTorch would take as long again to load."""
     pytest.importorskip("torch")
     row = Row(12, 1, 1, 2)
-    entrants = bench_race.entrants_of(row, ["torch"], 1)
+    specs = compare.competitor_specs(row, ["torch"], 1)
     names = ["charlstm", "PyTorch, oneDNN on", "PyTorch, oneDNN off"]
-    assert [entrant.name for entrant in entrants] == names
-    monkeypatch.setattr(bench_race, "entrants_of", lambda *_: [entrants[0], entrants[2]])
-    figures = bench_race.race(row, ["torch"], 1, 1, 0.001)
+    assert [spec.name for spec in specs] == names
+    monkeypatch.setattr(compare, "competitor_specs", lambda *_: [specs[0], specs[2]])
+    figures = compare.compare(row, ["torch"], 1, 1, 0.001)
     options = figures["systems"]["PyTorch, oneDNN off"]["options"]
     assert options.keys() == {"onednn", "inputs", "optimizer", "pool"}
     assert options["onednn"] is False
@@ -263,25 +259,25 @@ def test_peers_must_be_known() -> None:
 
 def test_the_profile_is_of_the_step_that_trains() -> None:
     """The pieces, in their order, leave the very bits that a training window leaves."""
-    bench_profile = importlib.import_module("bench_profile")
-    profile = bench_profile.Profile(SMALL)
+    profiling = importlib.import_module("_benchmark.profile")
+    profile = profiling.Profile(SMALL)
     model, (inputs, targets) = profile.model, profile.training.windows[0]
     state = profile.training.state
     model.forward_backward(inputs, targets, state, dropout_step=0)
     expected = model.gradient.copy()
     model.gradient[model.gradient != 0] = np.nan
-    bench_profile.load_state(profile.work, state, model.config)
-    profile._stamps(bench_profile.timed_step, profile.work, len(bench_profile.phases_of(SMALL)))
-    found, wanted = model.layout.views(model.gradient), model.layout.views(expected)
+    profiling.load_state(profile.work, state, model.config)
+    profile._stamps(profiling.timed_step, profile.work, len(profiling.phases_of(SMALL)))
+    found, window = model.layout.views(model.gradient), model.layout.views(expected)
     for name, tensor in found.items():
-        assert np.array_equal(tensor, wanted[name])
+        assert np.array_equal(tensor, window[name])
 
     model.gradient[:] = expected
     figures = profile.measure(1)
     total = sum(phase["operations"] for phase in figures["phases"].values())
     assert total == SMALL.flops * SMALL.characters
     assert all(phase["seconds"] > 0 for phase in figures["phases"].values())
-    table = bench_report.profile_table(SMALL.name, figures)
+    table = tables.profile_table(SMALL.name, figures)
     assert "recurrence, backward" in table
     assert "cells alone, forward" in table
 
@@ -305,13 +301,13 @@ def test_a_fall_by_half_is_a_cliff() -> None:
         figure(65, 1, 49.0), figure(64, 1, 100.0), figure(96, 1, 90.0),
         figure(64, 2, 100.0), figure(65, 2, 51.0),
     ]  # fmt: skip
-    assert bench_growth.cliffs(figures) == [figures[0]]
+    assert growth.cliffs(figures) == [figures[0]]
 
 
 def test_growth_varies_one_size_at_a_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench_growth, "BASE", SMALL)
+    monkeypatch.setattr(growth, "BASE", SMALL)
     sizes = {"hidden": [8, 17], "streams": [2], "steps": [3]}
     result = benchmark.grow(sizes, 2, 1, 0.001, None)
     assert [(f["dimension"], f["size"], f["threads"]) for f in result["growth"]] == [
@@ -321,13 +317,13 @@ def test_growth_varies_one_size_at_a_time(
     assert "| H  | characters/s, 1 |" in capsys.readouterr().out
 
 
-def test_growth_is_drawn(tmp_path: Path) -> None:
+def test_growth_is_plotted(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib").use("Agg")
     figures = [
         figure(size, threads, 10.0) | {"dimension": dimension}
-        for dimension in bench_growth.SIZES
+        for dimension in growth.SIZES
         for size in (1, 2)
         for threads in (1, 2)
     ]
-    bench_growth.plot(figures, str(tmp_path / "growth.png"))
+    growth.plot(figures, str(tmp_path / "growth.png"))
     assert (tmp_path / "growth.png").stat().st_size > 1000

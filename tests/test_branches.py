@@ -56,14 +56,14 @@ def test_case(name: str, coverage: Coverage) -> None:
     ("name", "place"),
     [
         ("dropout", "dropout.threshold > 0"),
-        ("a second part of 96 rows of the dense input", "range(spans * parts)"),
+        ("a second part of 96 rows of the dense input", "range(runs * parts)"),
         ("a second panel of the head", "r > 0"),
-        ("more than 8 panels of depth, and 128 rows of it", "min(CHUNK, depth - done): CHUNK"),
+        ("more than 8 panels of depth, and 128 rows of it", "min(KC, b.k - done): KC"),
         ("gradients over more than two chunks of 128 rows", "row > 0"),
         ("shards without streams", "first < last: False"),
         ("shards without panels", "for first in range(start, stop, group): zero"),
         ("top-k, then top-p", "kept < top_p * popped"),
-        ("a sample whose logits are not finite", "chosen == NOT_FINITE: True"),
+        ("a sample whose logits are not finite", "symbol == NOT_FINITE: True"),
     ],
 )
 def test_cases_run_what_they_are_named_for(name: str, place: str, coverage: Coverage) -> None:
@@ -93,7 +93,7 @@ def test_a_branch_without_a_case_is_told() -> None:
 def test_tiles_of_all_sizes_are_used(limits: tuple[int, int]) -> None:
     """By the windows that the compiled kernels are compared at, on the widest machines."""
     emulation = branch_cases.Emulation()
-    modules = [emulation.module(f"charlstm.kernels.{name}") for name in ("product", "lstm")]
+    modules = [emulation.module(f"charlstm.kernels.{name}") for name in ("matmul", "lstm")]
     multiply: Any = modules[0].multiply_tile
     used = set()
 

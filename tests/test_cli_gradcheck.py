@@ -1,4 +1,4 @@
-"""The gradcheck command: made-up problems and runs, what it tries, and how it fails."""
+"""The gradcheck command: random models and trained runs, what it checks, and how it fails."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_gradcheck_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert output.err == "checking runs/fox/best.safetensors\n"
 
 
-def test_what_was_tried_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_says_what_was_checked(capsys: pytest.CaptureFixture[str]) -> None:
     """All of a small problem; of a large one few, unless more or all are asked for."""
     small = ["gradcheck", "--layers", "1", *SIZES]
     assert main(small) == 0

@@ -1,4 +1,4 @@
-"""The info command: what a run is, and how far it and its best model went."""
+"""The info command: a run's options, its progress, and its best model."""
 
 import json
 import os
@@ -107,12 +107,12 @@ def test_plural() -> None:
     assert counts == ["0 steps", "1 step", "2 steps", "2,000 steps"]
 
 
-def test_what_is_shown_moves_no_terminal() -> None:
+def test_control_characters_are_escaped() -> None:
     text = "a\n\tb\x1b[2J\r\x7f\x9b\ud800\xa0\u3000é"
     assert escape_control(text) == "a\n\tb\\x1b[2J\\r\\x7f\\x9b\\ud800\xa0\u3000é"
 
 
-def test_a_run_that_went_on_is_told_of_as_it_is_now(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_shows_its_current_options(capsys: pytest.CaptureFixture[str]) -> None:
     """Best was saved when there were fewer steps to do; last knows of the others."""
     Path("fox.txt").write_text("the quick brown fox\n" * 60)
     sizes = ["--hidden-size", "4", "--batch-size", "2", "--seq-length", "5"]

@@ -1,4 +1,4 @@
-"""The sample command: what it writes into pipes and terminals, its primes, and how it ends."""
+"""The sample command: its output into pipes and terminals, primes, and how it ends."""
 
 import io
 import os
@@ -32,7 +32,7 @@ def standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
-def test_sample_writes_the_prime_and_then_what_the_model_makes_of_it(
+def test_sample_writes_the_prime_and_its_continuation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert train() == 0
@@ -103,7 +103,7 @@ def test_a_terminal_gets_no_control_characters(
     assert "\x7f" not in written
 
 
-def test_a_terminal_gets_escapes_of_bytes_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_invalid_bytes_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model of bytes writes them into a pipe as they are."""
     Path("fox.txt").write_bytes(bytes(range(256)) * 4)
     assert train("--bytes") == 0

@@ -1,4 +1,4 @@
-"""The command line's training against the oracle: every option reaches the run it is given for."""
+"""The train command against the oracle: every option takes effect."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ def arguments(case: Case) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.optimizer)
-def test_train_is_the_oracles(
+def test_train_agrees_with_the_oracle(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both checkpoints, the table of metrics, and the loss on either part."""
@@ -74,9 +74,9 @@ def test_train_is_the_oracles(
         assert_close(views, arrays, TOLERANCE)
 
     best, metadata = checkpoint.load("run/best.safetensors")
-    wanted = [step.after for step in steps if step.improved][-1]
-    assert metadata["step"] == wanted.step
-    assert_close({name: best[name] for name in parameters}, wanted.parameters, TOLERANCE)
+    expected = [step.after for step in steps if step.improved][-1]
+    assert metadata["step"] == expected.step
+    assert_close({name: best[name] for name in parameters}, expected.parameters, TOLERANCE)
 
     with open("run/metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -93,7 +93,7 @@ def test_train_is_the_oracles(
     for part, part_ids in (("val", val), ("test", test)):
         assert main(["eval", "run", "--part", part, "--json"]) == 0
         printed: dict[str, Any] = json.loads(capsys.readouterr().out)
-        nats = reference_run.held_out_loss(wanted.parameters, part_ids)
+        nats = reference_run.held_out_loss(expected.parameters, part_ids)
         figures = {"nats": nats, "bits": nats / np.log(2), "perplexity": np.exp(nats)}
         assert_close({name: printed[name] for name in figures}, figures, TOLERANCE)
         assert printed["characters"] == len(part_ids) - 10

@@ -1,4 +1,4 @@
-"""Options: their defaults, what is refused and in which words, and the way through JSON."""
+"""Options: defaults, refusals and their messages, and JSON."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_defaults() -> None:
 
 
 @pytest.mark.parametrize("optimizer", CHOICE["optimizer"])
-def test_learning_rate_is_the_optimizers_unless_given(optimizer: str) -> None:
+def test_learning_rate_defaults_to_the_optimizers(optimizer: str) -> None:
     """None becomes the optimizer's own rate; a number stays."""
     assert TrainConfig(optimizer=optimizer).learning_rate == DEFAULT_LEARNING_RATES[optimizer] > 0
     assert TrainConfig(optimizer=optimizer, learning_rate=0.5).learning_rate == 0.5
@@ -233,7 +233,7 @@ def test_from_dict_refuses_other_keys(kind: ModelConfig | TrainConfig) -> None:
 
 
 @pytest.mark.parametrize("options", [None, [], "text", 3])
-def test_from_dict_refuses_what_is_no_table(options: Any) -> None:
+def test_from_dict_refuses_anything_but_a_dict(options: Any) -> None:
     """JSON of another shape is a damaged checkpoint."""
     with pytest.raises(CheckpointError, match="not a table"):
         TrainConfig.from_dict(options)

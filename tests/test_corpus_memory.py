@@ -1,4 +1,4 @@
-"""Corpora of texts and bytes in memory: those that a file of the same content makes."""
+"""Corpora of texts and bytes in memory equal those read from a file of the same content."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every public name shows how it is used, and what it shows runs."""
+"""Every public name has an example, and every example runs."""
 
 import doctest
 import inspect

@@ -1,4 +1,4 @@
-"""The held-out loss, the one function behind every such figure: what it reads, and from where."""
+"""The held-out loss: what is scored, and from which state."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def held_out_problem(half: Any, characters: int) -> tuple[CharLSTM, Parameters, 
 def test_a_held_out_loss_keeps_its_state_across_evaluation_windows(half: Any) -> None:
     """One stream of 601 characters takes three windows; of the state only h, or c, can tell."""
     model, parameters, ids = held_out_problem(half, 601)
-    wanted = reference_run.held_out_loss(parameters, ids, streams=1)
+    expected = reference_run.held_out_loss(parameters, ids, streams=1)
     measured = evaluate_text(model, EncodedText(ids.astype(np.uint16)), streams=1)
     assert measured == Evaluation(measured.nats, characters=600, streams=1)
-    assert normwise(measured.nats, wanted) <= CLOSE
+    assert normwise(measured.nats, expected) <= CLOSE
     # Were the state lost between the windows, which are of 200 steps, the loss would be another.
     pieces = [ids[i : i + 201] for i in (0, 200, 400)]
     forgetful = np.mean([reference_run.held_out_loss(parameters, p, streams=1) for p in pieces])
-    assert abs(forgetful - wanted) > 1e-7
+    assert abs(forgetful - expected) > 1e-7
 
 
 def test_each_held_out_stream_starts_from_zero_state() -> None:
@@ -52,7 +52,7 @@ def test_each_held_out_stream_starts_from_zero_state() -> None:
     assert normwise(together.nats, np.mean(alone)) <= CLOSE
 
 
-def test_a_held_out_loss_drops_nothing_and_modifies_nothing() -> None:
+def test_a_held_out_loss_uses_no_dropout_and_modifies_nothing() -> None:
     case = Case("adam", layers=2, dropout=0.3)
     trainer, plain = make_trainer(case), make_trainer(case._replace(dropout=0.0))
     for _ in zip(range(2), trainer.train(), strict=False):
@@ -80,8 +80,8 @@ def test_held_out_loss_of_any_length(characters: int) -> None:
     measured = evaluate_text(model, text)
     streams = min(10, characters // 2)
     assert (measured.streams, measured.characters) == (streams, characters - streams)
-    wanted = reference_run.held_out_loss(case.parameters, ids)
-    assert normwise(measured.nats, wanted) <= TOLERANCE
+    expected = reference_run.held_out_loss(case.parameters, ids)
+    assert normwise(measured.nats, expected) <= TOLERANCE
 
 
 def test_the_loss_of_each_character() -> None:
@@ -94,9 +94,9 @@ def test_the_loss_of_each_character() -> None:
     for start in starts:
         part = ids[start : start + 375]
         for end in (2, 3, 300, 375):  # the first characters alone have the mean of their losses
-            wanted = reference_run.held_out_loss(parameters, part[:end], streams=1)
+            expected = reference_run.held_out_loss(parameters, part[:end], streams=1)
             losses = result.losses[start + 1 : start + end]
-            assert normwise(losses.mean(), wanted) <= CLOSE
+            assert normwise(losses.mean(), expected) <= CLOSE
     assert result == evaluate_text(model, EncodedText(ids.astype(np.uint16)), streams=4)
 
 

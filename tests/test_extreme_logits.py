@@ -1,16 +1,16 @@
-"""Logits near the limits of floats: padding counts for nothing, and infinities show."""
+"""Logits near the limits of floats: padding has no effect, and infinities are detected."""
 
 from typing import Any
 
 import numpy as np
 import pytest
-from problems import GradcheckCase, Sizes, assert_close, expected, make_model, random_problem, solve
+from problems import Problem, Sizes, assert_close, make_model, oracle_answers, random_problem, solve
 from reference import Array
 
 DTYPES = ["float32", "float64"]
 
 
-def problem_of(symbols: int, dtype: str, bias: Any) -> GradcheckCase:
+def problem_of(symbols: int, dtype: str, bias: Any) -> Problem:
     """Return a small window whose targets are of all kinds; `bias` is the head's."""
     problem = random_problem(Sizes(2, 3, 5, symbols, 1), dtype, seed=symbols)
     problem.parameters["head.bias"][...] = np.asarray(bias, dtype)
@@ -20,20 +20,20 @@ def problem_of(symbols: int, dtype: str, bias: Any) -> GradcheckCase:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("symbols", [1, 11, 16, 17, 64, 65, 79, 130])
 @pytest.mark.parametrize("bias", [-3e38, -3e30, -1e30, -9e29, 3e30, 3e38])
-def test_padding_counts_for_nothing(symbols: int, bias: float, dtype: str) -> None:
+def test_padding_has_no_effect(symbols: int, bias: float, dtype: str) -> None:
     """All logits are alike, however low: the loss is log V, and gradients are the oracle's."""
     problem = problem_of(symbols, dtype, bias)
     found = solve(make_model(problem.parameters, dtype), problem)
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     assert found["loss"] == pytest.approx(np.log(symbols), abs=tolerance)
-    assert_close(found, expected(problem), tolerance if symbols > 1 else np.inf)
+    assert_close(found, oracle_answers(problem), tolerance if symbols > 1 else np.inf)
     if symbols == 1:
         assert not found["head.bias"].any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("symbols", [11, 17, 65])
-def test_low_logits_apart_are_as_the_oracles(symbols: int, dtype: str) -> None:
+def test_widely_spaced_logits_agree_with_the_oracle(symbols: int, dtype: str) -> None:
     """One symbol is certain, the others far below, all below what padding once held."""
     bias = np.full(symbols, -3e30)
     bias[-1] = -2e30
@@ -64,7 +64,7 @@ def losses_of(symbols: int, dtype: str, bias: Array) -> Array:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("symbols", [11, 16, 65])
-def test_infinite_logits_show(symbols: int, dtype: str) -> None:
+def test_infinite_logits_are_detected(symbols: int, dtype: str) -> None:
     """Impossible symbols change no loss but their own, which is infinite; others are NaN."""
     possible = losses_of(symbols, dtype, np.zeros(symbols))
     for symbol in (0, 2, symbols - 1):

@@ -1,4 +1,4 @@
-"""Tests of the gradient check: what passes, what fails, and that nothing stays moved."""
+"""The gradient check: what passes, what fails, and that variables are restored."""
 
 import json
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_default_problem_passes_in_every_entry(dropout: float) -> None:
     assert [check for check in checks if not check.passed or check.checked != check.size] == []
 
 
-def test_nothing_can_hide_in_the_default_problem() -> None:
+def test_no_entry_is_negligible_in_the_default_problem() -> None:
     """Sizes differ, inputs repeat and leave a symbol out, and nothing is zero."""
     model, inputs, targets, state, _ = default_case()
     hidden, layers = model.config.hidden_size, model.config.layers

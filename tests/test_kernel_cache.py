@@ -102,7 +102,7 @@ def test_other_sources_and_versions_have_another_folder(
     monkeypatch.setattr(cache_dir, "__file__", str(sources / "cache_dir.py"))
     found = {before, cache_dir.kernels_hash()}
     assert found == {before}
-    for edited in ("tile.py", "vector.py"):
+    for edited in ("microkernel.py", "vector.py"):
         with (sources / edited).open("a") as file:
             file.write("#\n")
         found.add(cache_dir.kernels_hash())

@@ -17,7 +17,7 @@ from reference import (
     softmax_cross_entropy_forward,
 )
 
-from charlstm.kernels import activations, matmul, softmax, vector
+from charlstm.kernels import activations, matmul, packing, softmax, vector
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.vector import LANES
 
@@ -74,27 +74,30 @@ NAMED = pytest.mark.parametrize("function", [exp, *SIGMOIDS, *TANHS])
 
 
 @numba.njit
-def pack(packed, matrix, rows, size, gated, panel):
+def pack(packed, matrix, panel):
     """Compile `pack_panels`, for one panel."""
-    matmul.pack_panels(packed, 0, 0, matrix, 0, rows, size, gated, panel, panel + 1)
+    packing.pack_panels(packed, 0, 0, matrix, panel, panel + 1)
 
 
 @numba.njit
-def pack_transposed(packed, matrix, rows, size, gated, panel):
+def pack_transposed(packed, matrix, panel):
     """Compile `pack_panel_transposed`."""
-    matmul.pack_panel_transposed(packed, 0, matrix, 0, rows, size, gated, panel)
+    packing.pack_panel_transposed(packed, 0, matrix, panel)
 
 
 @numba.njit
-def unpack(matrix, packed, rows, size, gated, panel):
+def unpack(matrix, panel, packed):
     """Compile `unpack_panel`."""
-    matmul.unpack_panel(matrix, 0, packed, 0, rows, size, gated, panel)
+    packing.unpack_panel(matrix, panel, packed, 0)
 
 
 @numba.njit
-def multiply(c, a, a_row, a_step, b, depth, rows, width, adds):
-    """Compile `multiply_panel`, for one block of depth."""
-    matmul.multiply_panel(c, 0, PANEL, a, 0, a_row, a_step, 0, b, 0, depth, 1, rows, width, adds)
+def multiply(c, a, row_stride, k_stride, b, k, rows, width, accumulate):
+    """Compile `multiply_panel`, for one run of k."""
+    matmul.multiply_panel(
+        matmul.Output(c, 0, PANEL), matmul.Input(a, 0, row_stride, k_stride, 0),
+        matmul.Panel(b, 0, k, 1), rows, width, accumulate,
+    )  # fmt: skip
 
 
 @numba.njit
@@ -200,15 +203,15 @@ def test_nan_stays_in_its_lane(function: Callable[[Array], Array], dtype: str) -
 # Packing
 
 
-def panels_of(size: int, gated: bool) -> int:
+def panels_of(size: int, interleaved: bool) -> int:
     """Return how many panels a matrix has."""
-    return -(-size // (LANES if gated else PANEL))
+    return -(-size // (LANES if interleaved else PANEL))
 
 
 def column_panels(matrix: Array, padding: float = 0) -> list[Array]:
-    """Return a plain matrix's panels (rows, PANEL): its vectors, as split_evenly as can be."""
+    """Return a matrix's column panels (rows, PANEL): its vectors, as evenly as can be."""
     size = matrix.shape[1]
-    panels, vectors = panels_of(size, gated=False), -(-size // LANES)
+    panels, vectors = panels_of(size, interleaved=False), -(-size // LANES)
     cuts = [vectors * panel // panels * LANES for panel in range(1, panels)]
     parts = np.split(matrix, cuts, axis=1)
     assert all(0 < part.shape[1] <= PANEL for part in parts)
@@ -218,36 +221,38 @@ def column_panels(matrix: Array, padding: float = 0) -> list[Array]:
     ]
 
 
-def packed_columns(matrix: Array, size: int, gated: bool) -> list[Array]:
+def packed_columns(matrix: Array, size: int, interleaved: bool) -> list[Array]:
     """Return, slowly and obviously, each panel (rows, PANEL), zeros where there is nothing."""
     rows = len(matrix)
-    if not gated:
+    if not interleaved:
         return column_panels(matrix)
     gates = matrix.reshape(rows, PANEL // LANES, size)
     wide = np.pad(gates, ((0, 0), (0, 0), (0, -size % LANES)))
-    return [p.reshape(rows, PANEL) for p in np.split(wide, panels_of(size, gated), axis=2)]
+    return [p.reshape(rows, PANEL) for p in np.split(wide, panels_of(size, interleaved), axis=2)]
 
 
 @settings(max_examples=40)
 @given(st.integers(1, 70), st.integers(1, 140), st.booleans(), st.sampled_from(DTYPES))
 @example(1, 1, True, "float32")
 @example(64, 64, False, "float32")
-def test_packing(rows: int, size: int, gated: bool, dtype: str) -> None:
+def test_packing(rows: int, size: int, interleaved: bool, dtype: str) -> None:
     """Panels hold what they should, transposed ones too, and unpacking undoes packing."""
-    columns = size * (PANEL // LANES if gated else 1)
+    columns = size * (PANEL // LANES if interleaved else 1)
     matrix = np.arange(1, rows * columns + 1, dtype=dtype).reshape(rows, columns)
     back = np.zeros_like(matrix)
-    wanted = packed_columns(matrix, size, gated)
+    source = packing.Matrix(matrix.reshape(-1), 0, rows, size, interleaved)
+    target = packing.Matrix(back.reshape(-1), 0, rows, size, interleaved)
+    wanted = packed_columns(matrix, size, interleaved)
     for panel, right in enumerate(wanted):
         packed = np.zeros((rows, PANEL), dtype)
-        pack(packed.reshape(-1), matrix.reshape(-1), rows, size, gated, panel)
+        pack(packed.reshape(-1), source, panel)
         np.testing.assert_array_equal(packed, right)
-        unpack(back.reshape(-1), packed.reshape(-1), rows, size, gated, panel)
+        unpack(target, panel, packed.reshape(-1))
     np.testing.assert_array_equal(back, matrix)
     across = np.concatenate(wanted, axis=1)  # columns in panel order
     for panel in range(-(-rows // PANEL)):
         packed = np.zeros((across.shape[1], PANEL), dtype)
-        pack_transposed(packed.reshape(-1), matrix.reshape(-1), rows, size, gated, panel)
+        pack_transposed(packed.reshape(-1), source, panel)
         some = across[panel * PANEL : (panel + 1) * PANEL].T
         np.testing.assert_array_equal(packed, np.pad(some, ((0, 0), (0, PANEL - some.shape[1]))))
 
@@ -263,22 +268,22 @@ def test_packing(rows: int, size: int, gated: bool, dtype: str) -> None:
 @example(1, 1, 1, False, "float32")
 @example(7, 1, 4, True, "float64")
 def test_products_of_whole_numbers_are_exact(
-    rows: int, depth: int, groups: int, transposed: bool, dtype: str
+    rows: int, k: int, groups: int, transposed: bool, dtype: str
 ) -> None:
     """C = A @ B and C += A @ B for any number of rows, either stride of A, part of a panel."""
     rng = np.random.default_rng(rows)
     width = groups * LANES
-    a = rng.integers(-9, 10, (rows, depth))
-    b = rng.integers(-9, 10, (depth, PANEL))
+    a = rng.integers(-9, 10, (rows, k))
+    b = rng.integers(-9, 10, (k, PANEL))
     c = rng.integers(-9, 10, (rows + 1, PANEL))
     stored = np.ascontiguousarray(a.T if transposed else a, dtype)
-    a_row, a_step = (1, rows) if transposed else (depth, 1)
-    for adds in (False, True):
+    row_stride, k_stride = (1, rows) if transposed else (k, 1)
+    for accumulate in (False, True):
         wanted, result = c.copy(), c.astype(dtype)
-        wanted[:rows, :width] = a @ b[:, :width] + (c[:rows, :width] if adds else 0)
+        wanted[:rows, :width] = a @ b[:, :width] + (c[:rows, :width] if accumulate else 0)
         multiply(
-            result.reshape(-1), stored.reshape(-1), a_row, a_step,
-            b.astype(dtype).reshape(-1), depth, rows, width, adds,
+            result.reshape(-1), stored.reshape(-1), row_stride, k_stride,
+            b.astype(dtype).reshape(-1), k, rows, width, accumulate,
         )  # fmt: skip
         np.testing.assert_array_equal(result, wanted)
 
@@ -287,18 +292,18 @@ def test_products_of_whole_numbers_are_exact(
 def test_bits_of_a_product_do_not_depend_on_its_tile(dtype: str) -> None:
     """A row's sums are the same among any number of other rows, and at any width."""
     rng = np.random.default_rng(0)
-    depth = 67
-    a = rng.normal(size=(13, depth)).astype(dtype)
-    b = rng.normal(size=(depth, PANEL)).astype(dtype)
+    k = 67
+    a = rng.normal(size=(13, k)).astype(dtype)
+    b = rng.normal(size=(k, PANEL)).astype(dtype)
 
     def times_b(part: Array, width: int = PANEL) -> Array:
         c, rows = np.zeros((len(part), PANEL), dtype), len(part)
         flat_part, flat_b = part.reshape(-1), b.reshape(-1)
-        multiply(c.reshape(-1), flat_part, depth, 1, flat_b, depth, rows, width, False)
+        multiply(c.reshape(-1), flat_part, k, 1, flat_b, k, rows, width, False)
         return c[:, :width]
 
     whole = times_b(a)
-    assert normwise(whole, a.astype(np.float64) @ b) <= depth * np.finfo(dtype).eps
+    assert normwise(whole, a.astype(np.float64) @ b) <= k * np.finfo(dtype).eps
     for rows in range(1, len(a)):
         np.testing.assert_array_equal(times_b(a[:rows]), whole[:rows])
     np.testing.assert_array_equal(times_b(a, LANES), whole[:, :LANES])

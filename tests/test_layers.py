@@ -111,12 +111,12 @@ def test_agrees_with_pytorch(shape: tuple[int, int, int, int], seed: int) -> Non
         "bias": weights["bias_ih_l0"].grad,
     }  # fmt: skip
     solved = solve(layer, ahead, back)
-    wanted = {name: figure.detach().numpy() for name, figure in figures.items()}
-    assert_close({name: solved[name] for name in wanted}, wanted, 1e-10)
+    expected = {name: figure.detach().numpy() for name, figure in figures.items()}
+    assert_close({name: solved[name] for name in expected}, expected, 1e-10)
 
 
 @pytest.mark.parametrize("missing", ["h0", "c0", "dh_n", "dc_n"])
-def test_what_is_not_given_is_zero(missing: str) -> None:
+def test_omitted_arguments_are_zero(missing: str) -> None:
     """One state or one state's gradient alone may be left out."""
     layer, ahead, back = draw(T, B, INPUTS, H)
     without = [{n: a for n, a in given.items() if n != missing} for given in (ahead, back)]
@@ -163,7 +163,7 @@ def test_one_step_at_a_time_gives_the_same_bits(
     assert_close(sums, {name: whole[name] for name in sums}, tolerance)
 
 
-def test_streams_never_meet() -> None:
+def test_streams_are_independent() -> None:
     """Each stream alone gives the bits that it gives among others."""
     layer, ahead, back = draw(T, 8, INPUTS, H)
     together = solve(layer, ahead, back)
@@ -214,32 +214,32 @@ def test_is_the_models_upper_layer() -> None:
 # Arguments and results
 
 
-def test_any_memory_order_and_dtype_comes_in() -> None:
+def test_any_memory_order_and_dtype_is_accepted() -> None:
     """Strided views, other dtypes and lists are converted."""
     layer, ahead, back = draw(T, B, INPUTS, H)
     single = [{n: a.astype(np.float32) for n, a in given.items()} for given in (ahead, back)]
     doubled = [{n: a.astype(np.float64) for n, a in given.items()} for given in single]
-    wanted = solve(layer, *doubled)
+    expected = solve(layer, *doubled)
     strided = [{n: np.asfortranarray(a) for n, a in given.items()} for given in doubled]
     reversed_twice = [{n: a[..., ::-1].copy()[..., ::-1] for n, a in d.items()} for d in doubled]
     for given_ahead, given_back in (single, strided, reversed_twice):
-        assert_same_bits(solve(layer, given_ahead, given_back), wanted)
+        assert_same_bits(solve(layer, given_ahead, given_back), expected)
     y, _, _ = layer.forward(np.ones((T, B, INPUTS), np.uint8).tolist())
     ones, _, _ = layer.forward(np.ones((T, B, INPUTS)))
     np.testing.assert_array_equal(y, ones)
 
 
-def test_what_goes_out_is_the_callers() -> None:
+def test_results_belong_to_the_caller() -> None:
     """No result is a view of another or of the layer's memory; all are C-contiguous."""
     layer, ahead, back = draw(T, B, INPUTS, H)
     _, _, cache = layer.forward(**ahead)
-    wanted = solve(layer, ahead, back)
+    expected = solve(layer, ahead, back)
     for result in (solve(layer, ahead, back), {"gates": cache.gates, "c": cache.c}):
         for name, array in result.items():
             assert array.flags.c_contiguous, name
             array.fill(np.nan)
-    assert_same_bits({"gates": cache.gates, "c": cache.c}, {n: wanted[n] for n in ("gates", "c")})
-    assert_same_bits(solve(layer, ahead, back), wanted)
+    assert_same_bits({"gates": cache.gates, "c": cache.c}, {n: expected[n] for n in ("gates", "c")})
+    assert_same_bits(solve(layer, ahead, back), expected)
 
 
 def test_float32_throughout() -> None:
@@ -274,14 +274,14 @@ def test_parameters_are_pytorchs_and_writable() -> None:
     np.testing.assert_array_equal(cache.gates, np.repeat([0.5, 0.5, 0, 0.5], H)[None, None])
 
 
-def test_a_value_that_is_not_a_number_shows() -> None:
+def test_a_nan_is_detected() -> None:
     """In its own stream, from its time step on, and nowhere else."""
     layer, ahead, _ = draw(T, B, INPUTS, H)
     ahead["x"][2, 1, 0] = np.nan
     y, _, _ = layer.forward(**ahead)
-    wanted = np.zeros((T, B, H), bool)
-    wanted[2:, 1] = True
-    np.testing.assert_array_equal(np.isnan(y), wanted)
+    expected = np.zeros((T, B, H), bool)
+    expected[2:, 1] = True
+    np.testing.assert_array_equal(np.isnan(y), expected)
 
 
 def test_public_name() -> None:

@@ -34,7 +34,7 @@ def test_cross_entropy_agrees_with_the_oracle(
     logits = 3 * rng.normal(size=(*leading, classes))
     ids = np.asarray(rng.integers(classes, size=leading))
     for targets in (ids, soft_targets(rng, logits.shape)):
-        wanted = {
+        expected = {
             "loss": reference.softmax_cross_entropy_forward(logits, targets),
             "dlogits": reference.softmax_cross_entropy_backward(logits, targets),
         }
@@ -42,13 +42,13 @@ def test_cross_entropy_agrees_with_the_oracle(
             "loss": losses.softmax_cross_entropy_forward(logits, targets),
             "dlogits": losses.softmax_cross_entropy_backward(logits, targets),
         }
-        assert_close(actual, wanted, 1e-13)
+        assert_close(actual, expected, 1e-13)
 
 
 @given(shape=st.lists(st.integers(1, 5), min_size=0, max_size=3).map(tuple))
 def test_squared_error_agrees_with_the_oracle(shape: tuple[int, ...]) -> None:
     outputs, targets = np.random.default_rng(0).normal(size=(2, *shape))
-    wanted = {
+    expected = {
         "loss": reference.mean_squared_error_forward(outputs, targets),
         "doutputs": reference.mean_squared_error_backward(outputs, targets),
     }
@@ -56,7 +56,7 @@ def test_squared_error_agrees_with_the_oracle(shape: tuple[int, ...]) -> None:
         "loss": losses.mean_squared_error_forward(outputs, targets),
         "doutputs": losses.mean_squared_error_backward(outputs, targets),
     }
-    assert_close(actual, wanted, 1e-14)
+    assert_close(actual, expected, 1e-14)
 
 
 def test_gradients_are_the_complex_step() -> None:
@@ -161,7 +161,7 @@ def test_arguments_stay() -> None:
         (np.ones((1, 2)), [["a", "b"]], r"targets must be real numbers, got <U1 \(1, 2\)"),
     ],
 )
-def test_cross_entropy_of_what_does_not_fit(logits: Any, targets: Any, message: str) -> None:
+def test_cross_entropy_of_mismatched_arguments(logits: Any, targets: Any, message: str) -> None:
     for loss in (losses.softmax_cross_entropy_forward, losses.softmax_cross_entropy_backward):
         with pytest.raises(UsageError, match=f"^{message}$"):
             loss(logits, targets)
@@ -175,7 +175,7 @@ def test_cross_entropy_of_what_does_not_fit(logits: Any, targets: Any, message: 
         ([1.0], [1j], r"targets must be real numbers, got complex128 \(1,\)"),
     ],
 )
-def test_squared_error_of_what_does_not_fit(outputs: Any, targets: Any, message: str) -> None:
+def test_squared_error_of_mismatched_arguments(outputs: Any, targets: Any, message: str) -> None:
     for loss in (losses.mean_squared_error_forward, losses.mean_squared_error_backward):
         with pytest.raises(UsageError, match=f"^{message}$"):
             loss(outputs, targets)

@@ -1,4 +1,4 @@
-"""Metadata out of a file are checked before use: one line says which entry is wrong."""
+"""Metadata read from a file are validated: one line names the wrong entry."""
 
 import copy
 import json

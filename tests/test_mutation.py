@@ -1,17 +1,13 @@
-"""The mutation test itself: its mistakes can be planted, and what it says of each is so."""
+"""The mutation test: its mutants can be planted, and its verdicts are right."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
-
-import emulation
-import mutation_run
 import mutation_test
-from emulation import Edit
-from mutation_run import Mutant
+from _mutation import emulation, runner
+from _mutation.emulation import Edit
+from _mutation.runner import Mutant
 from mutation_test import MUTANTS
 
 SEEN = "test_schedules.py::test_cosine_is_half_a_cosine"
@@ -52,7 +48,7 @@ def test_verdicts(
 ) -> None:
     """A mutant is caught where a test meant to see it fails, and nowhere else."""
     mutant = Mutant("some name", edit, tests)
-    escaped = mutation_run.run_all([mutant], lambda mutant: False, 1, mutation_test.report)
+    escaped = runner.run_all([mutant], lambda mutant: False, 1, mutation_test.report)
     assert escaped == (verdict != "caught")
     line = capsys.readouterr().out.splitlines()[0]
     assert line.startswith(verdict)
@@ -63,5 +59,5 @@ def test_a_mistake_in_a_kernel_runs_as_python() -> None:
     """As it is, the test passes; with the mistake it fails."""
     tests = ["test_update_rules.py::test_rmsprop_decay_is_0_99"]
     edit = Edit("kernels/optimizers.py", "rmsprop", "* (1.0 - decay)", "* (0.5 - decay)")
-    assert mutation_run.run_tests([], tests, is_emulated=True).verdict == "ESCAPED"
-    assert mutation_run.run_tests([edit], tests, is_emulated=True).verdict == "caught"
+    assert runner.run_tests([], tests, is_emulated=True).verdict == "ESCAPED"
+    assert runner.run_tests([edit], tests, is_emulated=True).verdict == "caught"

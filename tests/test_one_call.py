@@ -1,5 +1,7 @@
-"""Training in one call: the same run as the command line's, a bar, and what an interrupt leaves."""
+"""`charlstm.train`: the same run as the command line's, its bar, and interrupts."""
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,16 +23,22 @@ def make_trainer(corpus: charlstm.Corpus, options: dict[str, Any]) -> Trainer:
     return Trainer(model, corpus, charlstm.TrainConfig(**training))
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Make training stop as Ctrl-C does, in the middle of a step."""
-    train_step = Trainer.train_step
+def interrupt(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1) -> list[int]:
+    """Press Ctrl-C in the middle of a step; return the steps that are done whole from then on."""
+    train_step, done = Trainer.train_step, []
 
     def interrupted(trainer: Trainer) -> StepRecord:
-        if trainer.step == step:
-            raise KeyboardInterrupt
-        return train_step(trainer)
+        begun = trainer.step
+        if begun == step:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        record = train_step(trainer)
+        if begun >= step:
+            done.append(trainer.step)
+        return record
 
     monkeypatch.setattr(Trainer, "train_step", interrupted)
+    return done
 
 
 @pytest.mark.usefixtures("in_folder")
@@ -71,12 +79,32 @@ def test_an_interrupt_leaves_a_model(
 ) -> None:
     """Trained to there, or as far as the best evaluation before; and the bar tells of it."""
     trained = charlstm.train(TEXT * 20, progress=False, **SIZES)
-    interrupt(monkeypatch, step)
+    done = interrupt(monkeypatch, step)
     model = charlstm.train(TEXT * 20, **SIZES)
-    assert f"interrupted at step {step}" in capsys.readouterr().err
+    assert done == [step + 1]  # the step that it came in, and no other
+    assert f"interrupted at step {step + 1}" in capsys.readouterr().err
     losses = [charlstm.evaluate(m, TEXT).nats for m in (model, trained)]
     assert np.isfinite(losses).all()
     assert losses[0] > losses[1]  # it has trained less
+    assert len(charlstm.sample(model, length=10)) == 10
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("step, done", [(0, [1]), (5, [])])
+def test_a_second_interrupt_waits_for_the_first_step_alone(
+    step: int, done: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In which Numba compiles, and would be left broken."""
+    found = interrupt(monkeypatch, step, times=2)
+    model = charlstm.train(TEXT * 20, progress=False, **SIZES)
+    assert found == done
+    assert len(charlstm.sample(model, length=10)) == 10
+
+
+def test_another_thread_trains_too() -> None:
+    """Where signals cannot be handled."""
+    with ThreadPoolExecutor(1) as pool:
+        model = pool.submit(charlstm.train, TEXT * 20, progress=False, **SIZES).result()
     assert len(charlstm.sample(model, length=10)) == 10
 
 

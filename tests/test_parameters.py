@@ -1,4 +1,4 @@
-"""Parameters: what is assigned to them takes effect, and they read as a dict does."""
+"""Parameters: assignment takes effect, and they read as a dict does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Y = LAYER.forward(X)[0]
 COPIES: list[Any] = [copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))]
 
 
-def test_an_assigned_array_is_the_layers() -> None:
+def test_assignment_writes_into_the_layer() -> None:
     """Of any real type: the next pass is that of the weights assigned."""
     layer = LSTM(3, 4, seed=1)
     for name, value in LAYER.parameters.items():
@@ -40,18 +40,18 @@ def test_an_assigned_array_is_the_layers() -> None:
     assert not np.array_equal(layer.forward(X)[0], Y)
 
 
-def test_an_assigned_array_is_the_models() -> None:
+def test_assignment_writes_into_the_model() -> None:
     """Copied: what becomes of the array later is nothing to the model."""
     model = CharLSTM(VOCABULARY, 5, dtype="float64", seed=1)
     model.parameters.update(MODEL.parameters)
-    wanted = MODEL.forward([[1], [2]])[0]
-    np.testing.assert_array_equal(model.forward([[1], [2]])[0], wanted)
+    expected = MODEL.forward([[1], [2]])[0]
+    np.testing.assert_array_equal(model.forward([[1], [2]])[0], expected)
     bias = np.full(9, 2.0)
     model.parameters["head.bias"] = bias
     bias[:] = np.nan
-    np.testing.assert_allclose(model.forward([[1], [2]])[0], wanted + 2, 1e-12)
+    np.testing.assert_allclose(model.forward([[1], [2]])[0], expected + 2, 1e-12)
     model.parameters["head.bias"] += 1
-    np.testing.assert_allclose(model.forward([[1], [2]])[0], wanted + 3, 1e-12)
+    np.testing.assert_allclose(model.forward([[1], [2]])[0], expected + 3, 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_assigned_array_is_the_models() -> None:
         (5, 0.0, "there is no parameter 5: "),
     ],
 )
-def test_what_does_not_fit_is_not_assigned(name: Any, value: Any, message: str) -> None:
+def test_wrong_shapes_and_names_are_not_assigned(name: Any, value: Any, message: str) -> None:
     """Nothing is broadcast, and the parameters stay what they were."""
     layer = LSTM(3, 4)
     with pytest.raises(UsageError, match=re.escape(message)):
@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_not_assigned(name: Any, value: Any, message: str) 
     assert layer.parameters == LAYER.parameters
 
 
-def test_parameters_are_not_removed() -> None:
+def test_parameters_cannot_be_removed() -> None:
     """By whichever of a dict's ways; nor is there another set of them."""
     for remove in (
         lambda: MODEL.parameters.__delitem__("head.bias"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from problems import GradcheckCase, assert_close, make_model, named_state
+from problems import Problem, assert_close, make_model, named_state
 from reference import Array, normwise
 
 from charlstm.optimizers import make_optimizer
@@ -17,15 +17,13 @@ LAYERS = [1, 2, 3]
 SCRIPT = Path(__file__).parents[1] / "scripts" / "make_torch_parity.py"
 
 
-def stored_problem(layers: int) -> tuple[dict[str, Array], list[GradcheckCase]]:
+def stored_problem(layers: int) -> tuple[dict[str, Array], list[Problem]]:
     """Return all stored figures of a case, and its ten windows, which share the first state."""
     figures = reference.torch_figures(f"L{layers}/")
     parameters = under("initial/", figures)
     state = figures["h0"], figures["c0"]
     windows = zip(figures["inputs"], figures["targets"], strict=True)
-    return figures, [
-        GradcheckCase(parameters, inputs, targets, state) for inputs, targets in windows
-    ]
+    return figures, [Problem(parameters, inputs, targets, state) for inputs, targets in windows]
 
 
 def under(prefix: str, figures: dict[str, Array]) -> dict[str, Array]:
@@ -33,7 +31,7 @@ def under(prefix: str, figures: dict[str, Array]) -> dict[str, Array]:
     return {k.removeprefix(prefix): v for k, v in figures.items() if k.startswith(prefix)}
 
 
-def train(windows: list[GradcheckCase], dtype: str) -> tuple[list[float], dict[str, Array]]:
+def train(windows: list[Problem], dtype: str) -> tuple[list[float], dict[str, Array]]:
     """Return each window's loss before its Adagrad step, and the last parameters and state."""
     model = make_model(windows[0].parameters, dtype)
     optimizer = make_optimizer("adagrad", model.layout.size, dtype)
@@ -101,13 +99,13 @@ def test_live(script: ModuleType, seed: int) -> None:
     parameters = reference.random_parameters(rng, symbols, hidden, layers)
     inputs, targets = rng.integers(symbols, size=(2, steps, streams))
     h0, c0 = rng.uniform(-1, 1, (2, layers, streams, hidden))
-    window = GradcheckCase(parameters, inputs, targets, (h0, c0))
+    window = Problem(parameters, inputs, targets, (h0, c0))
     loss, gradients, after = make_model(parameters).loss_and_gradients(*window[1:])
     actual = {"loss": loss, **gradients, **named_state(after)}
     assert_close(actual, torch_answers(script, case, window), 1e-10)
 
 
-def torch_answers(script: ModuleType, case: Any, window: GradcheckCase) -> dict[str, Array]:
+def torch_answers(script: ModuleType, case: Any, window: Problem) -> dict[str, Array]:
     """Return PyTorch's loss, gradients and final state of a window, in float64."""
     import torch
 

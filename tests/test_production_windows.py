@@ -5,7 +5,7 @@ and blocks of 48 rows. Each case is named for what it goes beyond.
 """
 
 import pytest
-from problems import Sizes, assert_close, expected, make_model, random_problem, solve
+from problems import Sizes, assert_close, make_model, oracle_answers, random_problem, solve
 
 TOLERANCE = 1e-11
 BEYOND = {
@@ -22,7 +22,7 @@ BEYOND = {
 def test_a_window_beyond(sizes: Sizes) -> None:
     """Loss, gradients of all parameters and of the carried-in state, and the state after."""
     problem = random_problem(sizes)
-    assert_close(solve(make_model(problem.parameters), problem), expected(problem), TOLERANCE)
+    assert_close(solve(make_model(problem.parameters), problem), oracle_answers(problem), TOLERANCE)
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -32,7 +32,7 @@ def test_a_window_split_over_threads(threads: int, monkeypatch: pytest.MonkeyPat
     sizes = BEYOND["a-chunk-of-rows"]._replace(streams=49, symbols=130)
     problem = random_problem(sizes)
     model = make_model(problem.parameters, threads=threads)
-    assert_close(solve(model, problem), expected(problem), TOLERANCE)
+    assert_close(solve(model, problem), oracle_answers(problem), TOLERANCE)
 
 
 def test_dropout_at_production_size() -> None:
@@ -40,4 +40,4 @@ def test_dropout_at_production_size() -> None:
     problem = random_problem(BEYOND["a-chunk-of-rows"])
     model = make_model(problem.parameters, dropout=0.3)
     masks = list(model.dropout_masks(3, 50, 4))
-    assert_close(solve(model, problem, dropout_step=4), expected(problem, masks), TOLERANCE)
+    assert_close(solve(model, problem, dropout_step=4), oracle_answers(problem, masks), TOLERANCE)

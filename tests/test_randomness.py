@@ -34,15 +34,15 @@ def test_known_answers(counter: str, key: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1, 63, 64, 65, 2**32 - 1, 2**32, 2**40 + 12345])
-def test_a_draw_is_of_key_position_and_stream(position: int) -> None:
+def test_a_draw_is_a_function_of_key_position_and_stream(position: int) -> None:
     """Each of them whole: nothing of a position beyond 32 bits is lost."""
     for stream, key in itertools.product((0, 1, 64, 65_535), [(0, 0), (1, 0), (2**32 - 1, 7)]):
-        wanted = reference_sampling.uniform(key, position, stream)
-        assert uniform(*key, position, stream) == wanted
-        assert random.uniform(*key, np.array([position], np.uint64), stream).tolist() == [wanted]
+        expected = reference_sampling.uniform(key, position, stream)
+        assert uniform(*key, position, stream) == expected
+        assert random.uniform(*key, np.array([position], np.uint64), stream).tolist() == [expected]
 
 
-def test_keys_are_of_domain_and_numbers() -> None:
+def test_keys_are_a_function_of_domain_and_numbers() -> None:
     """Equal for equal ones only; the order of the numbers counts, and where one ends."""
     domains = (SAMPLING, DROPOUT, "carried state", "any")
     numbers = [(seed, *rest) for seed in (0, 1, 12, 2**63 - 1) for rest in ((), (2,), (0, 2))]
@@ -65,7 +65,7 @@ def test_keys_of_dropout_are_those_of_saved_runs() -> None:
     assert hashlib.sha256(masks.astype("<f4").tobytes()).hexdigest()[:16] == "ff528af6d0e2062d"
 
 
-def test_choices_are_of_seed_step_and_stream() -> None:
+def test_choices_are_a_function_of_seed_step_and_stream() -> None:
     """The reference's draws, compared with the probability; not of how many streams there are."""
     for seed, step in ((0, 0), (2**63 - 1, 7), (0, 2**40)):
         key = reference_sampling.key("carried state", seed)

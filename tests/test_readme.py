@@ -1,4 +1,4 @@
-"""The Python that the README shows runs as it stands there, and prints what stands there."""
+"""The Python of the README runs exactly as printed, with the output shown there."""
 
 import re
 from pathlib import Path
@@ -77,10 +77,10 @@ def test_section(title: str, home: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_mistake_is_the_one_that_the_page_names() -> None:
     code = BLOCK.findall(SECTIONS["Is my backward pass right?"])[0][0]
-    mended = code.replace("dc * c[t + 1] * f", "dc * c[t] * f")
-    assert mended != code
+    fixed = code.replace("dc * c[t + 1] * f", "dc * c[t] * f")
+    assert fixed != code
     names: dict[str, Any] = {}
-    exec(mended, names)
+    exec(fixed, names)
     variables = names["variables"]
     report = names["charlstm"].check_gradients(
         names["loss"], names["backward"](**variables), variables

@@ -1,4 +1,4 @@
-"""Sampling: what is chosen, against the logits that `forward` gives."""
+"""Sampling: the chosen symbols, against the logits of `forward`."""
 
 import copy
 import pickle
@@ -91,7 +91,7 @@ def test_only_the_likeliest_are_drawn() -> None:
         assert kept[0] in sampled(model, 1, top_p=float(p), count=3000)[0]
 
 
-def test_choices_are_of_seed_sample_and_position() -> None:
+def test_choices_are_a_function_of_seed_sample_and_position() -> None:
     """Not of how many samples there are, nor of how many characters are still to come."""
     model = make_sharp_model(17)
     ids = sampled(model, 100, seed=3, count=4)
@@ -105,9 +105,9 @@ def test_choices_are_of_seed_sample_and_position() -> None:
 def test_a_copied_model_is_whole(again: object) -> None:
     """Its parameters are views of its own buffer."""
     model = make_sharp_model(5)
-    wanted = model.forward([[1], [2]])[0]
+    expected = model.forward([[1], [2]])[0]
     other = again(model)  # type: ignore[operator]
-    np.testing.assert_array_equal(other.forward([[1], [2]])[0], wanted)
+    np.testing.assert_array_equal(other.forward([[1], [2]])[0], expected)
     other.parameters["head.bias"][3] += 1
-    np.testing.assert_allclose(other.forward([[1], [2]])[0][:, :, 3], wanted[:, :, 3] + 1, 1e-5)
-    np.testing.assert_array_equal(model.forward([[1], [2]])[0], wanted)
+    np.testing.assert_allclose(other.forward([[1], [2]])[0][:, :, 3], expected[:, :, 3] + 1, 1e-5)
+    np.testing.assert_array_equal(model.forward([[1], [2]])[0], expected)

@@ -1,4 +1,4 @@
-"""The draws behind sampled text: what a seed decides, and what the filter leaves to draw from."""
+"""The draws of sampling: what a seed determines, and what the filter keeps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -97,7 +97,7 @@ def kept(logits: Sequence[float] | Array, **options: Any) -> list[int]:
     return np.unique(sampled(model_of(logits), 1, count=5000, **options)).tolist()
 
 
-def test_top_k_keeps_k_and_of_equals_the_first() -> None:
+def test_top_k_keeps_k_and_the_first_of_equals() -> None:
     assert kept([0.0] * 8, top_k=3) == [0, 1, 2]
     assert kept([0, 1, 1, 1, 1, 0, 0, 0], top_k=2) == [1, 2]
     assert kept([0, 0, 0, 1, 0, 0, 1, 0], top_k=4) == [0, 1, 3, 6]

@@ -1,4 +1,4 @@
-"""Models whose outputs are not finite: one clear error, and no text made of nothing."""
+"""Models whose outputs are not finite: one clear error, and no text."""
 
 import math
 from pathlib import Path

@@ -51,9 +51,9 @@ def assert_as_reference(parameters: Parameters, length: int, prime: Array, **opt
     """Demand the oracle's text, symbol by symbol; without a prime it starts from symbol 0."""
     model = make_model(parameters)
     start = prime if prime.size else [0]
-    wanted = reference_sampling.generate(parameters, start, length, **options)
+    expected = reference_sampling.generate(parameters, start, length, **options)
     ids = sampled(model, length, prime=model.vocabulary.decode(prime), **options)
-    np.testing.assert_array_equal(ids, wanted)
+    np.testing.assert_array_equal(ids, expected)
 
 
 def prime_of(length: int, symbols: int = SYMBOLS) -> Array:
@@ -113,7 +113,7 @@ def test_the_state_of_a_primes_earlier_part_is_kept(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [CHUNK + 2, 2 * CHUNK + 1, 200])
-def test_the_model_of_the_test_before_remembers(length: int) -> None:
+def test_the_previous_tests_model_keeps_its_state(length: int) -> None:
     """It writes another text where a character more, or less, or a chunk less is read."""
     parameters, prime = remembering_parameters(), prime_of(length, MANY)
     last = CHUNK * ((length - 1) // CHUNK)
@@ -128,7 +128,7 @@ def test_the_model_of_the_test_before_remembers(length: int) -> None:
         assert (other != texts[0]).sum() > 5
 
 
-def test_a_text_goes_on_where_a_longer_prime_ends() -> None:
+def test_a_text_continues_a_longer_prime() -> None:
     """The likeliest text is the same, however much of it is given as the prime."""
     model = make_model(remembering_parameters())
     prime = model.vocabulary.decode(prime_of(150, MANY))
@@ -145,13 +145,13 @@ def test_a_text_without_prime_starts_from_a_newline() -> None:
         model = CharLSTM(Vocabulary(symbols), 5, 2, dtype="float64", threads=1)
         for name, view in model.parameters.items():
             view[...] = parameters[name]
-        wanted, other = (
+        expected, other = (
             reference_sampling.generate(parameters, [first], 40, seed=1, count=9)
             for first in (start, 1 - start)
         )
-        assert (wanted[0] != other[0]).any()
-        np.testing.assert_array_equal(sampled(model, 40, seed=1, count=9), wanted)
-        assert sample(model, 40, seed=1) == "".join(symbols[i] for i in wanted[:, 0])
+        assert (expected[0] != other[0]).any()
+        np.testing.assert_array_equal(sampled(model, 40, seed=1, count=9), expected)
+        assert sample(model, 40, seed=1) == "".join(symbols[i] for i in expected[:, 0])
 
 
 def test_chunks_are_as_long_as_they_say() -> None:

@@ -1,4 +1,4 @@
-"""The learning rate's schedules: their values, and that a step is taken by them."""
+"""Learning rate schedules: their values, and that every step uses them."""
 
 from pathlib import Path
 
@@ -35,23 +35,23 @@ def test_constant(steps: int) -> None:
 def test_linear_falls_by_equal_amounts_to_one_of_them(steps: int) -> None:
     """The step after the last would have 0."""
     amount = 0.3 / steps
-    wanted = amount * np.arange(steps, 0, -1)
-    np.testing.assert_allclose(rates("linear", steps), wanted, rtol=1e-12)
+    expected = amount * np.arange(steps, 0, -1)
+    np.testing.assert_allclose(rates("linear", steps), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_cosine_is_half_a_cosine(steps: int) -> None:
     """At a third, a half and two thirds of the way: three quarters, a half and a quarter."""
-    wanted = 0.15 * (1 + np.cos(np.linspace(0, np.pi, steps, endpoint=False)))
-    np.testing.assert_allclose(rates("cosine", steps), wanted, rtol=1e-10)
+    expected = 0.15 * (1 + np.cos(np.linspace(0, np.pi, steps, endpoint=False)))
+    np.testing.assert_allclose(rates("cosine", steps), expected, rtol=1e-10)
     way = [learning_rate_at("cosine", 0.3, step, 600) for step in (200, 300, 400, 600)]
     np.testing.assert_allclose(way, [0.225, 0.15, 0.075, 0], rtol=1e-12, atol=1e-17)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_schedule_is_the_oracles(schedule: str) -> None:
-    wanted = [reference_run.learning_rate_at(schedule, 0.3, step, 97) for step in range(97)]
-    np.testing.assert_allclose(rates(schedule, 97), wanted, rtol=1e-12)
+    expected = [reference_run.learning_rate_at(schedule, 0.3, step, 97) for step in range(97)]
+    np.testing.assert_allclose(rates(schedule, 97), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("warmup", [1, 4, 50])
@@ -89,13 +89,13 @@ def test_a_schedule_is_applied_to_every_step(schedule: str, warmup: int) -> None
     case = Case("adagrad", schedule, warmup=warmup)
     recorded, moved = weight_rates(make_trainer(case))
     rate = LEARNING_RATES["adagrad"]
-    wanted = [learning_rate_at(schedule, rate, step, 11, warmup) for step in range(11)]
-    np.testing.assert_allclose(recorded, wanted, rtol=1e-12)
-    np.testing.assert_allclose(moved, wanted, rtol=1e-6)
+    expected = [learning_rate_at(schedule, rate, step, 11, warmup) for step in range(11)]
+    np.testing.assert_allclose(recorded, expected, rtol=1e-12)
+    np.testing.assert_allclose(moved, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_schedule_goes_on_where_a_run_was_stopped(schedule: str, tmp_path: Path) -> None:
+def test_a_schedule_continues_after_a_resume(schedule: str, tmp_path: Path) -> None:
     """By the step of the whole run, and the number of steps that it has now."""
     case = Case("adagrad", schedule, sizes=SEVEN_BY_FIVE._replace(steps=5))
     trainer = make_trainer(case)
@@ -105,6 +105,6 @@ def test_a_schedule_goes_on_where_a_run_was_stopped(schedule: str, tmp_path: Pat
     tensors, metadata = load_checkpoint(tmp_path / "last.safetensors")
     longer = Trainer.from_snapshot(tensors, metadata, trainer.corpus, steps=9)
     recorded, moved = weight_rates(longer)
-    wanted = rates(schedule, 9, LEARNING_RATES["adagrad"])[5:]
-    np.testing.assert_allclose(recorded, wanted, rtol=1e-12)
-    np.testing.assert_allclose(moved, wanted, rtol=1e-6)
+    expected = rates(schedule, 9, LEARNING_RATES["adagrad"])[5:]
+    np.testing.assert_allclose(recorded, expected, rtol=1e-12)
+    np.testing.assert_allclose(moved, expected, rtol=1e-6)

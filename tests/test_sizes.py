@@ -1,4 +1,4 @@
-"""The kernels as compiled, at the sizes that models are trained at, against the oracle."""
+"""The compiled kernels at the sizes that models are trained at, against the oracle."""
 
 import itertools
 from collections import Counter
@@ -9,7 +9,7 @@ import pytest
 import reference
 import reference_vectorised
 import sizes
-from problems import Sizes, assert_close, assert_same_bits, expected, random_problem, solve
+from problems import Sizes, assert_close, assert_same_bits, oracle_answers, random_problem, solve
 from sizes import CASES, COVERING, MASK_STEP, ROWS, VALUES, Case
 
 from charlstm import model as model_module
@@ -48,8 +48,8 @@ def test_window(case: Case, parallel_calls: list[int], monkeypatch: pytest.Monke
     parallel_calls.clear()
     actual = sizes.answers(model, problem)
     assert set(parallel_calls) == ({case.threads} if shares_work(case) else set())
-    wanted = sizes.expected_answers(case, model, problem)
-    assert_close(actual, wanted, TOLERANCE[case.dtype])
+    expected = sizes.expected_answers(case, model, problem)
+    assert_close(actual, expected, TOLERANCE[case.dtype])
     lacking = np.setdiff1d(np.arange(case.V), problem.inputs)
     assert not actual["lstm.weight_ih_l0"][:, lacking].any()
 
@@ -68,9 +68,9 @@ def test_window(case: Case, parallel_calls: list[int], monkeypatch: pytest.Monke
 
 def test_every_two_values_meet() -> None:
     """In a window at least, but for those whose cheapest window is too much work."""
-    met = set().union(*map(sizes.pairs_of, CASES))
+    covered = set().union(*map(sizes.pairs_of, CASES))
     allowed = sizes.allowed_pairs()
-    assert allowed <= met
+    assert allowed <= covered
     every = {
         (a, x, b, y)
         for a, b in itertools.combinations(VALUES, 2)
@@ -119,10 +119,10 @@ def test_the_oracle_is_the_slow_one(shape: Sizes, dropout: float) -> None:
     masks = list((rng.random(form) >= dropout) / (1 - dropout)) if dropout else None
     actual = reference_vectorised.solve(*problem, masks)
     losses, logits = actual.pop("losses"), actual.pop("logits")
-    assert_close(actual, expected(problem, masks), 1e-14)
+    assert_close(actual, oracle_answers(problem, masks), 1e-14)
     parameters, inputs, targets, state = problem
-    wanted, _, _ = reference.forward(parameters, inputs, state, masks)
-    assert reference.normwise(logits, wanted) < 1e-14
-    chances = reference.log_softmax(wanted)
+    expected, _, _ = reference.forward(parameters, inputs, state, masks)
+    assert reference.normwise(logits, expected) < 1e-14
+    chances = reference.log_softmax(expected)
     chosen = -np.take_along_axis(chances, targets[..., None], -1)[..., 0]
     assert reference.normwise(losses, chosen) < 1e-14

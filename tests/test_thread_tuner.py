@@ -1,4 +1,4 @@
-"""The number of threads of a step, chosen by a clock that the tests turn."""
+"""The number of threads of a step, chosen by a clock that the tests control."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_core_that_becomes_busy_is_left_and_taken_again_when_it_is_quiet():
     assert set(machine.run(100)) == {2}
 
 
-def test_a_trial_that_was_lucky_is_mended_at_once():
+def test_a_lucky_trial_is_corrected_at_once():
     """The second thread is fast in trials and slow beyond: it is left again after a block."""
     lucky = {"left": 0}
 

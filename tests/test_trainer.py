@@ -85,11 +85,11 @@ def test_h_and_c_are_each_carried_from_window_to_window(half: Any, layers: int) 
     parameters = half(case.parameters)
     trainer = frozen_trainer(case, parameters)
     losses = [record.train_loss for record in trainer.train()]
-    wanted = whole_stream_losses(parameters, case.ids[: len(trainer.text)], case, 4)
-    assert normwise(losses, wanted) <= CLOSE
+    expected = whole_stream_losses(parameters, case.ids[: len(trainer.text)], case, 4)
+    assert normwise(losses, expected) <= CLOSE
     # A window from zero state has another loss.
     model, (inputs, targets, _) = trainer.model, trainer.windows.window(3)
-    assert abs(model.losses(inputs, targets)[0].mean() - wanted[3]) > 1e-6
+    assert abs(model.losses(inputs, targets)[0].mean() - expected[3]) > 1e-6
 
 
 def test_the_state_is_zero_at_the_start_of_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +319,7 @@ def test_a_record_counts_steps_epochs_and_characters() -> None:
         ({"steps": 2000, "batch_size": 1, "seq_length": 1, "characters": 3000}, (1300, 1300)),
     ],
 )
-def test_intervals_not_given_are_a_fiftieth_of_the_run_or_a_tenth_of_its_time(
+def test_default_intervals_are_a_fiftieth_of_the_run_or_a_tenth_of_its_time(
     given: dict[str, Any], chosen: tuple[int, int]
 ) -> None:
     case = Case(sizes=SIZES._replace(characters=given.get("characters", 213)))
@@ -329,7 +329,7 @@ def test_intervals_not_given_are_a_fiftieth_of_the_run_or_a_tenth_of_its_time(
     assert (trainer.config.eval_every, trainer.config.save_every) == chosen
 
 
-def test_windows_shrink_to_a_short_text_and_a_notice_says_so() -> None:
+def test_windows_shrink_to_a_short_text_with_a_warning() -> None:
     case = Case()
     config = TrainConfig(batch_size=50, seq_length=50, steps=2, val_fraction=0.0)
     trainer = Trainer(make_model(case.parameters), make_corpus(case.ids[:101], 13), config)
@@ -373,7 +373,7 @@ def test_what_a_resumed_trainer_starts_from(optimizer: str) -> None:
         np.testing.assert_array_equal(array, stored[name])
 
 
-def test_a_run_goes_on_with_its_own_corpus_only() -> None:
+def test_a_run_resumes_with_its_own_corpus_only() -> None:
     trainer = make_trainer(Case())
     other = dataclasses.replace(trainer.corpus, sha256="another")
     with pytest.raises(CorpusError, match="not the one this run was trained on"):

@@ -1,4 +1,4 @@
-"""Runs saved and resumed from Python: the same bits, and the same folder for the command line."""
+"""Runs saved and resumed from Python: the same bits, and the command line's folder."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Adagrad, RMSprop, Adam and clipping, a formula at a time, on a vector with given gradients."""
+"""Adagrad, RMSprop, Adam and clipping, one formula at a time, on a vector with given gradients."""
 
 import math
 
@@ -112,18 +112,18 @@ def test_adam_corrects_the_bias_of_its_means() -> None:
         np.testing.assert_allclose(move, 0.1 * np.sign(gradient), rtol=1e-7)
 
 
-def test_adam_counts_steps_from_where_a_run_goes_on() -> None:
+def test_adam_counts_steps_across_a_resume() -> None:
     """The correction is by `count`, which a resumed run sets with the state."""
     gradients = random_gradients(5)
     whole, first, second = (make_optimizer("adam", SIZE, "float64") for _ in range(3))
-    *_, wanted = steps(whole, gradients)
+    *_, expected = steps(whole, gradients)
     steps(first, gradients[:4])
     second.count = first.count
     for name, state in second.state.items():
         state[:] = first.state[name]
     assert first.count == 4
     (move,) = steps(second, gradients[4:])
-    np.testing.assert_allclose(move, wanted, rtol=1e-12)
+    np.testing.assert_allclose(move, expected, rtol=1e-12)
     assert second.count == whole.count == 5
 
 
@@ -203,7 +203,7 @@ def test_clip_bounds_entries_of_either_sign(name: str, sign: int) -> None:
         np.testing.assert_array_equal(both[0].state[kind], both[1].state[kind])
 
 
-def test_clip_keeps_what_is_within_its_bound() -> None:
+def test_clip_leaves_smaller_entries_alone() -> None:
     gradient = wide_gradient()
     np.testing.assert_allclose(given(gradient, clip=2.0), np.clip(gradient, -2, 2), rtol=CLOSE)
 
@@ -226,10 +226,10 @@ def test_clip_is_applied_after_the_norms_scale() -> None:
     """The other way round the norm would be that of bounded entries, and fewer reach the bound."""
     gradient = wide_gradient()
     scaled = gradient * (3.0 / math.sqrt((gradient**2).sum()))
-    wanted = np.clip(scaled, -0.4, 0.4)
+    expected = np.clip(scaled, -0.4, 0.4)
     assert (np.abs(scaled) > 0.4).any() and (np.abs(scaled) < 0.4).any()
     clipped = given(gradient, clip=0.4, clip_norm=3.0)
-    np.testing.assert_allclose(clipped, wanted, rtol=1e-12)
+    np.testing.assert_allclose(clipped, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("bounds", BOUNDS)

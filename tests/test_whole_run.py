@@ -123,13 +123,13 @@ def test_a_float32_run_agrees_coarsely(optimizer: str) -> None:
         "gradient_norm": 1e-3,
     }  # fmt: skip
     for record, step in zip(trainer.train(), oracle_steps(case), strict=True):
-        actual, wanted = trainer_figures(trainer, record), oracle_figures(case, step)
+        actual, expected = trainer_figures(trainer, record), oracle_figures(case, step)
         assert (record.step, record.improved) == (step.after.step, step.improved)
         for figure, tolerance in coarse.items():
-            assert normwise(actual[figure], wanted[figure]) <= tolerance, figure
+            assert normwise(actual[figure], expected[figure]) <= tolerance, figure
         for figure in trainer.model.parameters:
             assert actual[figure].dtype == np.float32
-            assert normwise(actual[figure], wanted[figure]) <= 1e-2, figure
+            assert normwise(actual[figure], expected[figure]) <= 1e-2, figure
 
 
 @pytest.mark.parametrize("eval_every", [3, 4, 100])
@@ -175,7 +175,7 @@ def stop_and_resume(case: Case, stop: int, folder: Path, **changes: Any) -> Trai
 
 @pytest.mark.parametrize("stop", range(12))
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_run_that_was_stopped_agrees_with_the_oracle(
+def test_an_interrupted_run_agrees_with_the_oracle(
     optimizer: str, stop: int, tmp_path: Path
 ) -> None:
     """At every step of an epoch, at its end, and in the next one."""
@@ -186,7 +186,7 @@ def test_a_run_that_was_stopped_agrees_with_the_oracle(
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_options_may_change_where_a_run_goes_on(optimizer: str, tmp_path: Path) -> None:
+def test_options_may_change_on_resume(optimizer: str, tmp_path: Path) -> None:
     """More steps, another rate, schedule and bounds: all by the count of the whole run."""
     case, stop = Case(optimizer, "linear", *NORM, layers=2, dropout=0.3, eval_every=2), 6
     changes: dict[str, Any] = {
@@ -218,8 +218,8 @@ def test_a_resumed_epoch_starts_from_zero_state(
     steps = oracle_steps(case)
     assert list(entering) == list(range(11))
     for step, state in entering.items():
-        wanted = steps[step - 1].after.state
-        for part, carried in zip(state, wanted, strict=True):
+        expected = steps[step - 1].after.state
+        for part, carried in zip(state, expected, strict=True):
             if step % 4 == 0:
                 assert not part.any()
             else:

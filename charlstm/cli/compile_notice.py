@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Event, RLock, Thread
 from typing import Any
 
-from numba.core import event
+try:
+    from numba.core.event import Listener, install_listener
+except ImportError:  # a Numba whose private modules have moved: nothing is said
+    Listener, install_listener = object, nullcontext
 
 from charlstm.cli.console import SafeStream, format_duration, log
 from charlstm.cli.signals import SignalRepeater
@@ -17,7 +20,7 @@ from charlstm.cli.signals import SignalRepeater
 TICK = 1.0  # seconds between two looks at the clock
 
 
-class CompileNotice(event.Listener):  # type: ignore[misc]  # numba has no types
+class CompileNotice(Listener):  # type: ignore[misc]  # numba has no types
     """Speaks up while Numba compiles; loading from its cache is another event.
 
     On a terminal a line counts the seconds; it is there only while something compiles, so that
@@ -103,7 +106,7 @@ def compile_notice(quiet: bool = False) -> Iterator[None]:
     with SignalRepeater() as signals:
         notice = CompileNotice(signals, quiet)
         try:
-            with event.install_listener("numba:compile", notice):
+            with install_listener("numba:compile", notice):
                 yield
         finally:
             notice.close()

@@ -129,8 +129,8 @@ def _part(corpus: Corpus, metadata: RunMetadata, part: str) -> EncodedText:
 def _figures(result: Evaluation) -> dict[str, Any]:
     return {
         "nats": result.nats,
-        "bits": result.nats / math.log(2),
-        "perplexity": math.exp(result.nats) if result.nats < 700 else None,  # beyond all floats
+        "bits": result.bits,
+        "perplexity": result.perplexity if math.isfinite(result.perplexity) else None,
         "characters": result.characters,
     }
 

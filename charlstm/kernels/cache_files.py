@@ -60,14 +60,20 @@ class _Files:
 
 
 class CheckedCache(FunctionCache):
-    """Numba's cache of a function, on files that are checked."""
+    """Numba's cache of a function, on files that are checked.
+
+    Raises
+    ------
+    AttributeError
+        If Numba's own has not the private attributes that this needs.
+    """
 
     def __init__(self, function):
         super().__init__(function)
-        locator = self._impl.locator
-        self._cache_file = _Files(
-            self.cache_path, self._impl.filename_base, locator.get_source_stamp()
-        )
+        if not hasattr(self, "_cache_file"):
+            raise AttributeError("_cache_file")
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = _Files(self.cache_path, self._impl.filename_base, stamp)
 
     def save_overload(self, sig, data):
         """Save; where that is not possible, on a full disk say, it compiles again next time."""

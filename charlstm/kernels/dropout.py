@@ -24,9 +24,11 @@ NO_DROPOUT = Dropout(0, 1.0, 0, 0)
 
 @jitable
 def apply_dropout(out, source, layer, dropout, first, last):
-    """Set rows 1.. of `out` (T+1, B, W) to `source` times the layer's mask.
+    """Set rows 1.. of `out` (T + 1, B, W), streams first..last, to `source` times the mask.
 
-    The same call undoes itself on gradients: dropout is linear and its matrix diagonal.
+    `source` is of the same shape, and may be `out`; `dropout` (Dropout) and the number of the
+    `layer` decide the mask. The same call undoes itself on gradients: dropout is linear and
+    its matrix diagonal.
     """
     rows, streams, width = out.shape
     for t in range(1, rows):
@@ -42,5 +44,9 @@ def apply_dropout(out, source, layer, dropout, first, last):
 
 @cached_njit
 def write_masks(masks, ones, layer, dropout):
-    """Set rows 1.. of `masks` (T + 1, B, W) to a layer's factors; `ones` is all 1."""
+    """Set rows 1.. of `masks` (T + 1, B, W) to a layer's factors.
+
+    `ones`, of the same shape, is all 1; `dropout` (Dropout) and the number of the `layer`
+    decide the mask.
+    """
     apply_dropout(masks, ones, layer, dropout, 0, masks.shape[1])

@@ -14,187 +14,222 @@ row 0 the carried-in state; `tanh_c` (T, B, W). A call works on the streams
 first..last only: streams never meet, so threads own them.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from charlstm.kernels.activations import sigmoids, tanh, tanh_and_sigmoid
 from charlstm.kernels.embedding import embedding_offset
 from charlstm.kernels.jit import inline_jitable, inlined_njit
-from charlstm.kernels.matmul import multiply_panel, multiply_rows, split_evenly
+from charlstm.kernels.matmul import (
+    Input,
+    Output,
+    Panel,
+    multiply_panel,
+    multiply_rows,
+    split_evenly,
+)
 from charlstm.kernels.microkernel import PANEL, tile_shape
 from charlstm.kernels.vector import LANES, flat, load, store
 
-PART_ROWS = 96  # of products over all T, before the next ones
+PART_ROWS = 96  # of a part of the products over all T; see `row_runs`
+
+
+class LayerActivations(NamedTuple):
+    """All time steps of a layer's forward pass; layouts above."""
+
+    gates: np.ndarray  # (P, T, B, PANEL)
+    h: np.ndarray  # (T + 1, B, W)
+    c: np.ndarray  # (T + 1, B, W)
+    tanh_c: np.ndarray  # (T, B, W)
+    sums: np.ndarray  # (B, PANEL), scratch: one panel of W_hh h_{t-1}
 
 
 @inline_jitable
-def cell_forward(
-    gates, c, tanh_c, h, sums, table, inputs, one_hot, bias, panel, t, first, last
-):  # fmt: skip
-    """Equations (1) to (4) for one panel at one step; `sums` holds W_hh h_{t-1}.
+def cell_forward(activations, bias, embedding, panel, t, first, last):
+    """Equations (1) to (4) for one panel at one step.
 
-    W_ih x_t is a row of `table` where the input is `one_hot`, else in `gates`.
+    `activations` (LayerActivations) is read at h[t], c[t] and `sums`, which holds W_hh h_{t-1}, and
+    overwritten at gates[:, t], c[t + 1], tanh_c[t] and h[t + 1]. `bias` is (P, PANEL).
+    `embedding` (Embedding, or None for none) holds W_ih x_t if this layer reads it; else it is
+    in the gates.
     """
+    gates, h, c, tanh_c, sums = activations
     _, steps, streams, _ = gates.shape
     width = h.shape[2]
-    below = flat(table) if one_hot else flat(gates)
+    if embedding is None:
+        reads_ids, below = False, flat(gates)
+    else:
+        reads_ids = embedding.is_read
+        below = flat(embedding.table) if reads_ids else flat(gates)
     bias_i, bias_f = load(bias, panel * PANEL), load(bias, panel * PANEL + LANES)
     bias_g, bias_o = load(bias, panel * PANEL + 2 * LANES), load(bias, panel * PANEL + 3 * LANES)
     for b in range(first, last):
         z = ((panel * steps + t) * streams + b) * PANEL
-        now = (t * streams + b) * width + panel * LANES
-        after = now + streams * width
-        at = embedding_offset(table, inputs, panel, t, b) if one_hot else z
+        before_offset = (t * streams + b) * width + panel * LANES
+        after_offset = before_offset + streams * width
+        source = z
+        if embedding is not None and reads_ids:
+            source = embedding_offset(embedding, panel, t, b)
         row = b * PANEL
-        z_i = load(below, at) + load(sums, row) + bias_i
-        z_f = load(below, at + LANES) + load(sums, row + LANES) + bias_f
-        z_g = load(below, at + 2 * LANES) + load(sums, row + 2 * LANES) + bias_g
-        z_o = load(below, at + 3 * LANES) + load(sums, row + 3 * LANES) + bias_o
+        z_i = load(below, source) + load(sums, row) + bias_i
+        z_f = load(below, source + LANES) + load(sums, row + LANES) + bias_f
+        z_g = load(below, source + 2 * LANES) + load(sums, row + 2 * LANES) + bias_g
+        z_o = load(below, source + 3 * LANES) + load(sums, row + 3 * LANES) + bias_o
         i, f = sigmoids(z_i, z_f)
         g, o = tanh_and_sigmoid(z_g, z_o)
-        c_t = f * load(c, now) + i * g
+        c_t = f * load(c, before_offset) + i * g
         tanh_c_t = tanh(c_t)
         store(gates, z, i)
         store(gates, z + LANES, f)
         store(gates, z + 2 * LANES, g)
         store(gates, z + 3 * LANES, o)
-        store(c, after, c_t)
-        store(tanh_c, now, tanh_c_t)
-        store(h, after, o * tanh_c_t)
+        store(c, after_offset, c_t)
+        store(tanh_c, before_offset, tanh_c_t)
+        store(h, after_offset, o * tanh_c_t)
 
 
 @inline_jitable
-def cell_backward(gates, dc, c, tanh_c, dy, dh, panel, t, first, last):
-    """Undo equations (4) to (2): gates become dgates, `dc` moves from c_t to c_{t-1}."""
+def cell_backward(activations, dc, dy, dh, panel, t, first, last):
+    """Undo equations (4) to (2) for one panel at one step.
+
+    `activations` (LayerActivations): gates[:, t] become dgates. `dc` (B, W) goes from the gradient
+    of c_t to that of c_{t-1}. `dy` (T + 1, B, W) and `dh` (B, W) are the parts of h_t's
+    gradient that come from above and from the next step.
+    """
+    gates, c, tanh_c = activations.gates, activations.c, activations.tanh_c
     _, steps, streams, _ = gates.shape
     width = c.shape[2]
     for b in range(first, last):
         z = ((panel * steps + t) * streams + b) * PANEL
-        carried = b * width + panel * LANES
-        now = t * streams * width + carried
+        state_offset = b * width + panel * LANES
+        before_offset = t * streams * width + state_offset
         i = load(gates, z)
         f = load(gates, z + LANES)
         g = load(gates, z + 2 * LANES)
         o = load(gates, z + 3 * LANES)
-        tanh_c_t = load(tanh_c, now)
-        dh_t = load(dy, now + streams * width) + load(dh, carried)
-        dc_t = load(dc, carried) + dh_t * o * (1.0 - tanh_c_t * tanh_c_t)  # (4)
+        tanh_c_t = load(tanh_c, before_offset)
+        dh_t = load(dy, before_offset + streams * width) + load(dh, state_offset)
+        dc_t = load(dc, state_offset) + dh_t * o * (1.0 - tanh_c_t * tanh_c_t)  # (4)
         store(gates, z, dc_t * g * i * (1.0 - i))  # (3), (2)
-        store(gates, z + LANES, dc_t * load(c, now) * f * (1.0 - f))
+        store(gates, z + LANES, dc_t * load(c, before_offset) * f * (1.0 - f))
         store(gates, z + 2 * LANES, dc_t * i * (1.0 - g * g))
         store(gates, z + 3 * LANES, dh_t * tanh_c_t * o * (1.0 - o))
-        store(dc, carried, dc_t * f)
+        store(dc, state_offset, dc_t * f)
 
 
 @inlined_njit
-def lstm_forward(
-    gates, c, tanh_c, h, sums, weight_hh, table, inputs, one_hot, bias, first, last
-):  # fmt: skip
-    """Run the recurrence over all T; overwrites gates (activated), c[1:], tanh_c, h[1:].
+def lstm_forward(activations, weight_hh, bias, embedding, first, last):
+    """Run the recurrence over all T.
 
-    W_ih x_t comes from `table` where the input is `one_hot`; else it is what
-    `dense_forward` left in `gates`. `sums` (B, PANEL) is scratch. `weight_hh` is packed by
-    `pack_panels`, (P, H, PANEL), and `bias` (P, PANEL).
+    `activations` (LayerActivations) is overwritten: gates (activated), c[1:], tanh_c, h[1:], sums.
+    `weight_hh` (P, H, PANEL) and `bias` (P, PANEL) are packed. W_ih x_t comes from `embedding`
+    (Embedding, or None for none) if this layer reads it; else it is what `dense_forward` left
+    in the gates.
     """
-    panels, steps, streams, _ = gates.shape
-    width = h.shape[2]
-    depth = weight_hh.shape[1]
-    z, rows, weight = flat(sums), flat(h), flat(weight_hh)
-    tile_rows, _ = tile_shape(z)
-    tiles, size, more = split_evenly(last - first, tile_rows)
+    panels, steps, streams, _ = activations.gates.shape
+    width = activations.h.shape[2]
+    k = weight_hh.shape[1]
+    sums, h, weight = flat(activations.sums), flat(activations.h), flat(weight_hh)
+    tile_rows, _ = tile_shape(sums)
+    tiles, size, remainder = split_evenly(last - first, tile_rows)
     for t in range(steps):
-        for turn in range(panels):
-            p = turn if t % 2 == 0 else panels - 1 - turn  # the last one is still in a cache
+        for index in range(panels):
+            p = index if t % 2 == 0 else panels - 1 - index  # the last one is still in a cache
             b = first
             for tile in range(tiles):
-                count = size + 1 if tile < more else size
+                rows = size + 1 if tile < remainder else size
                 multiply_rows(  # (1)
-                    z, b * PANEL, PANEL, rows, (t * streams + b) * width, width, 1, 0,
-                    weight, p * depth * PANEL, depth, 1, count, PANEL, False,
+                    Output(sums, b * PANEL, PANEL),
+                    Input(h, (t * streams + b) * width, width, 1, 0),
+                    Panel(weight, p * k * PANEL, k, 1), rows, PANEL, False,
                 )  # fmt: skip
-                cell_forward(
-                    gates, c, tanh_c, h, sums, table, inputs, one_hot, bias, p, t, b, b + count
-                )  # fmt: skip
-                b += count
+                cell_forward(activations, bias, embedding, p, t, b, b + rows)
+                b += rows
 
 
 @inlined_njit
-def lstm_backward(gates, dh, dc, dy, c, tanh_c, weight_hh, first, last):
-    """Run the recurrence back over all T.
+def lstm_backward(activations, dh, dc, dy, weight_hh, first, last):
+    """Run the recurrence back over all T; T steps give the bits of T calls of one step.
 
-    `dy` (T+1, B, W) holds the gradients that h[1:] get from above. `dh` and `dc` (B, W)
-    go from the gradients of h[T], beside `dy`, and c[T] to those of h[0] and c[0]. Gates
-    are overwritten by dgates. `weight_hh` is packed by `pack_panel_transposed`,
-    (panels, P * PANEL, PANEL). T steps give the bits of T calls of one step.
+    `activations` (LayerActivations): gates are overwritten by dgates. `dh` and `dc` (B, W) go from
+    the gradients of h[T], beside `dy`, and c[T] to those of h[0] and c[0]. `dy` (T + 1, B, W)
+    holds the gradients that h[1:] get from above. `weight_hh` (Q, P * PANEL, PANEL) is packed
+    by `pack_panel_transposed`.
     """
-    panels, steps, streams, _ = gates.shape
+    panels, steps, streams, _ = activations.gates.shape
     width = dh.shape[1]
-    columns, depth, _ = weight_hh.shape
-    rows, dgates, weight = flat(dh), flat(gates), flat(weight_hh)
+    columns, k, _ = weight_hh.shape
+    dh_flat, dgates, weight = flat(dh), flat(activations.gates), flat(weight_hh)
     for t in range(steps - 1, -1, -1):
         for p in range(panels):
-            cell_backward(gates, dc, c, tanh_c, dy, dh, p, t, first, last)
-        for turn in range(columns):  # (1): dh_{t-1} = dgates_t W_hh
-            q = turn if t % 2 == 0 else columns - 1 - turn
+            cell_backward(activations, dc, dy, dh, p, t, first, last)
+        for index in range(columns):  # (1): dh_{t-1} = dgates_t W_hh
+            q = index if t % 2 == 0 else columns - 1 - index
             multiply_panel(
-                rows, first * width + q * PANEL, width,
-                dgates, (t * streams + first) * PANEL, PANEL, 1, steps * streams * PANEL,
-                weight, q * depth * PANEL, PANEL, panels,
+                Output(dh_flat, first * width + q * PANEL, width),
+                Input(dgates, (t * streams + first) * PANEL, PANEL, 1, steps * streams * PANEL),
+                Panel(weight, q * k * PANEL, PANEL, panels),
                 last - first, min(PANEL, width - q * PANEL), False,
             )  # fmt: skip
 
 
 @inline_jitable
-def _spans(steps, streams, first, last):
-    """Return how many runs of rows a shard has, the rows of one, and how many parts to take.
+def row_runs(steps, streams, first, last):
+    """Return how many runs of rows (t, b) a shard has, a run's rows, and the parts of a run.
 
-    A shard with all streams has one run, T * B rows. A part's rows stay in the second
-    cache while all panels of the weights pass.
+    The arguments are T, B and the shard's streams. A shard with all streams has one run of
+    T * B rows. A part's rows stay in the second cache while all panels of the weights pass.
     """
-    spans, rows = (1, steps * streams) if last - first == streams else (steps, last - first)
-    return spans, rows, (rows + PART_ROWS - 1) // PART_ROWS
+    runs, rows = (1, steps * streams) if last - first == streams else (steps, last - first)
+    return runs, rows, (rows + PART_ROWS - 1) // PART_ROWS
 
 
 @inlined_njit
 def dense_forward(gates, x, x_offset, weight_ih, first, last):
-    """Set `gates` to W_ih x_t for all T at once; the input's part of equation (1).
+    """Compute W_ih x_t for all T at once, the input's part of equation (1).
 
-    `x` holds rows (t, b) of `width` elements from `x_offset` on; `weight_ih` is packed,
-    (P, inputs, PANEL).
+    `gates` (P, T, B, PANEL) are overwritten. `x` (rows, B, X) holds the row (t, b) = (0, 0)
+    from the flat `x_offset` on; `weight_ih` (P, I, PANEL) is packed.
     """
     panels, steps, streams, _ = gates.shape
     width = x.shape[2]
-    depth = weight_ih.shape[1]
-    spans, rows, parts = _spans(steps, streams, first, last)
+    k = weight_ih.shape[1]
+    runs, rows, parts = row_runs(steps, streams, first, last)
     sums, features, weight = flat(gates), flat(x), flat(weight_ih)
-    for part in range(spans * parts):
+    for part in range(runs * parts):
         t, start = part // parts, part % parts
         row = t * streams + first + rows * start // parts
         count = t * streams + first + rows * (start + 1) // parts - row
         for p in range(panels):
             multiply_panel(
-                sums, (p * steps * streams + row) * PANEL, PANEL,
-                features, x_offset + row * width, width, 1, 0,
-                weight, p * depth * PANEL, depth, 1, count, PANEL, False,
+                Output(sums, (p * steps * streams + row) * PANEL, PANEL),
+                Input(features, x_offset + row * width, width, 1, 0),
+                Panel(weight, p * k * PANEL, k, 1), count, PANEL, False,
             )  # fmt: skip
 
 
 @inlined_njit
-def dense_backward(dx, dx_offset, gates, weight_ih, first, last):
-    """Set `dx` to dgates W_ih for all T at once, undoing `dense_forward`.
+def dense_backward(dx, dx_offset, dgates, weight_ih, first, last):
+    """Compute the gradients of x for all T at once, undoing `dense_forward`.
 
-    `weight_ih` is packed by `pack_panel_transposed`.
+    `dx` (rows, B, X) is overwritten, the row (t, b) = (0, 0) from the flat `dx_offset` on;
+    `dgates` is (P, T, B, PANEL), and `weight_ih` (Q, P * PANEL, PANEL) is packed by
+    `pack_panel_transposed`.
     """
-    panels, steps, streams, _ = gates.shape
+    panels, steps, streams, _ = dgates.shape
     width = dx.shape[2]
-    depth = panels * PANEL
-    spans, rows, parts = _spans(steps, streams, first, last)
-    out, dgates, weight = flat(dx), flat(gates), flat(weight_ih)
-    for part in range(spans * parts):
+    k = panels * PANEL
+    runs, rows, parts = row_runs(steps, streams, first, last)
+    out, gradients, weight = flat(dx), flat(dgates), flat(weight_ih)
+    for part in range(runs * parts):
         t, start = part // parts, part % parts
         row = t * streams + first + rows * start // parts
         count = t * streams + first + rows * (start + 1) // parts - row
         for q in range(weight_ih.shape[0]):
             multiply_panel(
-                out, dx_offset + row * width + q * PANEL, width,
-                dgates, row * PANEL, PANEL, 1, steps * streams * PANEL,
-                weight, q * depth * PANEL, PANEL, panels,
+                Output(out, dx_offset + row * width + q * PANEL, width),
+                Input(gradients, row * PANEL, PANEL, 1, steps * streams * PANEL),
+                Panel(weight, q * k * PANEL, PANEL, panels),
                 count, min(PANEL, width - q * PANEL), False,
             )  # fmt: skip

@@ -1,10 +1,10 @@
 """The micro-kernel: one register tile of C = A @ B or C += A @ B, emitted as vector instructions.
 
-A tile of `rows` x `vectors * LANES` elements of C stays in registers while the depth is
-run through. Per step of depth the kernel loads `vectors` vectors of a packed panel of B,
-broadcasts `rows` scalars of A, and issues rows * vectors fused multiply-adds. Every
-element of C is one chain of multiply-adds in order of depth, so its bits depend neither
-on the tile's size nor on the machine's vector width.
+A tile of `rows` x `vectors * LANES` elements of C stays in registers while k runs from its
+first to its last value. For each k the kernel loads `vectors` vectors of a packed panel of B,
+broadcasts `rows` scalars of A, and issues rows * vectors fused multiply-adds. Every element
+of C is one chain of multiply-adds in order of k, so its bits depend neither on the tile's
+size nor on the machine's vector width.
 """
 
 import platform
@@ -26,15 +26,15 @@ from charlstm.kernels.vector import (
 )
 
 PANEL = 64  # columns of a packed panel: the four gates of LANES units
-PREFETCH_DISTANCE = 32  # steps of depth that a single row asks for before it needs them
+PREFETCH_DISTANCE = 32  # rows of B that a tile of one row asks for before it needs them
 INDEX = ir.IntType(64)
 
 
 def _has_feature(name: str) -> bool:
     """Tell whether the kernels' target has a processor feature (NUMBA_CPU_FEATURES first)."""
-    chosen = numba.config.CPU_FEATURES
-    if chosen is not None:
-        return f"+{name}" in chosen.split(",")
+    features = numba.config.CPU_FEATURES
+    if features is not None:
+        return f"+{name}" in features.split(",")
     return bool(llvmlite.binding.get_host_cpu_features().get(name, False))
 
 
@@ -83,7 +83,7 @@ class _Loop:
     """A counted loop in emitted code; `carry` are its loop-carried values.
 
     Used as a context manager around the body, which sets `next`; `result` holds the
-    values after the last pass. The count is at least one.
+    values of the last pass. The count is at least one.
     """
 
     def __init__(self, builder, count, carry):
@@ -103,26 +103,26 @@ class _Loop:
         if error is not None:
             return
         builder = self.builder
-        after = builder.append_basic_block()
+        end = builder.append_basic_block()
         counted = builder.add(self.counter, ir.Constant(INDEX, 1))
-        builder.cbranch(builder.icmp_signed("<", counted, self.count), self.body, after)
+        builder.cbranch(builder.icmp_signed("<", counted, self.count), self.body, end)
         phis = [self.counter, *self.carry]
         starts = [ir.Constant(INDEX, 0), *self.start]
         for phi, start, following in zip(phis, starts, [counted, *self.next], strict=True):
             phi.add_incoming(start, self.before)
             phi.add_incoming(following, builder.block)
         self.result = self.next
-        builder.position_at_end(after)
+        builder.position_at_end(end)
 
 
-def _emit_start(builder, targets, adds):
+def _emit_start(builder, targets, accumulate):
     """Emit the values that the sums start from: those of C, or zeros."""
-    before, load, after = builder.block, *(builder.append_basic_block() for _ in range(2))
-    builder.cbranch(adds, load, after)
+    before, load, end = builder.block, *(builder.append_basic_block() for _ in range(2))
+    builder.cbranch(accumulate, load, end)
     builder.position_at_end(load)
     values = [load_vector(builder, target) for target in targets]
-    builder.branch(after)
-    builder.position_at_end(after)
+    builder.branch(end)
+    builder.position_at_end(end)
     sums = [builder.phi(value.type) for value in values]
     for phi, value in zip(sums, values, strict=True):
         phi.add_incoming(ir.Constant(value.type, None), before)
@@ -130,68 +130,65 @@ def _emit_start(builder, targets, adds):
     return sums
 
 
-def _emit_tile(builder, rows, vectors, c, c_row, a, a_row, a_step, a_block, b, depth, blocks, adds):
-    """Emit the loops of one tile size; the operands are pointers and strides."""
+def _emit_tile(builder, rows, vectors, c, a, b, accumulate):
+    """Emit the loops of one tile size.
+
+    `c` is a pointer and the row stride, `a` a pointer and the row, k and run strides, `b` a
+    pointer, k and the number of runs.
+    """
+    (c, c_stride), (a, row_stride, k_stride, run_stride), (b, k, runs) = c, a, b
     targets = [
-        _offset(builder, builder.gep(c, [ir.Constant(INDEX, v * LANES)]), c_row, INDEX(r))
+        _offset(builder, builder.gep(c, [ir.Constant(INDEX, v * LANES)]), c_stride, INDEX(r))
         for r in range(rows)
         for v in range(vectors)
     ]
-    sums = _emit_start(builder, targets, adds)
-    with _Loop(builder, blocks, [a, b, *sums]) as outer:
-        with _Loop(builder, depth, outer.carry) as inner:
-            a_now, b_now, *sums = inner.carry
+    sums = _emit_start(builder, targets, accumulate)
+    with _Loop(builder, runs, [a, b, *sums]) as outer:
+        with _Loop(builder, k, outer.carry) as inner:
+            a, b, *sums = inner.carry
             columns = [
-                load_vector(builder, builder.gep(b_now, [INDEX(v * LANES)])) for v in range(vectors)
+                load_vector(builder, builder.gep(b, [INDEX(v * LANES)])) for v in range(vectors)
             ]
             if rows == 1:  # nothing is used twice: memory sets the pace
                 for v in range(vectors):
                     prefetch(
-                        builder, builder.gep(b_now, [INDEX(v * LANES + PREFETCH_DISTANCE * PANEL)])
+                        builder, builder.gep(b, [INDEX(v * LANES + PREFETCH_DISTANCE * PANEL)])
                     )
             for r in range(rows):
-                scalar = builder.load(_offset(builder, a_now, a_row, INDEX(r)))
+                scalar = builder.load(_offset(builder, a, row_stride, INDEX(r)))
                 row = broadcast(builder, scalar)
                 for v in range(vectors):
                     i = r * vectors + v
                     sums[i] = _multiply_add(builder, row, columns[v], sums[i])
-            b_next = builder.gep(b_now, [INDEX(PANEL)])
-            inner.next = [builder.gep(a_now, [a_step]), b_next, *sums]
-        a_next = builder.gep(outer.carry[0], [a_block])
+            b_next = builder.gep(b, [INDEX(PANEL)])
+            inner.next = [builder.gep(a, [k_stride]), b_next, *sums]
+        a_next = builder.gep(outer.carry[0], [run_stride])
         outer.next = [a_next, *inner.result[1:]]
     for value, target in zip(outer.result[2:], targets, strict=True):
         store_vector(builder, value, target)
 
 
 @intrinsic
-def multiply_tile(
-    typing_context, rows, vectors, c, c_offset, c_row, a, a_offset, a_row, a_step, a_block,
-    b, b_offset, depth, blocks, adds,
-):  # fmt: skip
-    """Set one tile of C to A @ B, or add it where `adds`; offsets and strides in elements.
+def multiply_tile(typing_context, rows, vectors, column, c, a, b, accumulate):
+    """Set one tile of C to A @ B, or add A @ B to it.
 
-    C[r, n] is at ``c_offset + r * c_row + n``; A[r, k] with k = block * depth + i at
-    ``a_offset + r * a_row + block * a_block + i * a_step``; B[k, n] at
-    ``b_offset + k * PANEL + n``. `rows` and `vectors` within `tile_shape`; `depth` and
-    `blocks` at least 1.
+    `c` (Output) is overwritten or added to, and `b` (Panel) read, from `column` on: `rows` x
+    `vectors` * LANES elements, within `tile_shape`. `a` is an Input; see `matmul` for the
+    three. `accumulate` tells whether to add. No size is zero.
     """
-    dtype = c.dtype
-    signature = types.void(
-        types.intp, types.intp, c, types.intp, types.intp,
-        a, types.intp, types.intp, types.intp, types.intp,
-        b, types.intp, types.intp, types.intp, types.boolean,
-    )  # fmt: skip
+    signature = types.void(types.intp, types.intp, types.intp, c, a, b, types.boolean)
 
     def emit(context, builder, signature, args):
-        rows, vectors, c, c_offset, c_row, a, a_offset, a_row, a_step, a_block = args[:10]
-        b, b_offset, depth, blocks, adds = args[10:]
-        c = element_pointer(context, builder, signature.args[2], c, c_offset)
-        a = element_pointer(context, builder, signature.args[5], a, a_offset)
-        b = element_pointer(context, builder, signature.args[10], b, b_offset)
-        function = _tile_function(builder.module, dtype, c.type)
-        builder.call(
-            function, [rows, vectors, c, c_row, a, a_row, a_step, a_block, b, depth, blocks, adds]
-        )
+        rows, vectors, column, *operands, accumulate = args
+        flattened = []
+        for kind, operand, shift in zip(
+            (c, a, b), operands, (column, INDEX(0), column), strict=True
+        ):
+            data, offset, *strides = cgutils.unpack_tuple(builder, operand)
+            offset = builder.add(offset, shift)
+            flattened += [element_pointer(context, builder, kind[0], data, offset), *strides]
+        function = _tile_function(builder.module, c[0].dtype, flattened[0].type)
+        builder.call(function, [rows, vectors, *flattened, accumulate])
         return context.get_dummy_value()
 
     return signature, emit
@@ -207,17 +204,18 @@ def _tile_function(module, dtype, pointer):
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
     function.linkage = "linkonce_odr"
     function.attributes.add("noinline")
-    rows, vectors, *operands = function.args
+    rows, vectors, *operands, accumulate = function.args
+    c, a, b = operands[:2], operands[2:6], operands[6:]
     builder = ir.IRBuilder(function.append_basic_block())
-    most_rows, most_vectors = tile_limits(dtype)
+    max_rows, max_vectors = tile_limits(dtype)
     done = function.append_basic_block()
-    size = builder.add(builder.mul(rows, INDEX(most_vectors + 1)), vectors)
+    size = builder.add(builder.mul(rows, INDEX(max_vectors + 1)), vectors)
     switch = builder.switch(size, done)
-    for r in range(1, most_rows + 1):
-        for v in range(1, most_vectors + 1):
+    for r in range(1, max_rows + 1):
+        for v in range(1, max_vectors + 1):
             builder.position_at_end(function.append_basic_block())
-            switch.add_case(INDEX(r * (most_vectors + 1) + v), builder.block)
-            _emit_tile(builder, r, v, *operands)
+            switch.add_case(INDEX(r * (max_vectors + 1) + v), builder.block)
+            _emit_tile(builder, r, v, c, a, b, accumulate)
             builder.branch(done)
     builder.position_at_end(done)
     builder.ret_void()

@@ -1,12 +1,13 @@
 """Optimizers on the flat buffer: clipping and update in one pass, and the gradient's norm.
 
-Buffers are flat and a multiple of LANES long. With s the scale that bounds the norm and
-k the bound on each entry (infinite where clipping is off), every update starts from
+Buffers are flat, all of one length, a multiple of LANES. Every update starts from
 
-    g = clamp(s * gradient, -k, k)
+    g = clamp(scale * gradient, -bound, bound)
 
 Entries are independent and each is computed alone, so bits depend on nothing else.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from charlstm.kernels.jit import cached_njit, jitable
 from charlstm.kernels.vector import LANES, clamp, load, splat, square_root, store, sum_lanes, widen
 
 NORM_BLOCK = 4096  # entries; partial sums of fixed blocks are added in order
+
+
+class Step(NamedTuple):
+    """What all optimizers are told of one step."""
+
+    rate: float  # the learning rate
+    scale: float  # of the gradient: below 1 where its norm is clipped
+    bound: float  # on each entry of the scaled gradient; infinite where clipping is off
 
 
 @cached_njit
@@ -30,11 +39,11 @@ def squared_norm(gradient):
 
 
 @cached_njit
-def adagrad(parameters, gradient, squares, rows, rate, scale, bound, eps):
+def adagrad(parameters, gradient, squares, rows, step, eps):
     """Duchi, Hazan & Singer 2011: squares += g^2; parameters -= rate g / (sqrt(squares) + eps).
 
-    Updates `parameters` and `squares` in place. A gradient of zero changes neither, so the
-    rows without one are left out; `rows` may be none.
+    `parameters` and `squares` are updated in place. `rows` (ActiveRows) may be none: a
+    gradient of zero changes nothing, so the rows without one are left out. `step` is a Step.
     """
     done = 0  # vectors may straddle two rows: none is updated twice
     for row in range(rows.used.size):
@@ -42,13 +51,15 @@ def adagrad(parameters, gradient, squares, rows, rate, scale, bound, eps):
             first = max(done, row * rows.length // LANES * LANES)
             done = (row + 1) * rows.length
             done = (done + LANES - 1) // LANES * LANES
-            _adagrad_range(parameters, gradient, squares, first, done, rate, scale, bound, eps)
+            _adagrad_range(parameters, gradient, squares, first, done, step, eps)
     first = max(done, rows.used.size * rows.length // LANES * LANES)
-    _adagrad_range(parameters, gradient, squares, first, parameters.size, rate, scale, bound, eps)
+    _adagrad_range(parameters, gradient, squares, first, parameters.size, step, eps)
 
 
 @jitable
-def _adagrad_range(parameters, gradient, squares, first, last, rate, scale, bound, eps):
+def _adagrad_range(parameters, gradient, squares, first, last, step, eps):
+    """Update the entries first..last, whole vectors; arguments are those of `adagrad`."""
+    rate, scale, bound = step
     for i in range(first, last, LANES):
         g = clamp(load(gradient, i) * scale, -bound, bound)
         total = load(squares, i) + g * g
@@ -57,11 +68,12 @@ def _adagrad_range(parameters, gradient, squares, first, last, rate, scale, boun
 
 
 @cached_njit
-def rmsprop(parameters, gradient, squares, rate, scale, bound, decay, eps):
+def rmsprop(parameters, gradient, squares, step, decay, eps):
     """Tieleman & Hinton 2012: squares is a running mean of g^2, kept by `decay`.
 
-    Updates `parameters` and `squares` in place.
+    `parameters` and `squares` are updated in place. `step` is a Step.
     """
+    rate, scale, bound = step
     for i in range(0, parameters.size, LANES):
         g = clamp(load(gradient, i) * scale, -bound, bound)
         mean = load(squares, i) * decay + g * g * (1.0 - decay)
@@ -70,21 +82,20 @@ def rmsprop(parameters, gradient, squares, rate, scale, bound, decay, eps):
 
 
 @cached_njit
-def adam(
-    parameters, gradient, exp_avg, exp_avg_sq, rate, scale, bound, first_decay, second_decay,
-    first_weight, second_weight, eps,
-):  # fmt: skip
-    """Kingma & Ba 2015, as PyTorch computes it; the weights are 1 - decay^step.
+def adam(parameters, gradient, exp_avg, exp_avg_sq, step, betas, corrections, eps):
+    """Kingma & Ba 2015, as PyTorch computes it.
 
-    Updates `parameters`, `exp_avg` and `exp_avg_sq` in place.
+    `parameters`, `exp_avg` and `exp_avg_sq` are updated in place. `step` is a Step; `betas` are
+    the decays of the two means, and `corrections` 1 - beta^n of either, for step number n.
     """
-    step = rate / first_weight
-    root = 1.0 / np.sqrt(second_weight)
+    (rate, scale, bound), (beta1, beta2), (correction1, correction2) = step, betas, corrections
+    step_size = rate / correction1
+    root = 1.0 / np.sqrt(correction2)
     for i in range(0, parameters.size, LANES):
         g = clamp(load(gradient, i) * scale, -bound, bound)
-        mean = load(exp_avg, i) * first_decay + g * (1.0 - first_decay)
-        square = load(exp_avg_sq, i) * second_decay + g * g * (1.0 - second_decay)
+        mean = load(exp_avg, i) * beta1 + g * (1.0 - beta1)
+        square = load(exp_avg_sq, i) * beta2 + g * g * (1.0 - beta2)
         store(exp_avg, i, mean)
         store(exp_avg_sq, i, square)
         denominator = square_root(square) * root + eps
-        store(parameters, i, load(parameters, i) - mean * step / denominator)
+        store(parameters, i, load(parameters, i) - mean * step_size / denominator)

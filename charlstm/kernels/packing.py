@@ -1,17 +1,20 @@
-"""The weights in panels: a packed copy of every matrix, made anew for every window."""
+"""Packing: weights from the flat buffer into panels, gradients from panels into the buffer.
+
+See `panels` for the layouts.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from charlstm.kernels.jit import jitable
-from charlstm.kernels.matmul import VECTORS_PER_PANEL, pack_panel_transposed, pack_panels
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.vector import flat
+from charlstm.kernels.panels import VECTORS_PER_PANEL, panel_columns
+from charlstm.kernels.vector import LANES, flat, load, store, transpose_block
 
 
 class PackedWeights(NamedTuple):
-    """The weights in panels, made anew in every call; P panels of units, Q of H, R of V."""
+    """A model's weights in panels, repacked every call; P panels of units, Q of H, R of V."""
 
     used: np.ndarray  # (V,) bool, an input: the symbols whose rows this window needs
     table: np.ndarray  # (P, V, PANEL): layer 0's input weights, of the symbols in use
@@ -32,54 +35,150 @@ class ActiveRows(NamedTuple):
     length: int  # elements of a row
 
 
-@jitable
-def pack_shard(shard, shards, parameters, offsets, packed, train):
-    """Pack every panel that the shard owns; the transposed ones only to train.
+class Matrix(NamedTuple):
+    """A matrix in a flat buffer, row by row."""
 
-    Of the table only the rows in use are packed.
+    data: np.ndarray
+    offset: int
+    rows: int
+    size: int  # H where it has 4H gate-interleaved columns, else its columns
+    interleaved: bool
+
+
+@jitable
+def pack_panels(packed, packed_offset, panel_stride, matrix, first, last):
+    """Copy the panels first..last of a matrix, each of its rows read once.
+
+    `packed` is flat; panel p, (rows, PANEL), is written to
+    ``packed[packed_offset + p * panel_stride:]``. `matrix` is a Matrix.
+    """
+    size, interleaved = matrix.size, matrix.interleaved
+    row_length = VECTORS_PER_PANEL * size if interleaved else size
+    for row in range(matrix.rows):
+        for panel in range(first, last):
+            start, stride, count, decrement = panel_columns(panel, size, interleaved)
+            for group in range(VECTORS_PER_PANEL):
+                source = matrix.offset + row * row_length + start + group * stride
+                target = packed_offset + panel * panel_stride + row * PANEL + group * LANES
+                if count - group * decrement >= LANES:
+                    store(packed, target, load(matrix.data, source))
+                else:
+                    for j in range(count - group * decrement):
+                        packed[target + j] = matrix.data[source + j]
+
+
+@jitable
+def unpack_panel(matrix, panel, packed, packed_offset):
+    """Copy one panel into its matrix, undoing `pack_panels`.
+
+    `matrix` (Matrix) is overwritten where panel number `panel` lies; `packed` is flat and
+    holds that panel, (rows, PANEL), from `packed_offset` on.
+    """
+    size, interleaved = matrix.size, matrix.interleaved
+    row_length = VECTORS_PER_PANEL * size if interleaved else size
+    start, stride, count, decrement = panel_columns(panel, size, interleaved)
+    for row in range(matrix.rows):
+        for group in range(VECTORS_PER_PANEL):
+            target = matrix.offset + row * row_length + start + group * stride
+            source = packed_offset + row * PANEL + group * LANES
+            if count - group * decrement >= LANES:
+                store(matrix.data, target, load(packed, source))
+            else:
+                for j in range(count - group * decrement):
+                    matrix.data[target + j] = packed[source + j]
+
+
+@jitable
+def pack_panel_transposed(packed, packed_offset, matrix, panel):
+    """Copy PANEL rows of a matrix, transposed: a panel with a row for each of its columns.
+
+    `packed` is flat; the panel, (columns, PANEL), is written from `packed_offset` on. It holds
+    the rows from ``panel * PANEL`` on of `matrix` (Matrix). The columns come in the order in
+    which `pack_panels` places them, so that gradients in panels meet their own weights.
+    """
+    size, interleaved = matrix.size, matrix.interleaved
+    row_length = VECTORS_PER_PANEL * size if interleaved else size
+    panels = (size + LANES - 1) // LANES if interleaved else (size + PANEL - 1) // PANEL
+    first, last = panel * PANEL, min(matrix.rows, (panel + 1) * PANEL)
+    for column_panel in range(panels):
+        start, stride, count, decrement = panel_columns(column_panel, size, interleaved)
+        for group in range(VECTORS_PER_PANEL):
+            column, columns = start + group * stride, min(LANES, count - group * decrement)
+            target = packed_offset + (column_panel * PANEL + group * LANES) * PANEL
+            row = first
+            while columns == LANES and row + LANES <= last:
+                source = matrix.offset + row * row_length + column
+                transpose_block(
+                    packed, target + row - first, PANEL, matrix.data, source, row_length
+                )
+                row += LANES
+            for rest in range(row, last):
+                source = matrix.offset + rest * row_length + column
+                for j in range(columns):
+                    packed[target + rest - first + j * PANEL] = matrix.data[source + j]
+
+
+@jitable
+def pack_shard(packed, parameters, offsets, shard, shards, train):
+    """Pack the panels of a model that shard number `shard` of `shards` owns.
+
+    `packed` (PackedWeights) is overwritten, but for `used`: of the table only the rows in use
+    are packed, and the transposed weights only to `train`. `parameters` is the flat buffer;
+    `offsets` (L + 1, 3) tells where in it weight_ih, weight_hh and bias of each layer begin,
+    and in the last row the head's weight and bias.
     """
     layers, panels, hidden, _ = packed.weight_hh.shape
     symbols = packed.table.shape[1]
     first, last = panels * shard // shards, panels * (shard + 1) // shards
-    gated = hidden, True, first, last
-    size, all_panels = hidden * PANEL, panels * PANEL
+    buffer, size, all_panels = flat(parameters), hidden * PANEL, panels * PANEL
     table, bias = flat(packed.table), flat(packed.bias)
     weight_ih, weight_hh = flat(packed.weight_ih), flat(packed.weight_hh)
     for symbol in range(symbols):
         if packed.used[symbol]:
             start = offsets[0, 0] + symbol * VECTORS_PER_PANEL * hidden
-            pack_panels(table, symbol * PANEL, symbols * PANEL, parameters, start, 1, *gated)
+            row = Matrix(buffer, start, 1, hidden, True)
+            pack_panels(table, symbol * PANEL, symbols * PANEL, row, first, last)
     for layer in range(layers):
         start_ih, start_hh, start_bias = offsets[layer]
-        at = layer * all_panels
-        pack_panels(weight_hh, at * hidden, size, parameters, start_hh, hidden, *gated)
-        pack_panels(bias, at, PANEL, parameters, start_bias, 1, *gated)
+        target = layer * all_panels
+        matrix = Matrix(buffer, start_hh, hidden, hidden, True)
+        pack_panels(weight_hh, target * hidden, size, matrix, first, last)
+        row = Matrix(buffer, start_bias, 1, hidden, True)
+        pack_panels(bias, target, PANEL, row, first, last)
         if layer > 0:
-            at = (layer - 1) * all_panels * hidden
-            pack_panels(weight_ih, at, size, parameters, start_ih, hidden, *gated)
+            target = (layer - 1) * all_panels * hidden
+            matrix = Matrix(buffer, start_ih, hidden, hidden, True)
+            pack_panels(weight_ih, target, size, matrix, first, last)
     columns = packed.head.shape[0]
-    plain = symbols, False, columns * shard // shards, columns * (shard + 1) // shards
-    start, start_bias = offsets[layers, 0], offsets[layers, 1]
-    pack_panels(flat(packed.head), 0, size, parameters, start, hidden, *plain)
-    pack_panels(flat(packed.head_bias), 0, PANEL, parameters, start_bias, 1, *plain)
+    first, last = columns * shard // shards, columns * (shard + 1) // shards
+    matrix = Matrix(buffer, offsets[layers, 0], hidden, symbols, False)
+    pack_panels(flat(packed.head), 0, size, matrix, first, last)
+    row = Matrix(buffer, offsets[layers, 1], 1, symbols, False)
+    pack_panels(flat(packed.head_bias), 0, PANEL, row, first, last)
     if train:
         for q in range(shard, packed.head_t.shape[0], shards):
-            pack_transposed(q, parameters, offsets, packed)
+            pack_transposed(packed, buffer, offsets, q)
 
 
 @jitable
-def pack_transposed(q, parameters, offsets, packed):
-    """Pack panel q, PANEL units, of every transposed matrix."""
+def pack_transposed(packed, buffer, offsets, q):
+    """Pack panel q, PANEL units, of every transposed matrix.
+
+    Those panels of `packed` (PackedWeights) are overwritten; `buffer` and `offsets` are as in
+    `pack_shard`.
+    """
     layers, panels, hidden, _ = packed.weight_hh.shape
-    columns, depth, _ = packed.head_t.shape
+    columns, head_rows, _ = packed.head_t.shape
     symbols = packed.table.shape[1]
     weight_ih, weight_hh = flat(packed.weight_ih_t), flat(packed.weight_hh_t)
     size = panels * PANEL * PANEL
     for layer in range(layers):
-        at, start = layer * columns + q, offsets[layer, 1]
-        pack_panel_transposed(weight_hh, at * size, parameters, start, hidden, hidden, True, q)
+        target = (layer * columns + q) * size
+        matrix = Matrix(buffer, offsets[layer, 1], hidden, hidden, True)
+        pack_panel_transposed(weight_hh, target, matrix, q)
         if layer > 0:
-            at, start = (at - columns) * size, offsets[layer, 0]
-            pack_panel_transposed(weight_ih, at, parameters, start, hidden, hidden, True, q)
-    at, start = q * depth * PANEL, offsets[layers, 0]
-    pack_panel_transposed(flat(packed.head_t), at, parameters, start, hidden, symbols, False, q)
+            target = ((layer - 1) * columns + q) * size
+            matrix = Matrix(buffer, offsets[layer, 0], hidden, hidden, True)
+            pack_panel_transposed(weight_ih, target, matrix, q)
+    matrix = Matrix(buffer, offsets[layers, 0], hidden, symbols, False)
+    pack_panel_transposed(flat(packed.head_t), q * head_rows * PANEL, matrix, q)

@@ -30,8 +30,8 @@ def philox(c0, c1, c2, c3, k0, k1):
 def uniform(first_key, second_key, position, stream):
     """Return a float64 in [0, 1), of 53 bits: draw number `position` of a stream.
 
-    The counter holds the position in 64 bits and the stream, below 2**32, in 32: no two
-    draws of a key share a counter.
+    The key is two words. The counter holds the position in 64 bits and the stream, below
+    2**32, in 32: no two draws of a key share a counter.
     """
     index = np.uint64(position)
     high, low, _, _ = philox(
@@ -42,13 +42,13 @@ def uniform(first_key, second_key, position, stream):
 
 
 @cached_njit
-def choose(chosen, first_key, second_key, position, probability):
-    """Set `chosen` (n,) bool, each with the same probability; return how many are chosen.
+def bernoulli(out, first_key, second_key, position, probability):
+    """Overwrite `out` (n,) bool: each True with the same probability; return how many are.
 
     Entry i takes draw number `position` of stream i.
     """
     count = 0
-    for stream in range(chosen.size):
-        chosen[stream] = uniform(first_key, second_key, position, stream) < probability
-        count += chosen[stream]
+    for stream in range(out.size):
+        out[stream] = uniform(first_key, second_key, position, stream) < probability
+        count += out[stream]
     return count

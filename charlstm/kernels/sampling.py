@@ -1,26 +1,44 @@
 """Sampling: one step of the model after another, and the choice of each next character."""
 
 import math
+from typing import NamedTuple
 
-from charlstm.kernels.dropout import NO_DROPOUT
-from charlstm.kernels.jit import cached_njit, call_pointer, jitable
-from charlstm.kernels.matmul import locate_column
+import numpy as np
+
+from charlstm.kernels.jit import cached_njit, jitable
+from charlstm.kernels.panels import locate_column
 from charlstm.kernels.random import uniform
 from charlstm.kernels.vector import LANES, flat, load, store
-from charlstm.kernels.window import FORWARD, STREAMS
+from charlstm.kernels.window import STREAMS, call_run_phase
 
-NOT_FINITE = -1  # what `choose` returns in place of a symbol
+NOT_FINITE = -1  # what `sample_token` returns in place of a symbol
+
+
+class Choice(NamedTuple):
+    """How a distribution is shaped before a symbol is chosen."""
+
+    temperature: float  # divides the logits; 0 takes the likeliest symbol
+    top_k: int  # keeps the k likeliest symbols; 0 is off
+    top_p: float  # then keeps the fewest, likeliest, whose share reaches p; 1 is off
+
+
+class Scratch(NamedTuple):
+    """Memory for `sample_token`."""
+
+    weights: np.ndarray  # (V,) float64
+    heap: np.ndarray  # (V,) int64
 
 
 @jitable
-def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
-    """Return the next character of stream b by inverting the distribution at `draw`.
+def sample_token(logits, b, scratch, choice, u):
+    """Return the next character of stream b by inverting the distribution at `u`, in [0, 1).
 
-    Temperature 0 takes the likeliest; any other divides the logits. Of the symbols,
-    `top_k` > 0 then keeps the k likeliest, and of those `top_p` < 1 the fewest whose share
-    reaches p. `weights` and `heap` (V,) are scratch. A logit of -inf is never chosen; where
-    another is not finite, or all are -inf, there is no distribution: NOT_FINITE.
+    `logits` is (R, 1, B, PANEL); `choice` is a Choice; `scratch` (Scratch) is overwritten. A
+    logit of -inf is never chosen; where another is not finite, or all are -inf, there is no
+    distribution: NOT_FINITE.
     """
+    weights = scratch.weights
+    temperature = choice.temperature
     symbols = weights.size
     best = 0
     for v in range(symbols):
@@ -39,9 +57,9 @@ def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
     for v in range(symbols):
         weights[v] = math.exp((weights[v] - highest) / temperature)
         total += weights[v]
-    if top_k > 0 or top_p < 1:
-        total = _filter_top(weights, heap, top_k, top_p, total)
-    rest = draw * total
+    if choice.top_k > 0 or choice.top_p < 1:
+        total = _filter_top(scratch, choice.top_k, choice.top_p, total)
+    rest = u * total
     last = best
     for v in range(symbols):
         if weights[v] > 0:
@@ -53,22 +71,23 @@ def choose(logits, b, weights, heap, temperature, top_k, top_p, draw):
 
 
 @jitable
-def _filter_top(weights, heap, top_k, top_p, total):
+def _filter_top(scratch, top_k, top_p, total):
     """Set the weights beyond `top_k` and `top_p` to zero; return the sum of the others.
 
-    `total` is the sum of all. `heap` becomes a heap of the symbols, likeliest first, and
-    pops the k likeliest, or without `top_k` only as many as are kept, to its end; ties go to
-    the smaller id.
+    `scratch` (Scratch): of the weights, `total` is the sum. The heap is overwritten: it holds
+    the symbols, likeliest first, and pops the k likeliest, or without `top_k` only as many as
+    are kept, to its end; ties go to the smaller id.
     """
+    weights, heap = scratch
     size = weights.size
     for v in range(size):
         heap[v] = v
     for root in range(size // 2 - 1, -1, -1):
         _sift_down(heap, weights, root, size)
-    most = top_k if 0 < top_k < size else size
-    goal = total if most < size else top_p * total
+    limit = top_k if 0 < top_k < size else size
+    goal = total if limit < size else top_p * total
     popped, count = 0.0, 0
-    while count < most and (count == 0 or popped < goal):
+    while count < limit and (count == 0 or popped < goal):
         likeliest = heap[0]
         popped += weights[likeliest]
         count += 1
@@ -76,7 +95,7 @@ def _filter_top(weights, heap, top_k, top_p, total):
         heap[size - count] = likeliest
         _sift_down(heap, weights, 0, size - count)
     kept, first = popped, size - count  # heap[first:] are kept, the likeliest last
-    if most < size and top_p < 1:
+    if limit < size and top_p < 1:
         kept, first = weights[heap[size - 1]], size - 1
         while first > size - count and kept < top_p * popped:
             first -= 1
@@ -105,35 +124,35 @@ def _likelier(weights, u, v):
 
 
 @cached_njit
-def generate(
-    ids, run_phase_ptr, parameters, offsets, packed, work, inputs, weights, heap, temperature,
-    top_k, top_p, first_key, second_key, position,
-):  # fmt: skip
+def generate(ids, run_phase_ptr, window, scratch, choice, key, position):
     """Fill `ids` (n, B) with the next characters, each fed back as the next input.
 
-    `run_phase_ptr` is the address of `run_phase`, which has packed the weights. `inputs`
-    (1, B) holds the characters to start from; `position` counts the characters chosen
-    before, and what is drawn is a function of the key, the position and the stream. The
-    state in row 0 of the workspace's h and c moves along.
+    `window` is a Window of one step, in mode FORWARD, whose weights are packed: its inputs
+    (1, B) hold the characters to start from and are overwritten, and so is the state in h[0]
+    and c[0]. `run_phase_ptr` is `run_phase_pointer` of it. `scratch` (Scratch) is overwritten;
+    `choice` is a Choice. `position` counts the characters chosen before: each draw is a
+    function of the `key` (two words), the position and the stream.
 
-    Returns the rows that are filled: fewer than n where logits are not finite.
+    Returns the number of rows that are filled: fewer than n where logits are not finite.
     """
+    work = window.work
     layers, _, streams, width = work.h.shape
     h, c, size = flat(work.h), flat(work.c), streams * width
+    logits, inputs = work.logits, work.inputs
+    first_key, second_key = key
+    arguments = STREAMS, 0, 1, window  # once: to build it counts references
     for n in range(ids.shape[0]):
-        # no gradients, no targets: FORWARD reads neither
-        shard = STREAMS, 0, 1, FORWARD, parameters, parameters, offsets, packed, work
-        call_pointer(run_phase_ptr, (*shard, inputs, inputs, NO_DROPOUT))
+        call_run_phase(run_phase_ptr, arguments)
         for layer in range(layers):
             state = 2 * layer * size
             for i in range(state, state + size, LANES):
                 store(h, i, load(h, i + size))
                 store(c, i, load(c, i + size))
         for b in range(streams):
-            draw = uniform(first_key, second_key, position + n, b)
-            chosen = choose(work.logits, b, weights, heap, temperature, top_k, top_p, draw)
-            if chosen == NOT_FINITE:
+            u = uniform(first_key, second_key, position + n, b)
+            symbol = sample_token(logits, b, scratch, choice, u)
+            if symbol == NOT_FINITE:
                 return n
-            ids[n, b] = chosen
-            inputs[0, b] = chosen
+            ids[n, b] = symbol
+            inputs[0, b] = symbol
     return ids.shape[0]

@@ -11,8 +11,8 @@ import numpy as np
 
 from charlstm.kernels.activations import exp
 from charlstm.kernels.jit import inline_jitable, jitable
-from charlstm.kernels.matmul import column_panel, locate_column
 from charlstm.kernels.microkernel import PANEL
+from charlstm.kernels.panels import column_panel, locate_column
 from charlstm.kernels.vector import (
     LANES,
     flat,
@@ -27,37 +27,39 @@ from charlstm.kernels.vector import (
 
 
 @inline_jitable
-def panel_span(panel, row, rows, symbols):
-    """Return where a row's logits in a panel start and end."""
+def panel_range(panel, row, rows, symbols):
+    """Return where the logits of row number `row` of `rows` in a panel start and end."""
     start = (panel * rows + row) * PANEL
     return start, start + column_panel(panel, symbols)[1]
 
 
 @jitable
 def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
-    """Return the loss in nats of one row (t, b); with `train`, logits become dlogits.
+    """Return the loss in nats of one row (t, b); to `train`, logits become dlogits.
 
-    dlogits are multiplied by `scale`. The padding of the last panel's last vector, whatever
-    it holds, counts for nothing: it becomes -inf, whose exponential is 0, and with `train` 0.
+    `logits` (R, T, B, PANEL): of row number `row` of `rows` (T * B), if `train`, the logits of
+    the `symbols` (V) are overwritten by dlogits times `scale`. `target` is the symbol to
+    predict. The padding of the last panel's last vector, whatever it holds, counts for
+    nothing: it becomes -inf, whose exponential is 0, and to train 0.
     """
     minus_infinity = splat(logits, -np.inf)
     last = logits.shape[0] - 1
-    start, end = panel_span(last, row, rows, symbols)
+    start, end = panel_range(last, row, rows, symbols)
     final = end - (end - start - 1) % LANES - 1  # where that vector starts
     store(logits, final, replace_lanes(load(logits, final), end - final, minus_infinity))
     highest = minus_infinity
     for panel in range(logits.shape[0]):
-        start, end = panel_span(panel, row, rows, symbols)
+        start, end = panel_range(panel, row, rows, symbols)
         for offset in range(start, end, LANES):
             highest = maximum(highest, load(logits, offset))
     shift = max_lanes(highest)
     scores = flat(logits)
     panel, column = locate_column(target, symbols)
-    chosen = (panel * rows + row) * PANEL + column
-    target_logit = scores[chosen]
+    target_index = (panel * rows + row) * PANEL + column
+    target_logit = scores[target_index]
     total = splat(logits, 0)
     for panel in range(logits.shape[0]):
-        start, end = panel_span(panel, row, rows, symbols)
+        start, end = panel_range(panel, row, rows, symbols)
         for offset in range(start, end, LANES):
             power = exp(load(logits, offset) - shift)
             total = total + power
@@ -68,8 +70,8 @@ def cross_entropy_row(logits, row, rows, symbols, target, scale, train):
     if train:
         factor = splat(logits, scale) / splat(logits, sum_exp)
         for panel in range(logits.shape[0]):
-            start, end = panel_span(panel, row, rows, symbols)
+            start, end = panel_range(panel, row, rows, symbols)
             for offset in range(start, end, LANES):
                 store(logits, offset, load(logits, offset) * factor)
-        scores[chosen] -= scale
+        scores[target_index] -= scale
     return loss

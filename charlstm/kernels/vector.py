@@ -128,7 +128,7 @@ def prefetch(builder, pointer):
 
 @intrinsic
 def transpose_block(typing_context, target, target_offset, target_row, source, offset, row):
-    """Copy a block of LANES x LANES elements, transposed; rows apart by the given strides."""
+    """Copy a block of LANES x LANES elements, transposed; `target_row`, `row` are row strides."""
     index = types.intp
 
     def emit(context, builder, signature, args):
@@ -153,8 +153,8 @@ def transpose_block(typing_context, target, target_offset, target_row, source, o
                 for mask in masks
             ]
         for i, vector in enumerate(rows):
-            place = builder.gep(target, [builder.mul(target_row, count(i))])
-            store_vector(builder, vector, place)
+            pointer = builder.gep(target, [builder.mul(target_row, count(i))])
+            store_vector(builder, vector, pointer)
         return context.get_dummy_value()
 
     return types.void(target, index, index, source, index, index), emit
@@ -165,8 +165,8 @@ def flat(typing_context, array):
     """Return a C-contiguous array as a one-dimensional view.
 
     Only of arrays that a caller holds: the view counts no references, on which a window of
-    one character would spend its time, and an array made in a kernel dies after its last
-    mention, whatever views there are.
+    one character would spend its time, and an array made in a kernel may be freed while a
+    view of it is alive.
     """
     kind = types.Array(array.dtype, 1, "C")
 

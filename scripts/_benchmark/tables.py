@@ -1,0 +1,134 @@
+"""The benchmark's tables."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from _report import table
+
+MIB = 1 << 20
+PEERS = ("PyTorch", "JAX", "NumPy")
+COMPARISON_NOTES = """
+characters/s: T B over the median time of a whole step (forward, loss, backward, clipping to
++-5, Adagrad) in float32 (NumPy: float64), V = 65, the same windows for all; sampling: 1000
+characters over the median time of a sample. GFLOP/s: characters/s times 6 W (sampling 2 W),
+W = (2 L - 1) 4 H^2 + H V weights that take part in a product. Of peak: over the best rate of
+the micro-kernel in the L1 cache, on as many threads, measured in turn with the systems.
+GB/s, one stream only: characters/s times 8 W (sampling 4 W) bytes, each weight being read
+once forward and once backward; after "of", the read bandwidth of one thread over that many
+bytes. Peers run with their fastest options. MiB: peak of resident memory.
+"""
+PROFILE_NOTES = """
+One thread, medians. Indented rows are parts of the phases above, run alone on other memory: an
+upper bound of their cost. "Python" is the time of a step outside its phases.
+"""
+
+
+def comparison_table(comparisons: list[dict[str, Any]]) -> str:
+    """Return the figures of the rows, with their goals."""
+    peers = [
+        peer for peer in PEERS if any(peer in comparison["peers"] for comparison in comparisons)
+    ]
+    header = ["H, L, B, T", "characters/s", "GFLOP/s", "of peak", "GB/s"]
+    for peer in peers:
+        header += [peer, "ratio"]
+    header += ["MiB", *(f"{peer} MiB" for peer in peers)]
+    return table(header, [_comparison_cells(comparison, peers) for comparison in comparisons])
+
+
+def _comparison_cells(comparison: dict[str, Any], peers: list[str]) -> list[str]:
+    ours = comparison["systems"]["charlstm"]
+    theirs = {peer: comparison["systems"][name] for peer, name in comparison["peers"].items()}
+    read = ""
+    if "bytes_per_second" in comparison:
+        most = comparison["bytes_per_second_at_most"]
+        read = f"{comparison['bytes_per_second'] / 1e9:.1f} of {most / 1e9:.1f}"
+    cells = [
+        comparison["row"],
+        f"{ours['characters_per_second']:,.0f}",
+        f"{ours['gflops']:.1f}",
+        f"{comparison['fraction_of_peak']:.2f}" + _goal(comparison, "of peak"),
+        read,
+    ]
+    for peer in peers:
+        if peer in theirs:
+            rate, ratio = theirs[peer]["characters_per_second"], comparison["ratios"][peer]
+            cells += [f"{rate:,.0f}", f"{ratio:.2f}" + _goal(comparison, f"times {peer}")]
+        else:
+            cells += ["", ""]
+    verdict = {True: " met", False: " not met"}
+    met = [goal["met"] for goal in comparison["goals"] if goal["what"] == "memory"]
+    cells.append(f"{ours['memory'] / MIB:.0f}" + (verdict[met[0]] if met else ""))
+    return cells + [f"{theirs[p]['memory'] / MIB:.0f}" if p in theirs else "" for p in peers]
+
+
+def _goal(comparison: dict[str, Any], what: str) -> str:
+    for goal in comparison["goals"]:
+        if goal["what"] == what:
+            return f" (goal {goal['required']:g}, {'met' if goal['met'] else 'not met'})"
+    return ""
+
+
+def comparison_summary(comparisons: list[dict[str, Any]]) -> str:
+    """Return the peaks, the peers' fastest options, and how many goals are met."""
+    lines = []
+    counts = comparisons[0]["peak_gflops"]
+    for count in counts:
+        values = [value for comparison in comparisons for value in comparison["peak_gflops"][count]]
+        lines.append(
+            f"FMA peak, {count} thread{'s' if count > 1 else ''}: median "
+            f"{statistics.median(values):.1f} GFLOP/s, best {max(values):.1f}"
+        )
+    lines += [line for comparison in comparisons for line in _fastest_options(comparison)]
+    goals = [goal for comparison in comparisons for goal in comparison["goals"]]
+    if goals:
+        lines.append(f"goals met: {sum(goal['met'] for goal in goals)} of {len(goals)}")
+    return "\n".join(lines)
+
+
+def _fastest_options(comparison: dict[str, Any]) -> list[str]:
+    """Return a line for each peer with tuned options."""
+    lines = []
+    for peer, name in comparison["peers"].items():
+        options = comparison["systems"][name]["options"]
+        if options:
+            described = ", ".join(f"{option} {value}" for option, value in options.items())
+            lines.append(f"{comparison['row']}: {peer} ran fastest with {described}")
+    return lines
+
+
+def profile_table(name: str, profile: dict[str, Any]) -> str:
+    """Return the phases of a step: time, share of the step, fraction of the peak."""
+    step, peak = profile["step"], profile["peak"]
+    phases, parts = profile["phases"], profile["parts"]
+    python = step - sum(phase["seconds"] for phase in phases.values())
+
+    def cells(name: str, seconds: float, operations: float = 0) -> list[str]:
+        fraction = f"{operations / seconds / peak:.2f}" if operations and seconds else ""
+        return [name, f"{seconds * 1e6:,.1f}", f"{seconds / step:.1%}", fraction]
+
+    lines = [cells(phase, **figures) for phase, figures in phases.items()]
+    lines.append(cells("Python", python))
+    total = sum(phase["operations"] for phase in phases.values())
+    lines.append(cells("step", step, total))
+    lines += [cells(f"  {part}", **figures) for part, figures in parts.items()]
+    return table([name, "us", "share", f"of peak ({peak / 1e9:.0f} GFLOP/s)"], lines)
+
+
+def growth_table(figures: list[dict[str, Any]], dimension: str, letter: str) -> str:
+    """Return characters/s and GFLOP/s over one dimension, for each number of threads."""
+    threads = sorted({figure["threads"] for figure in figures})
+    sizes = sorted({f["size"] for f in figures if f["dimension"] == dimension})
+    found = {(f["dimension"], f["size"], f["threads"]): f for f in figures}
+    header = [letter]
+    for count in threads:
+        header += [f"characters/s, {count}", f"GFLOP/s, {count}"]
+    lines = []
+    for size in sizes:
+        line = [str(size)]
+        for count in threads:
+            figure = found[dimension, size, count]
+            line += [f"{figure['characters_per_second']:,.0f}", f"{figure['gflops']:.1f}"]
+        lines.append(line)
+    return table(header, lines)

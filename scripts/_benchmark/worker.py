@@ -1,0 +1,186 @@
+"""A process for each system, so that thread pools and peak memory stay apart."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+class WorkerError(RuntimeError):
+    """An error in another process, with its traceback."""
+
+
+class System:
+    """A system to measure: it trains or samples, step by step, the same work as the others.
+
+    Attributes
+    ----------
+    CHOICES : dict
+        Options that are tuned before the measurement, and their values.
+    losses : list of float
+        Of the first steps, to tell whether the work is the same.
+    """
+
+    CHOICES: Mapping[str, Sequence[Any]] = {}
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def run(self, steps: int) -> None:
+        """Do `steps` steps; the first call stores their `losses`."""
+        raise NotImplementedError
+
+    def go(self, steps: int) -> float:
+        """Do `steps` steps and return the seconds they took."""
+        start = time.perf_counter()
+        self.run(steps)
+        return time.perf_counter() - start
+
+    def first_losses(self, steps: int) -> list[float]:
+        """Do the first steps and return their losses, none if nothing is trained."""
+        self.run(steps)
+        return self.losses
+
+    def memory(self) -> int:
+        """Return the peak of resident bytes of this process."""
+        try:
+            with open("/proc/self/status", encoding="ascii") as status:
+                return next(int(line.split()[1]) * 1024 for line in status if "VmHWM" in line)
+        except OSError:
+            import resource  # not on Windows; on Linux it would count the parent's pages too
+
+            unit = 1 if sys.platform == "darwin" else 1024
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Tuner:
+    """Finds the fastest options of a system for a row, one option at a time."""
+
+    def __init__(self, module: str, system: str, **fixed: Any) -> None:
+        self.make = getattr(importlib.import_module(module), system)
+        self.fixed = fixed
+
+    def fastest(self, seconds: float) -> dict[str, Any]:
+        """Return the fastest value of each option, in blocks of up to `seconds`."""
+        best = {option: values[0] for option, values in self.make.CHOICES.items()}
+        least = self._step_seconds(best, seconds)
+        for option, values in self.make.CHOICES.items():
+            for value in values[1:]:
+                changed = {**best, option: value}
+                taken = self._step_seconds(changed, seconds)
+                if taken < least:
+                    best, least = changed, taken
+        return best
+
+    def _step_seconds(self, options: dict[str, Any], seconds: float) -> float:
+        return step_seconds(self.make(**self.fixed, **options).go, seconds)
+
+
+def step_seconds(go: Callable[[int], float], seconds: float) -> float:
+    """Return the minimum time of a step, from blocks of up to `seconds`, after a warm-up."""
+    go(1)
+    steps = 1
+    while (taken := min(go(steps) for _ in range(3))) < seconds / 3:
+        steps *= 3
+    return taken / steps
+
+
+def block_steps(go: Callable[[int], float], seconds: float) -> int:
+    """Return how many steps take about `seconds`."""
+    return max(1, round(seconds / step_seconds(go, seconds)))
+
+
+class Worker:
+    """An object in another process, which is idle between calls.
+
+    Parameters
+    ----------
+    module, name
+        Where its class is.
+    arguments
+        Of the class.
+    environment
+        Variables of the process, in addition to this one's.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        name: str,
+        arguments: Mapping[str, Any],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(theirs, module, name, arguments), daemon=True
+        )
+        ours = dict(os.environ)
+        os.environ.update(environment or {})
+        try:
+            self.process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(ours)
+        theirs.close()
+        self._receive()
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the object and return its result.
+
+        Raises
+        ------
+        WorkerError
+            If it fails there, or the process died.
+        """
+        self.pipe.send((method, arguments))
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            result, error = self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            raise WorkerError(f"a process died: exit code {self.process.exitcode}") from None
+        if error:
+            raise WorkerError(error)
+        return result
+
+    def close(self) -> None:
+        """End the process."""
+        self.pipe.close()
+        self.process.join()
+
+
+def running(
+    module: str,
+    name: str,
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
+) -> AbstractContextManager[Worker]:
+    """Return a worker as a context manager that ends it."""
+    return closing(Worker(module, name, arguments, environment))
+
+
+def _serve(pipe: Connection, module: str, name: str, arguments: Mapping[str, Any]) -> None:
+    """Make the object, then answer calls until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt ends the parent, and so the pipe
+    try:
+        target = getattr(importlib.import_module(module), name)(**arguments)
+        pipe.send((None, None))
+        while True:
+            method, values = pipe.recv()
+            pipe.send((getattr(target, method)(*values), None))
+    except EOFError:
+        pass
+    except Exception:
+        pipe.send((None, traceback.format_exc()))

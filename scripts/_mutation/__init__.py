@@ -1,0 +1,1 @@
+"""Support for mutation_test.py."""

@@ -1,0 +1,1 @@
+"""Support for make_parity.py."""

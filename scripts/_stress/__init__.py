@@ -1,0 +1,1 @@
+"""Support for stress.py."""

@@ -1,0 +1,191 @@
+"""charlstm train --resume: signals, interrupted runs, and options that may change."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commands import SMALL, TEXT, assert_one_line, contents, environment, metrics, tensors, train
+
+from charlstm import checkpoint
+from charlstm.cli.run_state import FIXED
+from charlstm.cli.signals import SignalGuard
+from charlstm.cli.training_loop import RunSaver
+from charlstm.trainer import StepRecord
+
+pytestmark = pytest.mark.usefixtures("in_folder")
+
+
+# --- stop and resume --------------------------------------------------------------------------
+
+
+def test_stopped_and_resumed_is_bit_identical(capsys: pytest.CaptureFixture[str]) -> None:
+    """SIGTERM to a process; two threads before, one after; dropout on; files moved."""
+    options = ["--dropout", "0.3", "--layers", "2", "--optimizer", "adam"]
+    command = [sys.executable, "-m", "charlstm", "train", "fox.txt", *SMALL, *options]
+    log = Path("log")
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [*command, "--steps", "1000000", "--out", "stopped run", "--threads", "2"],
+            stderr=stderr, env=environment(),
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 180
+            while "the best so far" not in log.read_text() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 143
+        finally:
+            process.kill()
+    assert log.read_text().endswith(
+        "-m charlstm train fox.txt --out 'stopped run' --resume --threads 2\n"
+    )
+    rows = metrics("stopped run")
+    steps = str(len(rows) + 15)
+    Path("moved.txt").write_bytes(Path("fox.txt").read_bytes())
+    resumed = ["--out", "stopped run", "--resume", "--threads", "1", "--steps", steps]
+    assert train(*resumed, corpus="moved.txt") == 0
+    assert train(*options, "--steps", steps, "--threads", "2") == 0
+    assert tensors("stopped run") == tensors("runs/fox")
+    assert metrics("stopped run") == metrics("runs/fox")
+    assert metrics("stopped run")[: len(rows)] == rows
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_and_saves(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = RunSaver.log_step
+
+    def note_and_raise(self: RunSaver, record: StepRecord) -> None:
+        note(self, record)
+        if record.step == 7:
+            signal.raise_signal(number)
+            assert signal.getsignal(number) == signal.SIG_DFL  # a second one ends at once
+
+    monkeypatch.setattr(RunSaver, "log_step", note_and_raise)
+    before = signal.getsignal(number)
+    assert train() == 128 + number
+    assert signal.getsignal(number) == before
+    assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 7
+    assert len(metrics("runs/fox")) == 7
+    assert "charlstm train fox.txt --out runs/fox --resume\n" in capsys.readouterr().err
+
+
+def test_a_signal_during_the_first_save_leaves_a_saved_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By then there is something to resume, so the message says how."""
+    write = RunSaver.write
+
+    def write_and_raise(self: RunSaver) -> None:
+        write(self)
+        saves.append(1)
+        if len(saves) == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    saves: list[int] = []
+    monkeypatch.setattr(RunSaver, "write", write_and_raise)
+    assert train() == 128 + signal.SIGTERM
+    assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 1
+    assert "stopped at step 1 of 20" in capsys.readouterr().err
+
+
+def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under nohup, or for Ctrl-C in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with SignalGuard() as guard:
+            signal.raise_signal(signal.SIGINT)
+            assert guard.number == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, ""), (signal.SIGTERM, "charlstm: error: terminated\n")]
+)
+def test_a_signal_before_training_is_one_line_at_most(
+    number: signal.Signals,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(
+        "charlstm.cli.training.time_steps", lambda *arguments: signal.raise_signal(number)
+    )
+    before = signal.getsignal(number)
+    assert train() == 128 + number
+    assert signal.getsignal(number) == before
+    error = capsys.readouterr().err
+    assert error.endswith(said) and error.count("charlstm: error") == bool(said)
+    assert not Path("runs/fox/last.safetensors").exists()
+
+
+def test_metrics_after_the_checkpoint_are_truncated() -> None:
+    assert train() == 0
+    with Path("runs/fox/metrics.csv").open("a") as file:
+        file.write("21,1,1,1,1,1,,1\n22,1,1,")  # a kill left these
+    assert train("--resume", "--steps", "25") == 0
+    assert train("--steps", "25", "--out", "straight") == 0
+    assert [row["step"] for row in metrics("runs/fox")] == [str(step) for step in range(1, 26)]
+    assert tensors("runs/fox") == tensors("straight")
+
+
+def test_resume_of_a_finished_run_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    before = contents(Path("runs"))
+    assert train("--resume") == 0
+    assert "nothing to do, 20 steps are done" in capsys.readouterr().err
+    for budget in (["--steps", "19"], ["--epochs", "0.5"]):
+        assert train("--resume", *budget) == 2
+        assert_one_line(capsys.readouterr().err, "20 steps are done already")
+    assert contents(Path("runs")) == before
+
+
+OTHER = {
+    "hidden_size": "13", "layers": "2", "dropout": "0.5", "dtype": "float64",
+    "optimizer": "adam", "batch_size": "5", "seq_length": "9", "val_fraction": "0.2",
+    "test_fraction": "0.1", "seed": "1", "encoding": "latin-1", "as_bytes": None,
+    "newlines": "keep",
+}  # fmt: skip
+
+
+def test_resume_refuses_options_that_cannot_change(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    before = contents(Path("runs"))
+    assert OTHER.keys() == set(FIXED)
+    for name, value in OTHER.items():
+        flag = "--" + name.removeprefix("as_").replace("_", "-")
+        capsys.readouterr()
+        assert train("--resume", "--steps", "30", flag, *([value] if value else [])) == 2
+        assert_one_line(capsys.readouterr().err, f"{flag} is ", "cannot change on --resume")
+    assert train("--resume", "--steps", "30", "--layers", "2", "--seed", "5") == 2
+    assert_one_line(capsys.readouterr().err, "--layers is 1, not 2; --seed is 0, not 5")
+    Path("fox.txt").write_text(TEXT * 20 + "!")
+    assert train("--resume", "--steps", "30") == 1
+    assert_one_line(capsys.readouterr().err, "fox.txt: not the text", "sha256")
+    assert contents(Path("runs")) == before
+
+
+def test_resume_accepts_options_that_may_change(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    again = ["--hidden-size", "12", "--layers", "1", "--encoding", "UTF8"]  # the same
+    changed = ["--learning-rate", "0.01", "--eval-every", "3", "--save-every", "2"]
+    assert train("--resume", "--steps", "26", *again, *changed) == 0
+    assert "note: --learning-rate is 0.01 from here on, was 0.1" in capsys.readouterr().err
+    rows = metrics("runs/fox")[20:]
+    assert [row["learning_rate"] for row in rows] == ["0.01"] * 6
+    assert [row["step"] for row in rows if row["val_loss"]] == ["21", "24", "26"]
+
+
+def test_resuming_on_another_machine_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train() == 0
+    here = checkpoint.versions()
+    monkeypatch.setattr(checkpoint, "versions", lambda: here | {"cpu": "abacus"})
+    assert train("--resume", "--steps", "21") == 0
+    assert f"note: saved with cpu {here['cpu']}, here abacus:" in capsys.readouterr().err
