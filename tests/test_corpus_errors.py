@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from corpora import Write, one_line
+from corpora import Write, one_line, read_stdin
 
 from charlstm import decoding
 from charlstm.config import TrainConfig
@@ -165,3 +165,15 @@ def test_memory_of_mapped_bytes(write: Write) -> None:
     assert len(corpus.text) == 25_600_000
     assert peak < OVERHEAD
     assert after < 200_000
+
+
+def test_memory_of_a_few_bytes_from_a_stream() -> None:
+    """They take no number for each code point: 256 values are all there can be."""
+    read_stdin(b"a", as_bytes=True)  # the first time, NumPy loads modules
+    tracemalloc.start()
+    try:
+        read_stdin(b"abcab", as_bytes=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 500_000
