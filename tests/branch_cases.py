@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     """What a case gives in the emulation, and what it should."""
 
     actual: dict[str, Any]
-    wanted: dict[str, Any]
+    expected: dict[str, Any]
 
 
 Run = Callable[[Emulation], Outcome]
@@ -54,7 +54,7 @@ class Choice(NamedTuple):
 
     logits: list[float]
     u: float
-    wanted: int
+    expected: int
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
@@ -69,7 +69,7 @@ def run_choice(choice: Choice, emulation: Emulation) -> Outcome:
     scratch = module.Scratch(np.empty(size), np.empty(size, np.int64))
     options = module.Choice(choice.temperature, choice.top_k, choice.top_p)
     chosen = module.sample_token(logits, 0, scratch, options, choice.u)
-    return Outcome({"chosen": chosen}, {"chosen": choice.wanted})
+    return Outcome({"chosen": chosen}, {"chosen": choice.expected})
 
 
 def run_sample(

@@ -43,9 +43,9 @@ def test_what_is_called_impossible_never_runs(coverage: Coverage) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_case(name: str, coverage: Coverage) -> None:
     """The emulated kernels, whose branches are counted, compute what they should."""
-    actual, wanted = coverage.outcomes[name]
-    assert actual.keys() == wanted.keys()
-    for tensor, value in wanted.items():
+    actual, expected = coverage.outcomes[name]
+    assert actual.keys() == expected.keys()
+    for tensor, value in expected.items():
         if isinstance(value, np.ndarray):
             assert normwise(actual[tensor], value) < 1e-12, tensor
         else:

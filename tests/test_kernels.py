@@ -195,9 +195,9 @@ def test_beyond_the_limits(dtype: str) -> None:
 def test_nan_stays_in_its_lane(function: Callable[[Array], Array], dtype: str) -> None:
     """A number that is none is never hidden, and hides no other."""
     x = np.linspace(-3, 3, LANES, dtype=dtype)
-    wanted = function(x)
-    x[5] = wanted[5] = np.nan
-    np.testing.assert_array_equal(function(x), wanted)
+    expected = function(x)
+    x[5] = expected[5] = np.nan
+    np.testing.assert_array_equal(function(x), expected)
 
 
 # Packing
@@ -242,14 +242,14 @@ def test_packing(rows: int, size: int, interleaved: bool, dtype: str) -> None:
     back = np.zeros_like(matrix)
     source = packing.Matrix(matrix.reshape(-1), 0, rows, size, interleaved)
     target = packing.Matrix(back.reshape(-1), 0, rows, size, interleaved)
-    wanted = packed_columns(matrix, size, interleaved)
-    for panel, right in enumerate(wanted):
+    expected = packed_columns(matrix, size, interleaved)
+    for panel, right in enumerate(expected):
         packed = np.zeros((rows, PANEL), dtype)
         pack(packed.reshape(-1), source, panel)
         np.testing.assert_array_equal(packed, right)
         unpack(target, panel, packed.reshape(-1))
     np.testing.assert_array_equal(back, matrix)
-    across = np.concatenate(wanted, axis=1)  # columns in panel order
+    across = np.concatenate(expected, axis=1)  # columns in panel order
     for panel in range(-(-rows // PANEL)):
         packed = np.zeros((across.shape[1], PANEL), dtype)
         pack_transposed(packed.reshape(-1), source, panel)
@@ -279,13 +279,13 @@ def test_products_of_whole_numbers_are_exact(
     stored = np.ascontiguousarray(a.T if transposed else a, dtype)
     row_stride, k_stride = (1, rows) if transposed else (k, 1)
     for accumulate in (False, True):
-        wanted, result = c.copy(), c.astype(dtype)
-        wanted[:rows, :width] = a @ b[:, :width] + (c[:rows, :width] if accumulate else 0)
+        expected, result = c.copy(), c.astype(dtype)
+        expected[:rows, :width] = a @ b[:, :width] + (c[:rows, :width] if accumulate else 0)
         multiply(
             result.reshape(-1), stored.reshape(-1), row_stride, k_stride,
             b.astype(dtype).reshape(-1), k, rows, width, accumulate,
         )  # fmt: skip
-        np.testing.assert_array_equal(result, wanted)
+        np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -342,12 +342,12 @@ def test_softmax(rows: int, symbols: int, spread: float) -> None:
     logits = rng.normal(0, spread, (rows, symbols)).astype("float32").astype("float64")
     targets = rng.integers(symbols, size=rows)
     wanted_loss = softmax_cross_entropy_forward(logits, targets)
-    wanted = softmax_cross_entropy_backward(logits, targets)
+    expected = softmax_cross_entropy_backward(logits, targets)
     for dtype in DTYPES:
         losses, dlogits = run_softmax(logits.astype(dtype), targets)
         scale = max(1.0, np.abs(logits).max()) * np.finfo(dtype).eps
         assert abs(losses.mean(dtype="float64") - wanted_loss) <= 4 * scale
-        assert np.abs(dlogits - wanted).max() <= 16 * scale / rows
+        assert np.abs(dlogits - expected).max() <= 16 * scale / rows
         without, _ = run_softmax(logits.astype(dtype), targets, train=False)
         np.testing.assert_array_equal(without, losses)
 
@@ -360,8 +360,8 @@ def test_softmax_of_far_logits(dtype: str) -> None:
     losses, dlogits = run_softmax(logits, np.array([1, 2, 2, 2]))
     np.testing.assert_allclose(losses, [2e4, np.log(3), 0, np.log(3)], rtol=4 * eps)
     alike = [1 / 3, 1 / 3, -2 / 3]
-    wanted = np.array([[1, -1, 0], alike, [0, 0, 0], alike]) / 4
-    np.testing.assert_allclose(dlogits, wanted, rtol=0, atol=eps)
+    expected = np.array([[1, -1, 0], alike, [0, 0, 0], alike]) / 4
+    np.testing.assert_allclose(dlogits, expected, rtol=0, atol=eps)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -129,9 +129,9 @@ class _Instrument(ast.NodeTransformer):
         return self._call("_test", node, text, ("True", "False"), node)
 
     def visit_If(self, node: ast.If) -> ast.If:
-        node.test, wanted = ast.Constant(True), self._condition(node.test)
+        node.test, condition = ast.Constant(True), self._condition(node.test)
         self.generic_visit(node)
-        node.test = wanted
+        node.test = condition
         return node
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.IfExp:

@@ -141,7 +141,7 @@ class FullDisk(NamedTuple):
 
     name: str
     table: int  # bytes of metrics.csv when it fills up
-    room: Callable[[Path], int]  # maximum size of a file, given the run's folder
+    size_limit: Callable[[Path], int]  # maximum size of a file, given the run's folder
     warning: str
     lifted: bool
 
@@ -238,7 +238,7 @@ def command(folder: Path, twin: UninterruptedRun, full: FullDisk, outcome: Outco
         folder, [*train_command(folder), *twin.options, "--threads", "1"]
     ) as process:
         process.wait(lambda: table.exists() and table.stat().st_size >= full.table)
-        process.limit_files(full.room(folder))
+        process.limit_files(full.size_limit(folder))
         # The save in progress may be reported first: its metrics had already been written.
         is_warned = check(
             process.wait(lambda: warned(process.output, full)), "no warning was given"
