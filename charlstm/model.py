@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
@@ -33,7 +32,7 @@ from charlstm.kernels.window import (
 )
 from charlstm.parameters import ParameterLayout, Parameters, aligned_zeros, init_parameters
 from charlstm.randomness import DROPOUT, derive_key
-from charlstm.resources import available_processors
+from charlstm.resources import available_processors, can_use_pool
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
 
@@ -44,7 +43,6 @@ PARALLEL_FROM = 100_000_000
 
 # Numba's thread pools serve one caller at a time; some abort the process otherwise.
 _POOL = threading.Lock()
-_pool_owner: int | None = None  # the process that has used them first
 
 # By dtype, on which alone the types of a window depend. Of this process: never in a model,
 # which may be pickled.
@@ -296,7 +294,7 @@ class CharLSTM:
         load_state(work, state, self.config)
         window = self.window(mode, self._packed, work, self._dropout(dropout_step))
         self._mark_active(ids, mode)
-        if min(self.active_threads, self.max_threads(ids.size)) == 1 or not _can_use_pool():
+        if min(self.active_threads, self.max_threads(ids.size)) == 1 or not can_use_pool():
             run_phase(ALL, 0, 1, window)
         else:
             self._run_parallel(window)
@@ -345,14 +343,3 @@ class CharLSTM:
             self._workspaces.pop(next(iter(self._workspaces)))
         self._workspaces[key] = work
         return work
-
-
-def _can_use_pool() -> bool:
-    """Tell whether this process may use the pool: after a fork, GNU OpenMP's would end it.
-
-    Such a child works alone; no result depends on it.
-    """
-    global _pool_owner
-    if _pool_owner is None:  # set before the lock is taken: a child never waits for a lost one
-        _pool_owner = os.getpid()
-    return _pool_owner == os.getpid()

@@ -1,10 +1,12 @@
-"""The processors and the memory that this process may use."""
+"""The processors, the threads and the memory that this process may use."""
 
 from __future__ import annotations
 
 import math
 import os
 from pathlib import Path
+
+_pool_owner: int | None = None  # the process that was the first to use Numba's threads
 
 
 def available_processors() -> int:
@@ -31,3 +33,14 @@ def available_memory() -> int | None:
     except (OSError, ValueError):  # no cgroup, or no limit ("max")
         pass
     return min(limits, default=None)
+
+
+def can_use_pool() -> bool:
+    """Tell whether this process may use Numba's threads: after a fork, GNU OpenMP's would end it.
+
+    Such a child works alone; no result depends on it.
+    """
+    global _pool_owner
+    if _pool_owner is None:  # set before any lock is taken: a child never waits for a lost one
+        _pool_owner = os.getpid()
+    return _pool_owner == os.getpid()

@@ -318,7 +318,7 @@ def test_variables_keep_their_bits(mode: str) -> None:
     [
         ({}, {}, "no gradient called x"),
         ({"x": np.zeros(3), "z": 1, "y": 1}, {}, "no variable called y, z"),
-        ({"x": np.zeros(4)}, {}, r"gradient of x must be shaped \(3,\) as it is, got \(4,\)"),
+        ({"x": np.zeros(4)}, {}, r"gradient of x must have its shape \(3,\), got \(4,\)"),
         ({"x": np.zeros(3)}, {"mode": "slow"}, "mode must be one of auto, full, fast"),
         ({"x": np.zeros(3)}, {"tolerance": -1.0}, "tolerance must be at least 0"),
         ({"x": np.zeros(3)}, {"tolerance": np.nan}, "tolerance must be at least 0"),
