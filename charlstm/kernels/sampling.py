@@ -8,7 +8,7 @@ import numpy as np
 from charlstm.kernels.jit import cached_njit, jitable
 from charlstm.kernels.panels import locate_column
 from charlstm.kernels.random import uniform
-from charlstm.kernels.vector import LANES, flat, load, store
+from charlstm.kernels.vector import LANES, borrow, flat, load, store
 from charlstm.kernels.window import STREAMS, call_run_phase
 
 NOT_FINITE = -1  # what `sample_token` returns in place of a symbol
@@ -135,14 +135,14 @@ def generate(ids, run_phase_ptr, window, scratch, choice, key, position):
 
     Returns the number of rows that are filled: fewer than n where logits are not finite.
     """
+    window = borrow(window)
     work = window.work
     layers, _, streams, width = work.h.shape
     h, c, size = flat(work.h), flat(work.c), streams * width
     logits, inputs = work.logits, work.inputs
     first_key, second_key = key
-    arguments = STREAMS, 0, 1, window  # once: to build it counts references
     for n in range(ids.shape[0]):
-        call_run_phase(run_phase_ptr, arguments)
+        call_run_phase(run_phase_ptr, (STREAMS, 0, 1, window))
         for layer in range(layers):
             state = 2 * layer * size
             for i in range(state, state + size, LANES):

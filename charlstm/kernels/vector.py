@@ -185,6 +185,31 @@ def flat(typing_context, array):
     return kind(array), emit
 
 
+def _without_owners(context, builder, kind, value):
+    """Emit a value whose arrays, in tuples too, have no owner that counts references."""
+    if isinstance(kind, types.BaseTuple):
+        items = zip(kind, cgutils.unpack_tuple(builder, value), strict=True)
+        return context.make_tuple(
+            builder, kind, [_without_owners(context, builder, *item) for item in items]
+        )
+    if isinstance(kind, types.Array):
+        view = cgutils.create_struct_proxy(kind)(context, builder, value)
+        view.meminfo = cgutils.get_null_value(view.meminfo.type)
+        view.parent = cgutils.get_null_value(view.parent.type)
+        return view._getvalue()
+    return value
+
+
+@intrinsic
+def borrow(typing_context, value):
+    """Return a record, or an array, whose arrays count no references, as those of `flat`."""
+
+    def emit(context, builder, signature, args):
+        return _without_owners(context, builder, value, args[0])
+
+    return value(value), emit
+
+
 @intrinsic
 def splat(typing_context, array, value):
     """Return a vector of the array's dtype whose lanes all hold the number `value`."""

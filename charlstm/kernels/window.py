@@ -33,7 +33,7 @@ from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import Matrix, PackedWeights, pack_shard, unpack_panel
 from charlstm.kernels.panels import VECTORS_PER_PANEL, fill
 from charlstm.kernels.softmax import cross_entropy_row
-from charlstm.kernels.vector import flat
+from charlstm.kernels.vector import borrow, flat
 from charlstm.kernels.weight_gradients import (
     Features,
     dense_layer_gradients,
@@ -229,6 +229,7 @@ def run_phase(phase, shard, shards, window):
     `phase` is PACK, STREAMS or GRADIENTS: all shards must be done with one before the next.
     One shard may run them ALL in one call. See `Window` for what is overwritten.
     """
+    window = borrow(window)
     mode, packed, work = window.mode, window.packed, window.work
     if phase in (PACK, ALL):
         pack_shard(packed, window.parameters, window.offsets, shard, shards, mode == TRAIN)

@@ -268,6 +268,7 @@ INTRINSICS = {
     "inline_jitable": _unchanged,
     "LANES": LANES,
     "PANEL": PANEL,
+    "borrow": _unchanged,
     "flat": flat,
     "load": load,
     "store": store,
