@@ -11,7 +11,7 @@ from charlstm.kernels.matmul import Input, Output, Panel, multiply_panel
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import Matrix, unpack_panel
 from charlstm.kernels.panels import add_row_sum, column_panel, fill, set_rows, whole_vectors
-from charlstm.kernels.vector import flat
+from charlstm.kernels.views import flat
 
 
 @inlined_njit

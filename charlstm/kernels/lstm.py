@@ -30,7 +30,8 @@ from charlstm.kernels.matmul import (
     split_evenly,
 )
 from charlstm.kernels.microkernel import PANEL, tile_shape
-from charlstm.kernels.vector import LANES, flat, load, store
+from charlstm.kernels.vector import LANES, load, store
+from charlstm.kernels.views import flat
 
 PART_ROWS = 96  # of a part of the products over all T; see `row_runs`
 

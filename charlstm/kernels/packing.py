@@ -10,7 +10,8 @@ import numpy as np
 from charlstm.kernels.jit import jitable
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.panels import VECTORS_PER_PANEL, panel_columns
-from charlstm.kernels.vector import LANES, flat, load, store, transpose_block
+from charlstm.kernels.vector import LANES, load, store, transpose_block
+from charlstm.kernels.views import flat
 
 
 class PackedWeights(NamedTuple):

@@ -8,7 +8,8 @@ import numpy as np
 from charlstm.kernels.jit import cached_njit, jitable
 from charlstm.kernels.panels import locate_column
 from charlstm.kernels.random import uniform
-from charlstm.kernels.vector import LANES, borrow, flat, load, store
+from charlstm.kernels.vector import LANES, load, store
+from charlstm.kernels.views import borrow, flat
 from charlstm.kernels.window import STREAMS, call_run_phase
 
 NOT_FINITE = -1  # what `sample_token` returns in place of a symbol

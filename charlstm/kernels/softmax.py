@@ -15,7 +15,6 @@ from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.panels import column_panel, locate_column
 from charlstm.kernels.vector import (
     LANES,
-    flat,
     load,
     max_lanes,
     maximum,
@@ -24,6 +23,7 @@ from charlstm.kernels.vector import (
     store,
     sum_lanes,
 )
+from charlstm.kernels.views import flat
 
 
 @inline_jitable

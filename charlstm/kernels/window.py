@@ -33,7 +33,7 @@ from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import Matrix, PackedWeights, pack_shard, unpack_panel
 from charlstm.kernels.panels import VECTORS_PER_PANEL, fill
 from charlstm.kernels.softmax import cross_entropy_row
-from charlstm.kernels.vector import borrow, flat
+from charlstm.kernels.views import borrow, flat
 from charlstm.kernels.weight_gradients import (
     Features,
     dense_layer_gradients,

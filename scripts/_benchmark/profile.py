@@ -30,7 +30,7 @@ from charlstm.kernels.lstm import (
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import pack_shard
 from charlstm.kernels.panels import fill
-from charlstm.kernels.vector import flat
+from charlstm.kernels.views import flat
 from charlstm.kernels.window import TRAIN, gradient_shard, layer_activations, loss_shard
 from charlstm.workspace import load_state, make_workspace
 
