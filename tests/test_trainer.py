@@ -353,6 +353,9 @@ def test_what_a_resumed_trainer_starts_from(optimizer: str) -> None:
     for _ in zip(range(6), trainer.train(), strict=False):
         pass
     tensors, metadata = trainer.snapshot()
+    moving = (trainer.model.buffer, *trainer.state, *trainer.optimizer.tensors.values())
+    for saved in tensors.values():
+        assert not any(np.shares_memory(saved, array) for array in moving)
     resumed = Trainer.from_snapshot(tensors, metadata, trainer.corpus, threads=1)
     assert (resumed.step, resumed.optimizer.count) == (6, 6)
     assert resumed.best_loss == trainer.best_loss is not None
