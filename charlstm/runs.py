@@ -88,7 +88,7 @@ class RunFolder:
             if self.last.exists():
                 return self.last
         raise RunError(
-            f"{self.last} does not exist, so there is nothing to resume: leave out resume",
+            f"{self.last} does not exist, so no run can be resumed: leave out resume",
             ["resume"],
         )
 

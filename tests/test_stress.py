@@ -274,10 +274,12 @@ def test_temporary_files_that_stay_are_seen(
 
 def test_soak(tmp_path: Path) -> None:
     workload = Workload(tmp_path, 0)
-    readings = workload.work(3)
+    readings: list[Reading] = []
+    while len(readings) < 12:  # a busy machine takes longer
+        readings += workload.work(1)
     outcome = soak.judge(readings)
     assert outcome.losses == workload.losses == []
-    assert workload.rounds >= len(readings) > 4
+    assert workload.rounds >= len(readings)
 
 
 @pytest.mark.parametrize(

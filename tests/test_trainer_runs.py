@@ -151,7 +151,7 @@ def test_a_run_in_use_is_not_overwritten() -> None:
 
 def test_what_a_resume_refuses() -> None:
     trainer = saved("run")
-    with pytest.raises(RunError, match="nothing to resume"):
+    with pytest.raises(RunError, match="no run can be resumed: leave out resume"):
         Trainer.resume("nowhere", trainer.corpus)
     with pytest.raises(CorpusError, match="not the one"):
         Trainer.resume("run", charlstm.Corpus.from_text(TEXT * 19))
