@@ -13,7 +13,7 @@ from functools import partial
 from numbers import Real
 from typing import Any, Self
 
-from charlstm.arguments import check_choice, check_real, check_whole, show
+from charlstm.argument_checks import check_choice, check_real, check_whole, show
 from charlstm.errors import CheckpointError, UsageError
 
 DTYPES = ("float32", "float64")

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import check_text, show
+from charlstm.argument_checks import check_text, show
 from charlstm.config import check_fractions
-from charlstm.decoding import (
+from charlstm.errors import CorpusError, UsageError
+from charlstm.metadata import CorpusSource
+from charlstm.symbol_encoding import encode_and_number, encode_by, map_bytes
+from charlstm.text_decoding import (
     CHUNK_BYTES,
     Changes,
     check_encoding,
@@ -24,9 +27,6 @@ from charlstm.decoding import (
     read_bytes,
     shown_path,
 )
-from charlstm.errors import CorpusError, UsageError
-from charlstm.metadata import CorpusSource
-from charlstm.symbol_ids import encode_and_number, encode_by, map_bytes
 from charlstm.vocabulary import Vocabulary, as_utf8, code_points
 
 Array = npt.NDArray[Any]

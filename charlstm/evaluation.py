@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_array, as_ids, check_whole, show
+from charlstm.argument_checks import as_array, as_ids, check_whole, show
 from charlstm.batches import held_out_windows, split_streams
 from charlstm.corpus import EncodedText
 from charlstm.errors import CorpusError, UsageError

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import check_real, check_seed, check_text, check_whole, show
+from charlstm.argument_checks import check_real, check_seed, check_text, check_whole, show
 from charlstm.errors import DivergenceError, UsageError
+from charlstm.kernels.bptt_window import FORWARD, PACK, run_phase, run_phase_pointer
 from charlstm.kernels.sampling import Choice, Scratch
 from charlstm.kernels.sampling import generate as generate_ids
-from charlstm.kernels.window import FORWARD, PACK, run_phase, run_phase_pointer
-from charlstm.loading import load
 from charlstm.model import CharLSTM
+from charlstm.model_loading import load
 from charlstm.randomness import SAMPLING, derive_key
 from charlstm.workspace import load_state, make_packed, make_workspace
 

@@ -18,12 +18,12 @@ from charlstm.config import TrainConfig, remedy
 from charlstm.corpus import Corpus, check_symbols
 from charlstm.errors import CorpusError, DivergenceError
 from charlstm.evaluation import Evaluation, evaluate_text, evaluation_interval
-from charlstm.loading import fill, restore_model
 from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
+from charlstm.model_loading import fill, restore_model
 from charlstm.optimizers import learning_rate_at, make_optimizer
 from charlstm.randomness import choose_streams
-from charlstm.resumable import ResumableRun
+from charlstm.run_saving import ResumableRun
 from charlstm.thread_tuner import ThreadTuner
 from charlstm.workspace import State
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_array, check_choice, check_text, show
+from charlstm.argument_checks import as_array, check_choice, check_text, show
 from charlstm.config import MAX_SHOWN, MAX_SYMBOLS
 from charlstm.errors import CheckpointError, CorpusError, UsageError
 

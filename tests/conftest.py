@@ -19,6 +19,6 @@ settings.load_profile("charlstm")
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder that holds a corpus of 900 characters; time steps only briefly."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
-    monkeypatch.setattr("charlstm.cli.training.LONG_TIMING_RUN", 0.1)
+    monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", 0.01)
+    monkeypatch.setattr("charlstm.cli.train.LONG_TIMING_RUN", 0.1)
     Path("fox.txt").write_text(TEXT * 20)

@@ -9,7 +9,7 @@ from commands import assert_one_line, contents, train
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.budget import Budget
-from charlstm.cli.memory import check_memory
+from charlstm.cli.memory_check import check_memory
 from charlstm.errors import CharLSTMError, UsageError
 
 pytestmark = pytest.mark.usefixtures("in_folder")
@@ -110,7 +110,7 @@ def test_no_memory_is_one_line(
     def no_memory(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("charlstm.cli.training.new_run", no_memory)
+    monkeypatch.setattr("charlstm.cli.train.new_run", no_memory)
     assert train() == 1
     assert_one_line(capsys.readouterr().err, "not enough memory: lower --hidden-size")
     check_memory(10**6)

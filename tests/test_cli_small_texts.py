@@ -8,7 +8,7 @@ import pytest
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.budget import MIN_STEPS, Budget
-from charlstm.cli.text_defaults import PATIENCE, adapt_to_text
+from charlstm.cli.options_by_length import PATIENCE, adapt_to_text
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
@@ -26,7 +26,7 @@ Run = tuple[Trainer, list[StepRecord]]
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder; time steps only briefly."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
+    monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", 0.01)
 
 
 def write_text(length: int) -> None:

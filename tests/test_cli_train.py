@@ -215,7 +215,7 @@ def test_timing_a_run_does_not_train_it(monkeypatch: pytest.MonkeyPatch) -> None
     """However long that takes, the run that follows is the same, to the bit."""
     trained = []
     for seconds in (0.0, 0.3):
-        monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", seconds)
+        monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", seconds)
         assert train("--overwrite", "--optimizer", "adam", "--dropout", "0.2") == 0
         trained.append(checkpoint.load("runs/fox/last.safetensors")[0])
     short, long = trained

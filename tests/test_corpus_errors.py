@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from corpora import Write, one_line, read_stdin
 
-from charlstm import decoding
+from charlstm import text_decoding
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CorpusError, UsageError
@@ -83,7 +83,7 @@ def test_failing_devices(
         return Failing()
 
     path = write("a.txt", b"abc")
-    monkeypatch.setattr(decoding, "open", failing_open, raising=False)
+    monkeypatch.setattr(text_decoding, "open", failing_open, raising=False)
     reason = "Permission denied" if fails_at == "open" else "Input/output error"
     with pytest.raises(CorpusError, match=rf"^cannot read .*a\.txt: {reason}$"):
         Corpus.from_files([path], as_bytes=as_bytes)

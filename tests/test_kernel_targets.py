@@ -31,7 +31,7 @@ TARGETS = {
 
 def main() -> None:
     """Compile and check; an error here is a failure there."""
-    from charlstm.kernels.window import run_phase
+    from charlstm.kernels.bptt_window import run_phase
 
     problem = random_problem(SIZES, "float32")
     model = make_model(problem.parameters, "float32")

@@ -178,7 +178,7 @@ jit.HAS_POINTERS, jit.CheckedCache = False, None
 import numpy as np
 import charlstm.model
 from charlstm import CharLSTM, Vocabulary, sample
-from charlstm.kernels import window
+from charlstm.kernels import bptt_window
 
 @jit.jitable
 def pack(packed, parameters, offsets, shard, shards, train):
@@ -193,7 +193,7 @@ def run(mode, packed, work, dropout, first, last):
 def add_up(gradients, offsets, packed, work, shard, shards):
     gradients[shard] = shards
 
-window.pack_shard, window.window_shard, window.gradient_shard = pack, run, add_up
+bptt_window.pack_shard, bptt_window.window_shard, bptt_window.gradient_shard = pack, run, add_up
 charlstm.model.PARALLEL_FROM = 0
 ids = np.zeros((4, 3), np.int32)
 for threads in (1, 2):
@@ -212,5 +212,5 @@ def test_windows_are_called_by_name(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["2.5 [1. 0.]", "2.5 [2. 2.]", "ccccc"]
-    for name in ("window.run_phase", "window.run_phase_parallel", "sampling.generate"):
+    for name in ("bptt_window.run_phase", "bptt_window.run_phase_parallel", "sampling.generate"):
         assert list(tmp_path.rglob(f"{name}-*.nbi")), name  # an index, as Numba's own cache has

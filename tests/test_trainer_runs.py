@@ -13,9 +13,9 @@ import charlstm
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.errors import CorpusError, RunError, UsageError
-from charlstm.loading import load_checkpoint
 from charlstm.metadata import CommandMetadata, CorpusSource
-from charlstm.runs import RunFolder
+from charlstm.model_loading import load_checkpoint
+from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("in_folder")

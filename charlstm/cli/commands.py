@@ -102,7 +102,7 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 
     Writes last.safetensors, best.safetensors (lowest validation loss) and metrics.csv.
     """
-    from charlstm.cli.training import train
+    from charlstm.cli.train import train
 
     explicit = {
         name

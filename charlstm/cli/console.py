@@ -94,7 +94,7 @@ def find_run(run: str | None, doing: str) -> Path:
     RunError
         As `runs.find_checkpoint`.
     """
-    from charlstm.runs import find_checkpoint  # here: it needs NumPy
+    from charlstm.run_folder import find_checkpoint  # here: it needs NumPy
 
     path = find_checkpoint(run)
     if run is None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from charlstm.cli.console import plural
 from charlstm.corpus import Corpus
-from charlstm.decoding import Changes
 from charlstm.errors import CorpusError, DecodingError
 from charlstm.metadata import CorpusSource, RunMetadata
+from charlstm.text_decoding import Changes
 
 
 def read_source(source: CorpusSource, **options: Any) -> Corpus:

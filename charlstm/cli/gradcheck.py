@@ -19,7 +19,7 @@ from charlstm.gradcheck import (
     run_case,
     to_json,
 )
-from charlstm.loading import load_checkpoint, restore_model
+from charlstm.model_loading import load_checkpoint, restore_model
 
 _SHAPE = ("hidden_size", "layers", "dropout")
 

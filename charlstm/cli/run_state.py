@@ -13,10 +13,10 @@ from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, sourc
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import UsageError
-from charlstm.loading import load_checkpoint
 from charlstm.metadata import CommandMetadata, CorpusSource
 from charlstm.model import CharLSTM
-from charlstm.runs import RunFolder
+from charlstm.model_loading import load_checkpoint
+from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer
 
 # What the weights, optimizer state and position of a run are made for. The corpus is another.

@@ -12,12 +12,12 @@ from pathlib import Path
 from charlstm.checkpoint import Tensors
 from charlstm.cli.budget import MinutesBudget
 from charlstm.cli.progress import Progress, make_progress
-from charlstm.cli.reporting import Reporter, ReportOptions
 from charlstm.cli.signals import SignalGuard
+from charlstm.cli.training_log import Reporter, ReportOptions
 from charlstm.errors import CheckpointError, DivergenceError, RunError
-from charlstm.loading import save_checkpoint
 from charlstm.metadata import CommandMetadata, RunMetadata
-from charlstm.runs import COLUMNS, MetricsFile, RunFolder
+from charlstm.model_loading import save_checkpoint
+from charlstm.run_folder import COLUMNS, MetricsFile, RunFolder
 from charlstm.trainer import StepRecord, Trainer
 
 SAVE_PAUSE = 5.0  # seconds between two saves whose steps nobody chose

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import check_choice, check_whole
+from charlstm.argument_checks import check_choice, check_whole
 from charlstm.errors import UsageError
 from charlstm.gradcheck.report import GradientReport, TensorCheck
 

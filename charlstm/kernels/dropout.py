@@ -7,7 +7,7 @@ after a resume, and in float32 as in float64.
 from typing import NamedTuple
 
 from charlstm.kernels.jit import cached_njit, jitable
-from charlstm.kernels.vector import LANES, dropout_mask, load, store
+from charlstm.kernels.simd import LANES, dropout_mask, load, store
 
 
 class Dropout(NamedTuple):

@@ -6,12 +6,12 @@ Layouts (R column panels of symbols): `logits` (R, T, B, PANEL), `x` (T + 1, B, 
 h_t in row t + 1. Streams first..last only, but for the gradient, which sums over all.
 """
 
+from charlstm.kernels.array_views import flat
 from charlstm.kernels.jit import inlined_njit, jitable
 from charlstm.kernels.matmul import Input, Output, Panel, multiply_panel
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import Matrix, unpack_panel
-from charlstm.kernels.panels import add_row_sum, column_panel, fill, set_rows, whole_vectors
-from charlstm.kernels.views import flat
+from charlstm.kernels.panel_layout import add_row_sum, column_panel, fill, set_rows, whole_vectors
 
 
 @inlined_njit

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charlstm.kernels.vector import (
+from charlstm.kernels.simd import (
     LANES,
     broadcast,
     element_pointer,

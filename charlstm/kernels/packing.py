@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charlstm.kernels.array_views import flat
 from charlstm.kernels.jit import jitable
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.panels import VECTORS_PER_PANEL, panel_columns
-from charlstm.kernels.vector import LANES, load, store, transpose_block
-from charlstm.kernels.views import flat
+from charlstm.kernels.panel_layout import VECTORS_PER_PANEL, panel_columns
+from charlstm.kernels.simd import LANES, load, store, transpose_block
 
 
 class PackedWeights(NamedTuple):

@@ -16,7 +16,7 @@ from charlstm.kernels.embedding import embedding_backward
 from charlstm.kernels.jit import inlined_njit, jitable
 from charlstm.kernels.matmul import KC, Input, Output, Panel, multiply_panel
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.panels import add_row_sum, fill
+from charlstm.kernels.panel_layout import add_row_sum, fill
 
 
 class Features(NamedTuple):

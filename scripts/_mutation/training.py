@@ -138,7 +138,7 @@ CHECKPOINT = (
          "test_a_run_resumes_with_its_own_corpus_only"),
     ),
     *planted(
-        "loading.py", "restore_model", "test_trainer.py",
+        "model_loading.py", "restore_model", "test_trainer.py",
         ("the seed of masks and resets is forgotten", "metadata.seed", "0", RESUMED),
         ("dropout is forgotten", "dropout=config.dropout", "dropout=0.0", RESUMED),
         ("the weights are forgotten", "fill(model.parameters, tensors)", "pass",

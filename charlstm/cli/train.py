@@ -12,21 +12,21 @@ from charlstm.cli.budget import Budget, MinutesBudget, StepTiming, time_steps, t
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import format_duration, format_loss, log, plural
 from charlstm.cli.corpus_source import read_source, with_absolute_paths
-from charlstm.cli.memory import check_memory, memory_needed
-from charlstm.cli.reporting import ReportOptions
+from charlstm.cli.memory_check import check_memory, memory_needed
+from charlstm.cli.options_by_length import adapt_to_text
 from charlstm.cli.run_state import RunState, new_run, resumed_run
 from charlstm.cli.signals import SignalGuard
-from charlstm.cli.text_defaults import adapt_to_text
+from charlstm.cli.training_log import ReportOptions
 from charlstm.cli.training_loop import SAVE_PAUSE, RunSaver, run
-from charlstm.cli.training_report import early_end, eta, report_end, report_stop, summary
+from charlstm.cli.training_summary import early_end, eta, report_end, report_stop, summary
 from charlstm.config import ModelConfig, TrainConfig, check_options
-from charlstm.decoding import check_encoding
 from charlstm.errors import CharLSTMError, UsageError
 from charlstm.evaluation import evaluation_interval
-from charlstm.loading import load_checkpoint
 from charlstm.metadata import CorpusSource
+from charlstm.model_loading import load_checkpoint
 from charlstm.resources import available_processors
-from charlstm.runs import RunFolder
+from charlstm.run_folder import RunFolder
+from charlstm.text_decoding import check_encoding
 
 TIMING_RUN = 0.2  # seconds of steps to tell the speed by
 LONG_TIMING_RUN, TIMED_SHARE = 2.0, 0.02  # where the speed decides the number of steps

@@ -12,7 +12,7 @@ from faults import failing
 
 from charlstm import checkpoint
 from charlstm.errors import RunError
-from charlstm.runs import RunFolder, find_checkpoint
+from charlstm.run_folder import RunFolder, find_checkpoint
 
 ROOT = Path(__file__).parents[1]
 
@@ -148,7 +148,7 @@ def test_temporary_names_are_those_the_lock_removes(folder, monkeypatch):
 
 HOLDER = """
 import sys, time
-from charlstm.runs import RunFolder
+from charlstm.run_folder import RunFolder
 
 with RunFolder(sys.argv[1]).lock():
     print("held", flush=True)

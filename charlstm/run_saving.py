@@ -8,12 +8,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
-from charlstm.arguments import check_path
+from charlstm.argument_checks import check_path
 from charlstm.checkpoint import Tensors
 from charlstm.corpus import Corpus
-from charlstm.loading import load_checkpoint, save_checkpoint
 from charlstm.metadata import CommandMetadata, RunMetadata
-from charlstm.runs import RunFolder
+from charlstm.model_loading import load_checkpoint, save_checkpoint
+from charlstm.run_folder import RunFolder
 
 
 class ResumableRun(ABC):

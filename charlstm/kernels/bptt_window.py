@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from charlstm.kernels.array_views import borrow, flat
 from charlstm.kernels.dropout import Dropout, apply_dropout
 from charlstm.kernels.embedding import Embedding
 from charlstm.kernels.head import head_backward, head_forward, head_gradient
@@ -31,9 +32,8 @@ from charlstm.kernels.lstm import (
 )
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import Matrix, PackedWeights, pack_shard, unpack_panel
-from charlstm.kernels.panels import VECTORS_PER_PANEL, fill
+from charlstm.kernels.panel_layout import VECTORS_PER_PANEL, fill
 from charlstm.kernels.softmax import cross_entropy_row
-from charlstm.kernels.views import borrow, flat
 from charlstm.kernels.weight_gradients import (
     Features,
     dense_layer_gradients,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from charlstm.cli.budget import SAMPLE_LENGTH
 from charlstm.cli.console import escape_control, format_loss
-from charlstm.cli.program import with_options
 from charlstm.cli.progress import Progress
+from charlstm.cli.suggested_commands import with_options
 from charlstm.config import TrainConfig, remedy
 from charlstm.errors import DivergenceError
 from charlstm.sampling import sample
