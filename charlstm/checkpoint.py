@@ -177,7 +177,7 @@ def _read(file: BinaryIO) -> tuple[Tensors, dict[str, Any]]:
     file.seek(0)
     try:
         content = file.read(size)
-        np.empty(size, np.uint8)  # room for the tensors too? the library panics without it
+        np.empty(size, np.uint8)  # enough memory for the tensors too? the library panics without it
         tensors = safetensors.numpy.load(content)
     except MemoryError:
         raise CheckpointError(f"its {size} bytes do not fit in memory") from None

@@ -41,7 +41,7 @@ class Evaluation:
     losses
         Nats of each character of the text, shape (N,), float64: that of character i is
         ``losses[i]``, NaN for each stream's first, which nothing predicts. None where it
-        was not asked for.
+        was not requested.
     """
 
     nats: float
@@ -175,6 +175,6 @@ def evaluation_interval(steps: int, characters_per_step: int, held_out_length: i
     held_out_length
         Characters of the validation text.
     """
-    wanted = min(-(-steps // EVALUATIONS), MAX_INTERVAL)
+    interval = min(-(-steps // EVALUATIONS), MAX_INTERVAL)
     cost = held_out_length / characters_per_step * FORWARD_SHARE  # in steps
-    return min(steps, max(wanted, math.ceil(cost / EVAL_SHARE)))
+    return min(steps, max(interval, math.ceil(cost / EVAL_SHARE)))

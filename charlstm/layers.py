@@ -12,13 +12,13 @@ import numpy.typing as npt
 from charlstm.argument_checks import as_array, as_real_array, check_dtype, check_seed, check_whole
 from charlstm.config import DTYPES, MAX_HIDDEN_SIZE, MAX_WINDOW
 from charlstm.errors import UsageError
-from charlstm.kernels.lstm import LayerActivations
-from charlstm.kernels.lstm_layer import (
+from charlstm.kernels.dense_input_lstm import (
     LayerWeights,
     PackedLayer,
     layer_backward,
     layer_forward,
 )
+from charlstm.kernels.lstm import LayerActivations
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.simd import LANES
 from charlstm.parameters import Parameters, aligned_zeros

@@ -8,7 +8,7 @@ import pytest
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.budget import MIN_STEPS, Budget
-from charlstm.cli.options_by_length import PATIENCE, adapt_to_text
+from charlstm.cli.options_for_text import PATIENCE, adapt_to_text
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError

@@ -12,8 +12,8 @@ import pytest
 
 from charlstm.kernels import cache_dir
 from charlstm.kernels.bptt_window import run_phase, run_phase_parallel
+from charlstm.kernels.dense_input_lstm import layer_forward
 from charlstm.kernels.jit import cached_njit
-from charlstm.kernels.lstm_layer import layer_forward
 from charlstm.kernels.optimizers import adagrad
 from charlstm.kernels.sampling import generate
 

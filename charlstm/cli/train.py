@@ -13,10 +13,10 @@ from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import format_duration, format_loss, log, plural
 from charlstm.cli.corpus_source import read_source, with_absolute_paths
 from charlstm.cli.memory_check import check_memory, memory_needed
-from charlstm.cli.options_by_length import adapt_to_text
+from charlstm.cli.options_for_text import adapt_to_text
 from charlstm.cli.run_state import RunState, new_run, resumed_run
 from charlstm.cli.signals import SignalGuard
-from charlstm.cli.training_log import ReportOptions
+from charlstm.cli.step_report import ReportOptions
 from charlstm.cli.training_loop import SAVE_PAUSE, RunSaver, run
 from charlstm.cli.training_summary import early_end, eta, report_end, report_stop, summary
 from charlstm.config import ModelConfig, TrainConfig, check_options

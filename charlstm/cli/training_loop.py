@@ -13,7 +13,7 @@ from charlstm.checkpoint import Tensors
 from charlstm.cli.budget import MinutesBudget
 from charlstm.cli.progress import Progress, make_progress
 from charlstm.cli.signals import SignalGuard
-from charlstm.cli.training_log import Reporter, ReportOptions
+from charlstm.cli.step_report import Reporter, ReportOptions
 from charlstm.errors import CheckpointError, DivergenceError, RunError
 from charlstm.metadata import CommandMetadata, RunMetadata
 from charlstm.model_loading import save_checkpoint

@@ -14,8 +14,8 @@ from charlstm.cli.console import (
     plural,
 )
 from charlstm.cli.memory_check import memory_needed
+from charlstm.cli.step_report import advice, explosion_limit, guessing_loss
 from charlstm.cli.suggested_commands import as_argument, command_line
-from charlstm.cli.training_log import advice, explosion_limit, guessing_loss
 from charlstm.errors import CharLSTMError
 from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer

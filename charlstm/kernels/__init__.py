@@ -4,7 +4,7 @@ From machine to model: `simd` and `activations` are the arithmetic, `array_views
 `panel_layout` tells how weights lie in memory (with a picture), `packing` puts them there, and
 `matmul` multiplies them by the tiles of `microkernel`. `lstm`, `embedding`, `head`, `softmax`
 and `dropout` hold the model's equations, forward and backward, `weight_gradients` the sums over
-time; `bptt_window` runs them over one window, `lstm_layer` over one layer of dense inputs.
+time; `bptt_window` runs them over one window, `dense_input_lstm` over one layer of dense inputs.
 `optimizers` updates the weights, `sampling` chooses characters, `random` draws for both. `jit`,
 `cache_dir` and `cache_files` compile all this and keep what is compiled.
 

@@ -22,7 +22,7 @@ from charlstm.cli import main
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import plural
 from charlstm.cli.progress import bar_layout
-from charlstm.cli.training_log import advice
+from charlstm.cli.step_report import advice
 from charlstm.cli.training_loop import RunSaver
 from charlstm.config import TrainConfig
 from charlstm.errors import DivergenceError
@@ -46,7 +46,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder with a corpus of 900 characters; by default evaluate every 25 steps."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", 0.01)
-    for module in ("trainer", "cli.training"):
+    for module in ("trainer", "cli.train"):
         monkeypatch.setattr(f"charlstm.{module}.evaluation_interval", lambda *sizes: 25)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
 
@@ -264,7 +264,7 @@ def test_evaluations_are_shown_at_intervals(
     assert re.search(r"step 100 .*; the best so far 2\.0000 nats at step 50\n", error)
     rows = Path("runs/fox/metrics.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows if row.split(",")[6]] == ["25", "50", "75", "100"]
-    monkeypatch.setattr("charlstm.cli.training_log.EVALUATION_PAUSE", 0.0)
+    monkeypatch.setattr("charlstm.cli.step_report.EVALUATION_PAUSE", 0.0)
     assert train("--overwrite") == 0
     assert evaluations(capsys.readouterr().err) == [25, 50, 75, 100]
 
@@ -379,7 +379,7 @@ def test_a_sample_that_fails_ends_no_run(
     def fail(*arguments: Any, **options: Any) -> str:
         raise DivergenceError("the model's outputs are not finite numbers")
 
-    monkeypatch.setattr("charlstm.cli.training_log.sample", fail)
+    monkeypatch.setattr("charlstm.cli.step_report.sample", fail)
     assert train() == 0
     assert "charlstm: warning: no sample: the model's outputs" in capsys.readouterr().err
     assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 100
