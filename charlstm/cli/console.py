@@ -92,7 +92,7 @@ def find_run(run: str | None, doing: str) -> Path:
     Raises
     ------
     RunError
-        As `runs.find_checkpoint`.
+        As `run_folder.find_checkpoint`.
     """
     from charlstm.run_folder import find_checkpoint  # here: it needs NumPy
 

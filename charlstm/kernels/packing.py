@@ -1,6 +1,6 @@
 """Packing: weights from the flat buffer into panels, gradients from panels into the buffer.
 
-See `panels` for the layouts.
+See `panel_layout` for the layouts.
 """
 
 from typing import NamedTuple
