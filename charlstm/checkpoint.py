@@ -143,6 +143,16 @@ def versions() -> dict[str, str]:
     return found | {"cpu": llvm.get_host_cpu_name()}
 
 
+def compare_versions(stored: Mapping[str, str]) -> list[str]:
+    """Return a warning if what is stored of `versions` differs from what is here."""
+    here = versions()
+    differing = [name for name in stored if stored[name] != here.get(name)]
+    if not differing:
+        return []
+    listed = ", ".join(f"{name} {stored[name]}, here {here.get(name)}" for name in differing)
+    return [f"saved with {listed}: the run continues, but its bits may differ"]
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename durable where folders can be synced (not on Windows)."""
     with suppress(OSError):  # failing, it leaves the old file or the new one, both good

@@ -34,7 +34,7 @@ LAYERS = [
     ["checkpoint"],
     ["run_folder"],
     ["model_loading"],
-    ["run_saving"],
+    ["step_record", "run_saving"],
     ["trainer"],
     ["sampling", "training"],
     ["cli"],

@@ -26,7 +26,7 @@ BAD = [
     ("train latin.txt", 1, "is not utf-8: invalid continuation byte at byte offset 3"),
     ("train fox.txt --encoding klingon", 2, "--encoding must be a text encoding"),
     ("train fox.txt", 1, "runs/fox already holds a run: continue it (--resume), replace it"),
-    ("train fox.txt --out there --resume", 1, "no run can be resumed: leave out --resume"),
+    ("train fox.txt --out there --resume", 1, "there is no run to resume"),
     ("train fox.txt --out fox.txt", 1, "cannot use fox.txt as a run's folder"),
     ("train fox.txt --out torn --resume", 1, "torn/last.safetensors: cut short"),
     ("train fox.txt --out foreign --resume", 1, "not a checkpoint of charlstm"),

@@ -13,7 +13,7 @@ from charlstm import checkpoint
 from charlstm.cli.run_state import FIXED
 from charlstm.cli.signals import SignalGuard
 from charlstm.cli.training_loop import RunSaver
-from charlstm.trainer import StepRecord
+from charlstm.step_record import StepRecord
 
 pytestmark = pytest.mark.usefixtures("in_folder")
 

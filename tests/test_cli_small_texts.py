@@ -15,7 +15,8 @@ from charlstm.errors import CheckpointError
 from charlstm.evaluation import Evaluation, evaluation_interval
 from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 HARBOUR = Path(__file__).parents[1] / "data" / "harbour.txt"
 OPEN = Budget(None, None, None)

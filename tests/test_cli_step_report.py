@@ -28,7 +28,8 @@ from charlstm.config import TrainConfig
 from charlstm.errors import DivergenceError
 from charlstm.evaluation import Evaluation
 from charlstm.model import CharLSTM
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8"]
 

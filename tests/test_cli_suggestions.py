@@ -13,7 +13,7 @@ import charlstm
 from charlstm.cli import main
 from charlstm.cli.suggested_commands import as_argument, command_line
 from charlstm.cli.training_loop import RunSaver
-from charlstm.trainer import StepRecord
+from charlstm.step_record import StepRecord
 
 SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--steps", "20"]
 

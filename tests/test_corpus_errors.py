@@ -6,6 +6,7 @@ import io
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,3 +178,17 @@ def test_memory_of_a_few_bytes_from_a_stream() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 500_000
+
+
+@pytest.mark.parametrize("paths", [3, b"a.txt", None])
+def test_paths_of_another_kind_are_refused(paths: Any) -> None:
+    with pytest.raises(UsageError, match="paths must be a path or a list of paths, got"):
+        Corpus.from_files(paths)
+
+
+def test_options_of_another_kind_are_refused(write: Write) -> None:
+    path = write("a.txt", b"a")
+    with pytest.raises(UsageError, match="vocabulary must be a Vocabulary, got 'a'"):
+        Corpus.from_files(path, vocabulary="a")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="unknown must be one of error, skip, got 'drop'"):
+        Corpus.from_files(path, unknown="drop")

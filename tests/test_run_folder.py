@@ -52,7 +52,7 @@ def test_create_makes_the_folder_and_its_parents(folder):
 def test_a_taken_folder_is_refused_and_untouched(folder, name):
     folder.create()
     (folder.path / name).write_text("precious")
-    with pytest.raises(RunError, match="resume.*overwrite"):
+    with pytest.raises(RunError, match="already holds a run"):
         folder.create()
     assert (folder.path / name).read_text() == "precious"
 
@@ -90,11 +90,11 @@ def test_what_cannot_be_removed_is_named(folder):
 
 
 def test_resume(folder):
-    with pytest.raises(RunError, match="leave out resume"):
+    with pytest.raises(RunError, match="there is no run to resume"):
         folder.resume()
     assert not folder.path.exists()
     folder.create()
-    with pytest.raises(RunError, match="leave out resume"):
+    with pytest.raises(RunError, match="there is no run to resume"):
         folder.resume()
     folder.last.write_text("x")
     assert folder.resume() == folder.last

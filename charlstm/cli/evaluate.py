@@ -8,8 +8,8 @@ import os
 from typing import Any
 
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.console import find_run, format_loss, format_table, log, plural, write_line
-from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, read_source
+from charlstm.cli.console import format_loss, format_table, log, plural, write_line
+from charlstm.cli.corpus_source import decoding_warnings, find_run, read_own_corpus, read_source
 from charlstm.corpus import Corpus, EncodedText
 from charlstm.errors import UsageError
 from charlstm.evaluation import Evaluation, evaluate_text

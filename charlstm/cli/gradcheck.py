@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.console import find_run, plural, write_line
-from charlstm.cli.corpus_source import read_own_corpus
+from charlstm.cli.console import plural, write_line
+from charlstm.cli.corpus_source import find_run, read_own_corpus
 from charlstm.config import check_options
 from charlstm.errors import CharLSTMError, UsageError
 from charlstm.gradcheck import (

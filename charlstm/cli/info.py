@@ -10,13 +10,12 @@ from typing import Any
 
 from charlstm.cli.console import (
     escape_control,
-    find_run,
     format_loss,
     format_table,
     plural,
     write_line,
 )
-from charlstm.cli.corpus_source import with_absolute_paths
+from charlstm.cli.corpus_source import find_run, with_absolute_paths
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import CheckpointError
 from charlstm.metadata import RunMetadata

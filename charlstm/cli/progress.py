@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from charlstm.cli.console import SafeStream, format_duration, format_loss, log
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 # From the fullest to the barest; the bar takes what is left.
 _LAYOUTS = (

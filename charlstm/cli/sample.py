@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from charlstm.cli import INTERRUPTED
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.console import escape_control, find_run, write_line
+from charlstm.cli.console import escape_control, write_line
+from charlstm.cli.corpus_source import find_run
 from charlstm.metadata import RunMetadata
 from charlstm.model_loading import load_checkpoint, restore_model
 from charlstm.sampling import generate

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from charlstm import checkpoint
-from charlstm.cli.budget import Budget, MinutesBudget, StepTiming, time_steps, total_steps
+from charlstm.cli.budget import (
+    Budget,
+    MinutesBudget,
+    StepTiming,
+    fixed_steps,
+    time_steps,
+    total_steps,
+)
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import format_duration, format_loss, log, plural
 from charlstm.cli.corpus_source import read_source, with_absolute_paths
@@ -20,7 +27,7 @@ from charlstm.cli.step_report import ReportOptions
 from charlstm.cli.training_loop import SAVE_PAUSE, RunSaver, run
 from charlstm.cli.training_summary import early_end, eta, report_end, report_stop, summary
 from charlstm.config import ModelConfig, TrainConfig, check_options
-from charlstm.errors import CharLSTMError, UsageError
+from charlstm.errors import CharLSTMError, RunError, UsageError
 from charlstm.evaluation import evaluation_interval
 from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint
@@ -59,8 +66,11 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
             return _train(folder, state, budget, paths, options)
     shape, training = _options(options)
     check_encoding(options["encoding"])
-    if not options["overwrite"]:
-        folder.refuse_taken()  # before the corpus, which may be large, is read
+    if folder.is_taken() and not options["overwrite"]:  # before a large corpus is read
+        raise RunError(
+            f"{folder.path} already holds a run: continue it (--resume), replace it (--overwrite) "
+            "or choose another folder (--out)"
+        )
     source = CorpusSource(paths, options["encoding"], options["as_bytes"], options["newlines"])
     corpus = read_source(source)
     model = ModelConfig(len(corpus.vocabulary), **shape)
@@ -196,7 +206,9 @@ def _check_steps_left(state: RunState, budget: Budget) -> None:
     """Refuse fewer steps than are done, before anything is printed."""
     if budget.minutes is not None:  # what is done is part of what they become
         return
-    steps, done = _total(state, budget, StepTiming(0, 0)), state.trainer.step
+    trainer, done = state.trainer, state.trainer.step
+    is_kept = budget.is_open and not state.is_new
+    steps = trainer.config.steps if is_kept else fixed_steps(budget, trainer.steps_per_epoch)
     if steps < done:
         raise UsageError(f"{_done(done)} done already, more than the {steps} requested: {MORE}")
 
