@@ -33,7 +33,7 @@ class Windows:
 
     Attributes
     ----------
-    text : Text
+    text : EncodedText
     batch_size, seq_length : int
     stream_length : int
         S.
@@ -49,7 +49,7 @@ class Windows:
     """
 
     def __init__(self, text: EncodedText, batch_size: int, seq_length: int) -> None:
-        _check_sizes(batch_size, seq_length)
+        _check_sizes(batch_size=batch_size, seq_length=seq_length)
         self.text = text
         self.batch_size = batch_size
         self.seq_length = seq_length
@@ -113,7 +113,7 @@ def fit_sizes(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:
     UsageError
         If a size is less than 1.
     """
-    _check_sizes(batch_size, seq_length)
+    _check_sizes(batch_size=batch_size, seq_length=seq_length)
     _check_length(length, "train on")
     targets = length - 1
     if batch_size * seq_length <= targets:
@@ -155,7 +155,7 @@ def held_out_windows(
     UsageError
         If `streams` or `seq_length` is less than 1.
     """
-    _check_sizes(streams, seq_length, names=("streams", "seq_length"))
+    _check_sizes(streams=streams, seq_length=seq_length)
     _check_length(len(text), "measure a loss on")
     return _held_out_windows(text, min(streams, len(text) // 2), seq_length)
 
@@ -183,10 +183,8 @@ def _held_out_windows(
         yield inputs, targets, valid
 
 
-def _check_sizes(
-    first: int, second: int, names: tuple[str, str] = ("batch_size", "seq_length")
-) -> None:
-    for name, size in zip(names, (first, second), strict=True):
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
         check_whole(name, size, minimum=1)
 
 

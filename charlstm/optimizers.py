@@ -16,7 +16,6 @@ from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]
 STORED_NAMES = {"exp_avg": "means", "exp_avg_sq": "squares"}  # in checkpoints, where they differ
-NO_ROWS = ActiveRows(np.empty(0, np.bool_), 0)
 
 
 class Optimizer:
@@ -55,7 +54,7 @@ class Optimizer:
         learning_rate: float,
         clip: float,
         clip_norm: float,
-        rows: ActiveRows = NO_ROWS,
+        rows: ActiveRows,
     ) -> float:
         """Update `buffer` and the state in place and return the gradient's norm.
 
@@ -137,7 +136,7 @@ def make_optimizer(name: str, size: int, dtype: npt.DTypeLike) -> Optimizer:
     return OPTIMIZER_CLASSES[check_choice("optimizer", name, OPTIMIZERS)](size, np.dtype(dtype))
 
 
-def learning_rate_at(schedule: str, rate: float, step: int, steps: int, warmup: int = 0) -> float:
+def learning_rate_at(schedule: str, rate: float, step: int, steps: int, warmup: int) -> float:
     """Return the learning rate of step `step` (from 0) of `steps`.
 
     ``constant`` keeps it, ``linear`` lowers it in a straight line and ``cosine`` along half

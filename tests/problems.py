@@ -7,8 +7,11 @@ import numpy as np
 import reference
 from reference import Array, Parameters, State
 
+from charlstm.kernels.packing import ActiveRows
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
+
+NO_ROWS = ActiveRows(np.empty(0, np.bool_), 0)  # for an optimizer: the whole buffer is updated
 
 
 class Sizes(NamedTuple):

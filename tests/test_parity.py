@@ -39,7 +39,7 @@ def train(windows: list[Problem], dtype: str) -> tuple[list[float], dict[str, Ar
     state, losses = windows[0].state, []
     for window in windows:
         loss, state = model.forward_backward(window.inputs, window.targets, state)
-        optimizer.step(model.buffer, model.gradient, learning_rate, clip=0.0, clip_norm=0.0)
+        optimizer.step(model.buffer, model.gradient, learning_rate, 0.0, 0.0, model.rows)
         losses.append(loss)
     return losses, {**model.parameters, **named_state(state)}
 

@@ -17,7 +17,7 @@ STEPS = [1, 2, 3, 11, 1000]
 
 def rates(schedule: str, steps: int, rate: float = 0.3) -> list[float]:
     """Return the rate of every step of a run."""
-    return [learning_rate_at(schedule, rate, step, steps) for step in range(steps)]
+    return [learning_rate_at(schedule, rate, step, steps, 0) for step in range(steps)]
 
 
 @pytest.mark.parametrize("steps", STEPS)
@@ -44,7 +44,7 @@ def test_cosine_is_half_a_cosine(steps: int) -> None:
     """At a third, a half and two thirds of the way: three quarters, a half and a quarter."""
     expected = 0.15 * (1 + np.cos(np.linspace(0, np.pi, steps, endpoint=False)))
     np.testing.assert_allclose(rates("cosine", steps), expected, rtol=1e-10)
-    way = [learning_rate_at("cosine", 0.3, step, 600) for step in (200, 300, 400, 600)]
+    way = [learning_rate_at("cosine", 0.3, step, 600, 0) for step in (200, 300, 400, 600)]
     np.testing.assert_allclose(way, [0.225, 0.15, 0.075, 0], rtol=1e-12, atol=1e-17)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problems import make_model
+from problems import NO_ROWS, make_model
 from reference import Array
 from whole_runs import SEVEN_BY_FIVE, Case, make_corpus, make_trainer
 
@@ -102,7 +102,7 @@ def test_adam_corrects_its_means_as_long_as_a_run_lasts() -> None:
     adam.count = 1999
     buffer, gradient = (aligned_zeros(16, "float64") for _ in range(2))
     gradient[:] = 3.0
-    adam.step(buffer, gradient, 0.1, 0.0, 0.0)
+    adam.step(buffer, gradient, 0.1, 0.0, 0.0, NO_ROWS)
     mean, square = 0.1 * 3.0, 0.001 * 9.0
     expected = 0.1 * (mean / (1 - 0.9**2000)) / (np.sqrt(square / (1 - 0.999**2000)) + 1e-8)
     np.testing.assert_allclose(buffer, -expected, rtol=1e-12)

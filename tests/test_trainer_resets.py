@@ -73,7 +73,7 @@ def test_the_rate_rises_over_the_warmup_and_then_follows_the_schedule():
     rates = [learning_rate_at("linear", 0.4, step, 20, warmup=4) for step in range(20)]
     expected = [0.4 * (1 - step / 20) * min(1, (step + 1) / 4) for step in range(20)]
     np.testing.assert_allclose(rates, expected, rtol=1e-15)
-    assert learning_rate_at("constant", 0.4, 0, 20) == 0.4
+    assert learning_rate_at("constant", 0.4, 0, 20, warmup=0) == 0.4
 
 
 def test_training_starts_at_the_first_rate_of_the_warmup(tmp_path):

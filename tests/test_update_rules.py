@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 import reference_run
+from problems import NO_ROWS
 from reference import Array, normwise
 
 from charlstm.errors import UsageError
@@ -33,7 +34,7 @@ def steps(
     buffer, moves = buffer_of(np.zeros(SIZE)), []
     for gradient in gradients:
         before = buffer.copy()
-        optimizer.step(buffer, buffer_of(gradient), rate, clip, clip_norm)
+        optimizer.step(buffer, buffer_of(gradient), rate, clip, clip_norm, NO_ROWS)
         moves.append(before - buffer)
     return moves
 
@@ -47,7 +48,7 @@ def first_step(name: str, gradient: Array, clip: float = 0.0, clip_norm: float =
 def given(gradient: Array, clip: float = 0.0, clip_norm: float = 0.0) -> Array:
     """Return a clipped gradient, read from Adam's first means."""
     adam = make_optimizer("adam", SIZE, "float64")
-    adam.step(buffer_of(np.zeros(SIZE)), buffer_of(gradient), 0.1, clip, clip_norm)
+    adam.step(buffer_of(np.zeros(SIZE)), buffer_of(gradient), 0.1, clip, clip_norm, NO_ROWS)
     return adam.state["exp_avg"] * 10
 
 
@@ -136,11 +137,11 @@ def test_adam_epsilon_is_1e_8_outside_the_corrected_root() -> None:
 def test_five_steps_are_pytorchs(name: str) -> None:
     """Stored figures; see scripts/_parity/windows.py."""
     figures = reference.torch_figures("optimizer/")
-    count = len(figures["initial"])
+    count, learning_rate = len(figures["initial"]), float(figures["learning_rate"])
     buffer, optimizer = buffer_of(figures["initial"]), make_optimizer(name, 16, "float64")
     path = []
     for gradient in figures["gradients"]:
-        optimizer.step(buffer, buffer_of(gradient), float(figures["learning_rate"]), 0.0, 0.0)
+        optimizer.step(buffer, buffer_of(gradient), learning_rate, 0.0, 0.0, NO_ROWS)
         path.append(buffer[:count].copy())
     assert normwise(path, figures[name]) <= 1e-14
     assert not buffer[count:].any()
@@ -155,7 +156,7 @@ def test_five_steps_are_the_oracles(name: str, bounds: tuple[float, float]) -> N
     parameters = {"p": initial}
     state = reference_run.initial_optimizer_state(name, parameters)
     for step, gradient in enumerate(random_gradients(5)):
-        norm = optimizer.step(buffer, buffer_of(gradient), 0.1 / (step + 1), *bounds)
+        norm = optimizer.step(buffer, buffer_of(gradient), 0.1 / (step + 1), *bounds, NO_ROWS)
         clipped = reference_run.clip_gradients({"p": gradient}, *bounds)
         parameters, state = reference_run.optimizer_step(
             name, parameters, clipped, state, step, 0.1 / (step + 1)
@@ -172,9 +173,9 @@ def test_single_precision_follows_double(name: str) -> None:
     single, double = (make_optimizer(name, SIZE, dtype) for dtype in ("float32", "float64"))
     ours, theirs = buffer_of(np.zeros(SIZE), "float32"), buffer_of(np.zeros(SIZE))
     for gradient in random_gradients(5):
-        norm = single.step(ours, buffer_of(gradient, "float32"), 0.1, 0.4, 2.5)
+        norm = single.step(ours, buffer_of(gradient, "float32"), 0.1, 0.4, 2.5, NO_ROWS)
         assert norm == pytest.approx(
-            double.step(theirs, buffer_of(gradient), 0.1, 0.4, 2.5), rel=1e-6
+            double.step(theirs, buffer_of(gradient), 0.1, 0.4, 2.5, NO_ROWS), rel=1e-6
         )
     assert ours.dtype == np.float32
     assert normwise(ours, theirs) <= 1e-5
@@ -238,7 +239,7 @@ def test_the_norm_returned_is_that_before_clipping(name: str, bounds: tuple[floa
     gradient = buffer_of(wide_gradient())
     before = gradient.copy()
     norm = make_optimizer(name, SIZE, "float64").step(
-        buffer_of(np.zeros(SIZE)), gradient, 0.1, *bounds
+        buffer_of(np.zeros(SIZE)), gradient, 0.1, *bounds, NO_ROWS
     )
     assert norm == pytest.approx(math.sqrt((before**2).sum()), rel=1e-14)
     np.testing.assert_array_equal(gradient, before)
@@ -249,10 +250,10 @@ def test_the_norm_returned_is_that_before_clipping(name: str, bounds: tuple[floa
 def test_a_gradient_that_is_not_finite_updates_nothing(name: str, bad: float) -> None:
     optimizer = make_optimizer(name, SIZE, "float64")
     buffer, gradient = buffer_of(wide_gradient()), buffer_of(wide_gradient())
-    optimizer.step(buffer, gradient, 0.1, 0.4, 2.5)
+    optimizer.step(buffer, gradient, 0.1, 0.4, 2.5, NO_ROWS)
     before = [buffer.copy(), *(state.copy() for state in optimizer.state.values())]
     gradient[-1] = bad
-    assert not math.isfinite(optimizer.step(buffer, gradient, 0.1, 0.4, 2.5))
+    assert not math.isfinite(optimizer.step(buffer, gradient, 0.1, 0.4, 2.5, NO_ROWS))
     assert optimizer.count == 1
     for array, old in zip([buffer, *optimizer.state.values()], before, strict=True):
         np.testing.assert_array_equal(array, old)
@@ -263,7 +264,7 @@ def test_the_norm_is_of_every_entry() -> None:
     rng = np.random.default_rng(2)
     gradient = buffer_of(rng.normal(size=3 * 4096 + 48))
     optimizer = make_optimizer("adagrad", len(gradient), "float64")
-    norm = optimizer.step(buffer_of(np.zeros(len(gradient))), gradient, 0.1, 0.0, 0.0)
+    norm = optimizer.step(buffer_of(np.zeros(len(gradient))), gradient, 0.1, 0.0, 0.0, NO_ROWS)
     assert norm == pytest.approx(float(np.linalg.norm(gradient)), rel=1e-13)
 
 
