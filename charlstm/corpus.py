@@ -69,7 +69,7 @@ class EncodedText:
         return np.take(self.lookup, values)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """A text that has been read, and what is known of it.
 

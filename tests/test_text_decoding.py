@@ -91,6 +91,7 @@ def test_other_encodings(text: str, chunk: int, encoding: str) -> None:
 )
 @example(b"\xef\xbb\xbfab\xff", 2, "utf-8-sig")
 @example(b"abc\xe2\x82", 2, "utf-8")
+@example(b"a\r\n", 1, "utf-8")
 def test_offset_of_a_bad_byte(content: bytes, chunk: int, encoding: str) -> None:
     """The offset counts from the start of the file, wherever chunks end."""
     try:
@@ -104,7 +105,7 @@ def test_offset_of_a_bad_byte(content: bytes, chunk: int, encoding: str) -> None
         assert f"at byte offset {offset}; name its encoding (encoding)" in one_line(caught)
     else:
         if expected.removeprefix("\ufeff"):
-            found = string(read_stdin(content, chunk, encoding=encoding))
+            found = string(read_stdin(content, chunk, encoding=encoding, newlines="keep"))
             assert found == (expected.removeprefix("\ufeff") if encoding == "utf-8" else expected)
 
 

@@ -120,6 +120,24 @@ def test_a_long_run_is_evaluated_at_its_end() -> None:
     assert next(trainer.train()).val_loss is not None
 
 
+def test_a_record_tells_whether_an_evaluation_followed() -> None:
+    """One does every few steps and after the last, here the eleventh."""
+    evaluated = [record.step for record in make_trainer(Case(eval_every=4)) if record.evaluated]
+    assert evaluated == [4, 8, 11]
+
+
+def test_another_length_keeps_the_intervals_or_takes_new_ones() -> None:
+    """Those of a run are kept; 0 chooses one that suits, and saves with every evaluation."""
+    config = TrainConfig(batch_size=5, seq_length=7, steps=11, eval_every=4, save_every=3)
+    trainer = Trainer(make_model(Case().parameters), make_corpus(Case().ids, 13), config)
+    for arguments, intervals in [
+        ((20,), (4, 3)), ((20, 5), (5, 3)), ((20, None, 6), (5, 6)), ((20, None, 0), (5, 5)),
+    ]:  # fmt: skip
+        trainer.set_length(*arguments)
+        assert (trainer.config.eval_every, trainer.config.save_every) == intervals
+    assert trainer.config.steps == 20
+
+
 def test_a_model_of_many_symbols_is_restored() -> None:
     case = Case(sizes=SEVEN_BY_FIVE._replace(symbols=int("300")))
     trainer = make_trainer(case)
