@@ -7,6 +7,7 @@ the name of the field.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -17,12 +18,16 @@ from charlstm.argument_checks import check_choice, check_real, check_whole, show
 from charlstm.errors import CheckpointError, UsageError
 
 DTYPES = ("float32", "float64")
-SCHEDULES = ("constant", "linear", "cosine")
+SCHEDULES = ("constant", "linear", "cosine", "step")
 DEFAULT_LEARNING_RATES = {"adagrad": 0.1, "rmsprop": 0.002, "adam": 0.004}
 # Adagrad's first steps move every weight by the whole rate: enough, at rates that serve it
 # later, to saturate the cells for good. RMSprop and Adam learn more slowly with a warm-up.
 DEFAULT_WARMUPS = {"adagrad": 10, "rmsprop": 0, "adam": 0}
+# Decays of the mean of squared gradients, as PyTorch's; Adagrad keeps their sum.
+DEFAULT_BETA2 = {"adagrad": 0.0, "rmsprop": 0.99, "adam": 0.999}
 OPTIMIZERS = tuple(DEFAULT_LEARNING_RATES)
+
+DYNAMIC_RATE, DYNAMIC_DECAY = 0.0005, 0.002  # of dynamic evaluation
 
 MAX_SYMBOLS = 65_536  # ids of a character corpus are kept in 16 bits
 MAX_HIDDEN_SIZE = 65_536  # 4 * H * H weights are 64 GiB there, far from overflowing an int64
@@ -30,10 +35,15 @@ MAX_LAYERS = 1_000
 MAX_WINDOW = 2**31 - 1
 MAX_THREADS = 4_096
 # Fields that older checkpoints lack, and the values that train as those were trained.
-ADDED_LATER: dict[str, Any] = {"warmup": 0, "reset_probability": 0.0, "patience": 0}
+ADDED_LATER: dict[str, Any] = {
+    "warmup": 0, "reset_probability": 0.0, "patience": 0, "forget_bias": 1.0, "beta1": 0.9,
+    "beta2": None, "initial_accumulator": 0.0, "weight_decay": 0.0, "min_learning_rate": 0.0,
+    "ema_decay": 0.0,
+}  # fmt: skip
 # Options that may change when a run is resumed, beside its length and the intervals.
 CHANGEABLE = (
-    "learning_rate", "schedule", "warmup", "clip", "clip_norm", "reset_probability", "patience",
+    "learning_rate", "schedule", "min_learning_rate", "warmup", "beta1", "beta2", "weight_decay",
+    "ema_decay", "clip", "clip_norm", "reset_probability", "patience",
 )  # fmt: skip
 INTERVALS = ("eval_every", "save_every")
 MAX_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
@@ -95,6 +105,9 @@ class ModelConfig(_Options):
         Probability, in [0, 1), that an output of a layer is dropped while training.
     dtype
         ``"float32"`` or ``"float64"``.
+    forget_bias
+        First value of the forget gates' biases, in new models only: how long memories last
+        before training decides.
 
     Raises
     ------
@@ -114,6 +127,7 @@ class ModelConfig(_Options):
     layers: int = 1
     dropout: float = 0.0
     dtype: str = "float32"
+    forget_bias: float = 1.0
 
     def __post_init__(self) -> None:
         """Check every option and make its type plain."""
@@ -136,10 +150,24 @@ class TrainConfig(_Options):
         Greater than 0. None stands for the optimizer's entry in `DEFAULT_LEARNING_RATES`,
         and is replaced by it.
     schedule
-        ``"constant"``, ``"linear"`` or ``"cosine"``: the course of the learning rate.
+        ``"constant"``, ``"linear"``, ``"cosine"`` or ``"step"``: the course of the learning rate;
+        see `learning_rate_at`.
+    min_learning_rate
+        Where the schedule ends, at most `learning_rate`.
     warmup
         First steps, over which the learning rate rises to where the schedule has it. None
         stands for the optimizer's entry in `DEFAULT_WARMUPS`, and is replaced by it.
+    beta1, beta2
+        Decays, in [0, 1), of the means of gradients (Adam) and of their squares (Adam, RMSprop).
+        None stands for the optimizer's entry in `DEFAULT_BETA2`, and is replaced by it.
+    initial_accumulator
+        What Adagrad's sums of squares start from: the more, the smaller its first steps.
+    weight_decay
+        Share of every weight that each step takes away, times the learning rate: decoupled
+        from the gradient, as in AdamW, with every optimizer; 0 is off.
+    ema_decay
+        Decay, in [0, 1), of the averaged weights, which are then evaluated, saved and sampled
+        from in the place of those in training; 0 is off. About 1 / (1 - decay) steps count.
     clip
         Bound on the magnitude of each gradient entry; 0 is off.
     clip_norm
@@ -181,7 +209,13 @@ class TrainConfig(_Options):
     optimizer: str = "adagrad"
     learning_rate: float | None = None
     schedule: str = "constant"
+    min_learning_rate: float = 0.0
     warmup: int | None = None
+    beta1: float = 0.9
+    beta2: float | None = None
+    initial_accumulator: float = 0.0
+    weight_decay: float = 0.0
+    ema_decay: float = 0.0
     clip: float = 5.0
     clip_norm: float = 0.0
     reset_probability: float = 0.01
@@ -200,7 +234,16 @@ class TrainConfig(_Options):
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATES[self.optimizer])
         if self.warmup is None:
             object.__setattr__(self, "warmup", DEFAULT_WARMUPS[self.optimizer])
+        if self.beta2 is None:
+            object.__setattr__(self, "beta2", DEFAULT_BETA2[self.optimizer])
         _check_fields(self)
+        assert self.learning_rate is not None
+        if self.min_learning_rate > self.learning_rate:
+            raise UsageError(
+                f"min_learning_rate must be at most learning_rate, {self.learning_rate:g}, "
+                f"got {self.min_learning_rate:g}",
+                ["min_learning_rate", "learning_rate"],
+            )
         check_fractions(self.val_fraction, self.test_fraction)
 
     def changed(self, done: int, **changes: Any) -> TrainConfig:
@@ -227,12 +270,19 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "layers": partial(check_whole, minimum=1, maximum=MAX_LAYERS),
     "dropout": partial(check_real, below=1.0),
     "dtype": partial(check_choice, choices=DTYPES),
+    "forget_bias": partial(check_real, above=-math.inf),
     "batch_size": partial(check_whole, minimum=1, maximum=MAX_WINDOW),
     "seq_length": partial(check_whole, minimum=1, maximum=MAX_WINDOW),
     "optimizer": partial(check_choice, choices=OPTIMIZERS),
     "learning_rate": partial(check_real, above=0.0),
     "schedule": partial(check_choice, choices=SCHEDULES),
+    "min_learning_rate": check_real,
     "warmup": check_whole,
+    "beta1": partial(check_real, below=1.0),
+    "beta2": partial(check_real, below=1.0),
+    "initial_accumulator": check_real,
+    "weight_decay": check_real,
+    "ema_decay": partial(check_real, below=1.0),
     "clip": check_real,
     "clip_norm": check_real,
     "reset_probability": partial(check_real, below=1.0),

@@ -47,6 +47,8 @@ class CommandMetadata:
         See `checkpoint.versions`.
     seconds
         The time that the run took.
+    init_from
+        The checkpoint whose weights it began with; None: with random ones.
     """
 
     source: CorpusSource | None = None
@@ -55,6 +57,7 @@ class CommandMetadata:
     minutes: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
+    init_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ def _command(entries: Mapping[str, Any], vocabulary: Vocabulary) -> CommandMetad
         minutes=_number_or_none(entries, "minutes", None),
         versions=_table_of_texts(entries, "versions", {}),
         seconds=_number_or_none(entries, "seconds", None),
+        init_from=_text(entries, "init_from", None),
     )
 
 

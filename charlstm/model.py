@@ -56,7 +56,7 @@ class CharLSTM:
     ----------
     vocabulary
         What the ids mean; its length is V.
-    hidden_size, layers, dropout, dtype
+    hidden_size, layers, dropout, dtype, forget_bias
         See `ModelConfig`; the dtype may also be NumPy's type or dtype of that name.
     seed
         Of the first weights and of the dropout masks, 0 to 2**63 - 1. None draws one, which
@@ -102,6 +102,7 @@ class CharLSTM:
         dtype: npt.DTypeLike = "float32",
         seed: int | None = 0,
         threads: int | None = None,
+        forget_bias: float = 1.0,
     ) -> None:
         if not isinstance(vocabulary, Vocabulary):
             raise UsageError(
@@ -110,8 +111,9 @@ class CharLSTM:
             )
         self.vocabulary = vocabulary
         self.config = ModelConfig(
-            len(vocabulary), hidden_size, layers, dropout, check_dtype("dtype", dtype, DTYPES)
-        )
+            len(vocabulary), hidden_size, layers, dropout, check_dtype("dtype", dtype, DTYPES),
+            forget_bias,
+        )  # fmt: skip
         self.seed = check_seed("seed", seed)
         if threads is None:
             threads = available_processors()
@@ -121,7 +123,7 @@ class CharLSTM:
         self.buffer = aligned_zeros(self.layout.size, self.config.dtype)
         self.gradient = aligned_zeros(self.layout.size, self.config.dtype)
         self._parameters = self.layout.views(self.buffer)
-        init_parameters(self.buffer, self.layout, self.seed)
+        init_parameters(self.buffer, self.layout, self.seed, self.config.forget_bias)
         self._packed = make_packed(self.config)
         self._written = np.zeros(len(vocabulary), np.bool_)  # symbols of the last gradient
         self._workspaces: dict[tuple[int, int], Workspace] = {}

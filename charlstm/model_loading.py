@@ -81,10 +81,10 @@ def restore_model(
     config = metadata.model
     # Before the model is made: one that does not fit its file might not fit in memory either.
     for name, shape in ParameterLayout(config).shapes.items():
-        _check_tensor(tensors, name, shape, config.dtype)
+        check_tensor(tensors, name, shape, config.dtype)
     model = CharLSTM(
         metadata.vocabulary, config.hidden_size, config.layers, dropout=config.dropout,
-        dtype=config.dtype, seed=metadata.seed, threads=threads,
+        dtype=config.dtype, seed=metadata.seed, threads=threads, forget_bias=config.forget_bias,
     )  # fmt: skip
     fill(model.parameters, tensors)
     return model
@@ -99,13 +99,18 @@ def fill(targets: Mapping[str, Array], tensors: Tensors) -> None:
         If a tensor is missing or shaped otherwise.
     """
     for name, target in targets.items():
-        _check_tensor(tensors, name, target.shape, target.dtype)
+        check_tensor(tensors, name, target.shape, target.dtype)
         target[...] = tensors[name]
 
 
-def _check_tensor(
-    tensors: Tensors, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike
-) -> None:
+def check_tensor(tensors: Tensors, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+    """Refuse a tensor that is not there as a model of these sizes needs it.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing, or of another shape or type.
+    """
     if name not in tensors or tensors[name].shape != shape or tensors[name].dtype != dtype:
         raise CheckpointError(
             f"damaged checkpoint: {name} is missing or not {np.dtype(dtype)} {shape}"

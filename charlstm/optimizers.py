@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import check_choice
-from charlstm.config import OPTIMIZERS
+from charlstm.config import DEFAULT_BETA2, OPTIMIZERS, TrainConfig
 from charlstm.kernels.optimizers import Step, adagrad, adam, rmsprop, squared_norm
 from charlstm.kernels.packing import ActiveRows
 from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]
 STORED_NAMES = {"exp_avg": "means", "exp_avg_sq": "squares"}  # in checkpoints, where they differ
+STEP_FACTORS = ((0.8, 0.01), (0.6, 0.1))  # shares of a run, and what is left from there on
 
 
 class Optimizer:
@@ -27,6 +28,9 @@ class Optimizer:
         Elements of the flat buffer.
     dtype
         Of buffer, gradient and state.
+    beta1, beta2, initial_accumulator, weight_decay
+        See `TrainConfig`; each optimizer takes them all, and leaves aside what it has no use
+        for. None for `beta2` is its own in `DEFAULT_BETA2`.
 
     Attributes
     ----------
@@ -36,11 +40,25 @@ class Optimizer:
         Steps done.
     """
 
+    name: str
     names: tuple[str, ...] = ()
 
-    def __init__(self, size: int, dtype: npt.DTypeLike) -> None:
+    def __init__(
+        self,
+        size: int,
+        dtype: npt.DTypeLike,
+        *,
+        beta1: float = 0.9,
+        beta2: float | None = None,
+        initial_accumulator: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
         self.state = {name: aligned_zeros(size, dtype) for name in self.names}
         self.count = 0
+        self.beta1 = beta1
+        self.beta2 = DEFAULT_BETA2[self.name] if beta2 is None else beta2
+        self.initial_accumulator = initial_accumulator
+        self.weight_decay = weight_decay
 
     @property
     def tensors(self) -> dict[str, Array]:
@@ -82,6 +100,8 @@ class Optimizer:
             return norm
         scale = clip_norm / norm if 0 < clip_norm < norm else 1.0
         self.count += 1
+        if self.weight_decay:
+            buffer *= 1 - learning_rate * self.weight_decay
         self._update(buffer, gradient, rows, Step(learning_rate, scale, clip or math.inf))
         return norm
 
@@ -90,64 +110,90 @@ class Optimizer:
 
 
 class Adagrad(Optimizer):
-    """Adagrad; accumulator from 0, epsilon 1e-10, as PyTorch's defaults."""
+    """Adagrad; epsilon 1e-10, as PyTorch's default."""
 
-    names = ("squares",)
+    name, names = "adagrad", ("squares",)
+
+    def __init__(self, size: int, dtype: npt.DTypeLike, **options: Any) -> None:
+        super().__init__(size, dtype, **options)
+        self.state["squares"].fill(self.initial_accumulator)
 
     def _update(self, buffer: Array, gradient: Array, rows: ActiveRows, step: Step) -> None:
         adagrad(buffer, gradient, self.state["squares"], rows, step, 1e-10)
 
 
 class RMSprop(Optimizer):
-    """RMSprop; decay 0.99, epsilon 1e-8, as PyTorch's defaults."""
+    """RMSprop; epsilon 1e-8, as PyTorch's default."""
 
-    names = ("squares",)
+    name, names = "rmsprop", ("squares",)
 
     def _update(self, buffer: Array, gradient: Array, rows: ActiveRows, step: Step) -> None:
-        rmsprop(buffer, gradient, self.state["squares"], step, 0.99, 1e-8)
+        rmsprop(buffer, gradient, self.state["squares"], step, self.beta2, 1e-8)
 
 
 class Adam(Optimizer):
-    """Adam; decays 0.9 and 0.999, epsilon 1e-8, as PyTorch's defaults."""
+    """Adam; epsilon 1e-8, as PyTorch's default."""
 
-    names = ("exp_avg", "exp_avg_sq")
+    name, names = "adam", ("exp_avg", "exp_avg_sq")
 
     def _update(self, buffer: Array, gradient: Array, rows: ActiveRows, step: Step) -> None:
         exp_avg, exp_avg_sq = self.state.values()
-        corrections = 1 - 0.9**self.count, 1 - 0.999**self.count
-        adam(buffer, gradient, exp_avg, exp_avg_sq, step, (0.9, 0.999), corrections, 1e-8)
+        betas = self.beta1, self.beta2
+        corrections = 1 - self.beta1**self.count, 1 - self.beta2**self.count
+        adam(buffer, gradient, exp_avg, exp_avg_sq, step, betas, corrections, 1e-8)
 
 
 OPTIMIZER_CLASSES: dict[str, type[Optimizer]] = {
-    "adagrad": Adagrad,
-    "rmsprop": RMSprop,
-    "adam": Adam,
+    optimizer.name: optimizer for optimizer in (Adagrad, RMSprop, Adam)
 }
 
 
-def make_optimizer(name: str, size: int, dtype: npt.DTypeLike) -> Optimizer:
+def make_optimizer(name: str, size: int, dtype: npt.DTypeLike, **options: Any) -> Optimizer:
     """Return a fresh optimizer for a flat buffer of `size` elements.
+
+    Parameters
+    ----------
+    name
+        ``"adagrad"``, ``"rmsprop"`` or ``"adam"``.
+    size, dtype, options
+        See `Optimizer`.
 
     Raises
     ------
     UsageError
         If the name is unknown.
     """
-    return OPTIMIZER_CLASSES[check_choice("optimizer", name, OPTIMIZERS)](size, np.dtype(dtype))
+    make = OPTIMIZER_CLASSES[check_choice("optimizer", name, OPTIMIZERS)]
+    return make(size, np.dtype(dtype), **options)
 
 
-def learning_rate_at(schedule: str, rate: float, step: int, steps: int, warmup: int) -> float:
+def optimizer_for(config: TrainConfig, size: int, dtype: npt.DTypeLike) -> Optimizer:
+    """Return a fresh optimizer as `make_optimizer` does, with the options of a run."""
+    names = "beta1", "beta2", "initial_accumulator", "weight_decay"
+    options = {name: getattr(config, name) for name in names}
+    return make_optimizer(config.optimizer, size, dtype, **options)
+
+
+def learning_rate_at(
+    schedule: str, rate: float, step: int, steps: int, warmup: int, floor: float = 0.0
+) -> float:
     """Return the learning rate of step `step` (from 0) of `steps`.
 
     ``constant`` keeps it, ``linear`` lowers it in a straight line and ``cosine`` along half
-    a cosine, both to 0 after the last step. Over the first `warmup` steps it also rises, in a
-    straight line from `rate` / `warmup`: the first steps of Adagrad, RMSprop and Adam move
-    every weight by the whole rate or more, whatever its gradient, and can saturate all units.
+    a cosine, both to `floor` after the last step; ``step`` goes a tenth of the way from `floor`
+    to `rate` after 60 % of the steps, and a hundredth after 80 %. Over the first `warmup` steps
+    it also rises, in a straight line from its 1 / `warmup`: the first steps of Adagrad, RMSprop
+    and Adam move every weight by the whole rate or more, whatever its gradient, and can saturate
+    all units.
     """
     if step < warmup:
         rate *= (step + 1) / warmup
+        floor *= (step + 1) / warmup
+    factor = 1.0
     if schedule == "linear":
-        return rate * (1 - step / steps)
-    if schedule == "cosine":
-        return rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-    return rate
+        factor = 1 - step / steps
+    elif schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * step / steps))
+    elif schedule == "step":
+        factor = next((left for start, left in STEP_FACTORS if step >= start * steps), 1.0)
+    return floor + (rate - floor) * factor

@@ -162,11 +162,13 @@ class ParameterLayout:
         return flat.reshape(shape[::-1]).T
 
 
-def init_parameters(buffer: Array, layout: ParameterLayout, seed: int) -> None:
+def init_parameters(
+    buffer: Array, layout: ParameterLayout, seed: int, forget_bias: float = 1.0
+) -> None:
     """Fill a flat buffer with first values, the same for float32 (rounded) and float64.
 
     Weights are uniform in +-1/sqrt(H), as in PyTorch; biases are zero, those of the
-    forget gate one, so that memories last from the start (Jozefowicz et al. 2015).
+    forget gate `forget_bias`, so that memories last from the start (Jozefowicz et al. 2015).
     """
     generator = np.random.default_rng(seed)
     for name, tensor in layout.views(buffer).items():
@@ -176,4 +178,4 @@ def init_parameters(buffer: Array, layout: ParameterLayout, seed: int) -> None:
             tensor[...] = generator.uniform(-bound, bound, tensor.shape)
         elif name.startswith("lstm."):
             hidden = tensor.size // 4
-            tensor[hidden : 2 * hidden] = 1
+            tensor[hidden : 2 * hidden] = forget_bias

@@ -6,12 +6,14 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import check_choice, check_instance
+from charlstm.averaging import TRAINED, WeightAverage
 from charlstm.batches import Windows, fit_sizes
 from charlstm.checkpoint import Tensors
 from charlstm.config import TrainConfig, remedy
@@ -20,8 +22,8 @@ from charlstm.errors import CorpusError, DivergenceError
 from charlstm.evaluation import Evaluation, evaluate_text, evaluation_interval
 from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
-from charlstm.model_loading import fill, restore_model
-from charlstm.optimizers import learning_rate_at, make_optimizer
+from charlstm.model_loading import check_tensor, fill, restore_model
+from charlstm.optimizers import learning_rate_at, optimizer_for
 from charlstm.randomness import choose_streams
 from charlstm.run_saving import ResumableRun, SavedRun
 from charlstm.step_record import StepRecord
@@ -37,7 +39,7 @@ class Trainer(ResumableRun):
     Parameters
     ----------
     model
-        Modified in place.
+        Modified in place: it holds the weights in training, not the averaged ones.
     corpus
         Split by the fractions of `config`; only the first part is trained on.
     config
@@ -105,7 +107,8 @@ class Trainer(ResumableRun):
         self.windows = Windows(self.text, batch_size, seq_length)
         self.config = dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length)
         self.set_length(config.steps, config.eval_every, config.save_every)
-        self.optimizer = make_optimizer(config.optimizer, model.layout.size, model.config.dtype)
+        self.optimizer = optimizer_for(config, model.layout.size, model.config.dtype)
+        self.average = WeightAverage(model.buffer, config.ema_decay)
         self.state = model.zero_state(batch_size)
         self._zeroed = np.zeros(batch_size, np.bool_)
         is_shared = model.max_threads(self.characters_per_step) > 1
@@ -195,8 +198,9 @@ class Trainer(ResumableRun):
         loss, state = self.model.forward_backward(inputs, targets, carried, dropout_step=step)
         assert config.learning_rate is not None and config.warmup is not None
         rate = learning_rate_at(
-            config.schedule, config.learning_rate, step, config.steps, config.warmup
-        )
+            config.schedule, config.learning_rate, step, config.steps, config.warmup,
+            config.min_learning_rate,
+        )  # fmt: skip
         norm = math.nan
         if math.isfinite(loss):
             norm = self.optimizer.step(
@@ -207,14 +211,11 @@ class Trainer(ResumableRun):
             raise self._diverged(step + 1, f"loss {loss}, gradient norm {norm}")
         self.state = state
         self.step = step + 1
+        self.average.update(self.model.buffer, self.step)
         return StepRecord(
-            step=self.step,
-            epoch=self.step / self.steps_per_epoch,
-            characters=self.step * self.characters_per_step,
-            learning_rate=rate,
-            train_loss=loss,
-            gradient_norm=norm,
-        )
+            self.step, self.step / self.steps_per_epoch, self.step * self.characters_per_step,
+            learning_rate=rate, train_loss=loss, gradient_norm=norm,
+        )  # fmt: skip
 
     def _reset_some(self, state: State, step: int) -> State:
         """Return the state with each stream zeroed at `reset_probability`, for one step.
@@ -245,7 +246,7 @@ class Trainer(ResumableRun):
         return DivergenceError(message, ["learning_rate", "clip_norm"])
 
     def evaluate(self, part: str = "val") -> Evaluation:
-        """Return the held-out loss on part ``"val"`` or ``"test"``; nothing is modified.
+        """Return the loss of the averaged weights on part ``"val"`` or ``"test"``, held out.
 
         Raises
         ------
@@ -253,11 +254,21 @@ class Trainer(ResumableRun):
             If the part has fewer than 2 characters.
         """
         check_choice("part", part, ("val", "test"))
-        return evaluate_text(self.model, self.val if part == "val" else self.test)
+        with self.averaged_weights():
+            return evaluate_text(self.model, self.val if part == "val" else self.test)
+
+    def averaged_weights(self) -> AbstractContextManager[None]:
+        """Let the model have its averaged weights for a ``with`` block, to sample from, say.
+
+        They are what is evaluated and saved. With an `ema_decay` of 0 they are its own.
+        """
+        return self.average.in_place_of(self.model.buffer)
 
     def snapshot(self) -> tuple[Tensors, RunMetadata]:
         """Return copies of all that moves, and the metadata that `checkpoint.save` stores."""
-        tensors = self.model.layout.copies(self.model.buffer)
+        with self.averaged_weights():
+            tensors = self.model.layout.copies(self.model.buffer)
+        tensors |= self.average.tensors(self.model.buffer)
         tensors |= {name: array.copy() for name, array in self.optimizer.tensors.items()}
         tensors["state.h"], tensors["state.c"] = (part.copy() for part in self.state)
         metadata = RunMetadata(
@@ -285,6 +296,9 @@ class Trainer(ResumableRun):
         """
         self.state = self.model.zero_state(self.config.batch_size)
         fill(self.model.parameters, tensors)
+        if metadata.training.ema_decay:
+            check_tensor(tensors, TRAINED, self.model.buffer.shape, self.model.config.dtype)
+        self.average.restore(self.model.buffer, tensors)
         fill(self.optimizer.tensors, tensors)
         fill({"state.h": self.state[0], "state.c": self.state[1]}, tensors)
         self.step = self.optimizer.count = metadata.step

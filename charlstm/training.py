@@ -31,6 +31,7 @@ def train(
     dropout: float = 0.0,
     dtype: npt.DTypeLike = "float32",
     threads: int | None = None,
+    forget_bias: float = 1.0,
     progress: bool = True,
     **options: Any,
 ) -> CharLSTM:
@@ -45,7 +46,7 @@ def train(
     ----------
     corpus
         A corpus, or the text itself.
-    hidden_size, layers, dropout, dtype, threads
+    hidden_size, layers, dropout, dtype, threads, forget_bias
         See `CharLSTM`.
     progress
         Show a bar with the losses, in nats a character.
@@ -93,7 +94,7 @@ def train(
         raise UsageError(f"corpus must be a Corpus or a str, got {type(corpus).__name__}")
     model = CharLSTM(
         corpus.vocabulary, hidden_size, layers, dropout=dropout, dtype=dtype, seed=config.seed,
-        threads=threads,
+        threads=threads, forget_bias=forget_bias,
     )  # fmt: skip
     trainer = Trainer(model, corpus, config)
     for warning in trainer.warnings:
@@ -106,7 +107,8 @@ def train(
         try:
             for record in trainer:
                 if record.improved and record.val_loss is not None:
-                    best = model.buffer.copy()
+                    with trainer.averaged_weights():
+                        best = model.buffer.copy()
                 _show(bar, record)
                 if interrupts:
                     raise KeyboardInterrupt
@@ -116,8 +118,10 @@ def train(
             if best is None:
                 raise
             warnings.warn(f"{error}; the model has its best weights before that", stacklevel=2)
-    if best is not None:
-        model.buffer[:] = best
+    if best is None:
+        with trainer.averaged_weights():
+            best = model.buffer.copy()
+    model.buffer[:] = best
     return model
 
 

@@ -19,7 +19,7 @@ from _mutation.branch_counter import Branch, BranchCounter
 from _mutation.emulation import PACKAGE, Emulation
 from charlstm import sampling
 from charlstm.errors import DivergenceError
-from charlstm.kernels import random
+from charlstm.kernels import optimizers, random
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import ActiveRows
 from charlstm.layers import LSTM
@@ -126,6 +126,32 @@ def run_optimizer(name: str, used: list[bool], size: int, emulation: Emulation) 
     return Outcome(solve(emulated), solve(make_optimizer))
 
 
+def run_average(size: int, emulation: Emulation) -> Outcome:
+    """Move an average towards weights."""
+    average, weights = np.random.default_rng(0).normal(size=(2, size))
+
+    def solve(kernel: Any) -> dict[str, Array]:
+        updated = average.copy()
+        kernel(updated, weights, 0.3)
+        return {"average": updated}
+
+    emulated = emulation.module("charlstm.kernels.optimizers").average_weights
+    return Outcome(solve(emulated), solve(optimizers.average_weights))
+
+
+def run_dynamic(size: int, emulation: Emulation) -> Outcome:
+    """Make a step of dynamic evaluation."""
+    weights, *others = np.random.default_rng(0).normal(size=(5, size))
+
+    def solve(kernel: Any) -> dict[str, Array]:
+        updated = weights.copy()
+        kernel(updated, *others)
+        return {"weights": updated}
+
+    emulated = emulation.module("charlstm.kernels.optimizers").dynamic_step
+    return Outcome(solve(emulated), solve(optimizers.dynamic_step))
+
+
 def run_resets(streams: int, probability: float, emulation: Emulation) -> Outcome:
     """Choose the streams whose states are zeroed."""
 
@@ -182,6 +208,10 @@ CASES: dict[str, Run] = {
     "RMSprop of one vector": partial(run_optimizer, "rmsprop", [], 16),
     "Adam": partial(run_optimizer, "adam", [True], 32),
     "Adam of one vector": partial(run_optimizer, "adam", [], 16),
+    "average": partial(run_average, 32),
+    "average of one vector": partial(run_average, 16),
+    "dynamic evaluation": partial(run_dynamic, 32),
+    "dynamic evaluation of one vector": partial(run_dynamic, 16),
 }
 
 

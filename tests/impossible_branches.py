@@ -17,6 +17,7 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
         "range(0, (last - first) * width, LANES)": STREAMS,
         "range(1, rows)": NUMBERS,
     },
+    "average_weights": {"range(0, parameters.size, LANES)": BUFFERS},
     "backward_shard": {"range(top, -1, -1)": NUMBERS},
     "cell_backward": {"range(first, last)": STREAMS},
     "cell_forward": {"range(first, last)": STREAMS},
@@ -30,6 +31,7 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
     },
     "dense_layer_gradients": {"range(first, last)": PIECES, "range(0, rows, KC)": NUMBERS},
     "dense_forward": {"range(panels)": NUMBERS, "range(runs * parts)": STREAMS},
+    "dynamic_step": {"range(0, parameters.size, LANES)": BUFFERS},
     "embedding_backward": {"range(first, last)": PIECES},
     "embedding_layer_gradients": {
         "range(first, last)": PIECES,

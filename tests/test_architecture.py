@@ -18,7 +18,7 @@ MAX_LINES = 350
 LAYERS = [
     ["errors"],
     ["argument_checks"],
-    ["config"],
+    ["config", "presets"],
     ["vocabulary", "text_decoding"],
     ["metadata", "symbol_encoding"],
     ["corpus"],
@@ -29,7 +29,8 @@ LAYERS = [
     ["workspace", "randomness"],
     ["layers", "losses"],
     ["model"],
-    ["optimizers", "evaluation"],
+    ["optimizers", "averaging", "evaluation", "transfer"],
+    ["dynamic_evaluation"],
     ["gradcheck"],
     ["checkpoint"],
     ["run_folder"],

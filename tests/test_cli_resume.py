@@ -13,7 +13,10 @@ from charlstm import checkpoint
 from charlstm.cli.run_state import FIXED
 from charlstm.cli.signals import SignalGuard
 from charlstm.cli.training_loop import RunSaver
+from charlstm.corpus import Corpus
+from charlstm.model import CharLSTM
 from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("in_folder")
 
@@ -149,7 +152,7 @@ OTHER = {
     "hidden_size": "13", "layers": "2", "dropout": "0.5", "dtype": "float64",
     "optimizer": "adam", "batch_size": "5", "seq_length": "9", "val_fraction": "0.2",
     "test_fraction": "0.1", "seed": "1", "encoding": "latin-1", "as_bytes": None,
-    "newlines": "keep",
+    "newlines": "keep", "forget_bias": "2", "initial_accumulator": "0.1",
 }  # fmt: skip
 
 
@@ -189,3 +192,46 @@ def test_resuming_on_another_machine_is_reported(
     monkeypatch.setattr(checkpoint, "versions", lambda: here | {"cpu": "abacus"})
     assert train("--resume", "--steps", "21") == 0
     assert f"note: saved with cpu {here['cpu']}, here abacus:" in capsys.readouterr().err
+
+
+EVERYTHING = (
+    "--optimizer adam --beta1 0.5 --beta2 0.99 --weight-decay 0.1 --ema-decay 0.8 --dropout 0.3 "
+    "--schedule step --min-learning-rate 0.001 --warmup 4 --forget-bias 2 --reset-probability 0.2 "
+    "--clip 0.05 --clip-norm 0.5 --layers 2"
+).split()
+
+
+def test_a_run_with_every_option_on_resumes_to_the_same_bits() -> None:
+    """At two steps: within the warm-up, and when the rate has fallen."""
+    assert train(*EVERYTHING, "--out", "whole") == 0
+    trainer = Trainer.resume("whole", Corpus.from_files(["fox.txt"]))
+    for stop in (3, 15):
+        begun = Trainer(
+            CharLSTM(trainer.corpus.vocabulary, 12, 2, dropout=0.3, seed=0, forget_bias=2.0),
+            trainer.corpus,
+            trainer.config,
+        )
+        for record in begun.train():
+            if record.step == stop:
+                break
+        begun.save(f"stopped{stop}")
+        assert train("--resume", "--out", f"stopped{stop}") == 0
+        assert tensors(f"stopped{stop}") == tensors("whole")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("beta1", 0.5), ("beta2", 0.9), ("weight_decay", 0.1), ("ema_decay", 0.5),
+     ("min_learning_rate", 0.001), ("schedule", "step")],
+)  # fmt: skip
+def test_options_that_may_change_on_a_resume(
+    option: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is announced and stored."""
+    assert train("--optimizer", "adam") == 0
+    capsys.readouterr()
+    changes = [f"--{option.replace('_', '-')}", str(value)]
+    assert train("--resume", "--steps", "23", *changes) == 0
+    assert f"{changes[0]} is {value} from here on, was" in capsys.readouterr().err
+    _, metadata = checkpoint.load("runs/fox/last.safetensors")
+    assert metadata["training"][option] == value

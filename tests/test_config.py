@@ -28,11 +28,15 @@ WHOLE = {  # option -> smallest and largest value
     "eval_every": (0, 2**63 - 1),
     "save_every": (0, 2**63 - 1),
 }
-REAL = ("dropout", "learning_rate", "clip", "clip_norm", "val_fraction", "test_fraction")
+REAL = (
+    "dropout", "forget_bias", "learning_rate", "min_learning_rate", "beta1", "beta2",
+    "initial_accumulator", "weight_decay", "ema_decay", "clip", "clip_norm", "val_fraction",
+    "test_fraction",
+)  # fmt: skip
 CHOICE = {
     "dtype": ("float32", "float64"),
     "optimizer": ("adagrad", "rmsprop", "adam"),
-    "schedule": ("constant", "linear", "cosine"),
+    "schedule": ("constant", "linear", "cosine", "step"),
 }
 
 
@@ -60,6 +64,7 @@ def test_defaults() -> None:
         "layers": 1,
         "dropout": 0.0,
         "dtype": "float32",
+        "forget_bias": 1.0,
     }
     assert TrainConfig().to_dict() == {
         "batch_size": 50,
@@ -67,7 +72,13 @@ def test_defaults() -> None:
         "optimizer": "adagrad",
         "learning_rate": 0.1,
         "schedule": "constant",
+        "min_learning_rate": 0.0,
         "warmup": 10,
+        "beta1": 0.9,
+        "beta2": 0.0,
+        "initial_accumulator": 0.0,
+        "weight_decay": 0.0,
+        "ema_decay": 0.0,
         "clip": 5.0,
         "clip_norm": 0.0,
         "reset_probability": 0.01,
@@ -86,6 +97,18 @@ def test_learning_rate_defaults_to_the_optimizers(optimizer: str) -> None:
     """None becomes the optimizer's own rate; a number stays."""
     assert TrainConfig(optimizer=optimizer).learning_rate == DEFAULT_LEARNING_RATES[optimizer] > 0
     assert TrainConfig(optimizer=optimizer, learning_rate=0.5).learning_rate == 0.5
+
+
+@pytest.mark.parametrize(("optimizer", "beta2"), [("rmsprop", 0.99), ("adam", 0.999)])
+def test_beta2_defaults_to_the_optimizers(optimizer: str, beta2: float) -> None:
+    """None becomes the optimizer's own decay; a number stays, 0 too."""
+    assert TrainConfig(optimizer=optimizer).beta2 == beta2
+    assert TrainConfig(optimizer=optimizer, beta2=0.0).beta2 == 0.0
+
+
+def test_a_forget_bias_may_be_negative() -> None:
+    """It is a bias like any other."""
+    assert ModelConfig(3, forget_bias=-2).forget_bias == -2.0
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -135,6 +158,16 @@ def test_real_numbers_of_a_wrong_kind(name: str, value: Any) -> None:
         ("learning_rate", -1, "learning_rate must be greater than 0, got -1"),
         ("clip", -5.0, "clip must be at least 0, got -5.0"),
         ("clip_norm", -1e-9, "clip_norm must be at least 0, got -1e-09"),
+        ("beta1", 1.0, "beta1 must be less than 1, got 1.0"),
+        ("beta2", -0.1, "beta2 must be at least 0, got -0.1"),
+        ("ema_decay", 1.0, "ema_decay must be less than 1, got 1.0"),
+        ("weight_decay", -1.0, "weight_decay must be at least 0, got -1.0"),
+        ("initial_accumulator", -1.0, "initial_accumulator must be at least 0, got -1.0"),
+        (
+            "min_learning_rate",
+            0.2,
+            "min_learning_rate must be at most learning_rate, 0.1, got 0.2",
+        ),
         ("val_fraction", 1, "val_fraction must be less than 1, got 1"),
         ("val_fraction", -0.1, "val_fraction must be at least 0, got -0.1"),
         ("test_fraction", 1.5, "test_fraction must be less than 1, got 1.5"),
@@ -142,7 +175,7 @@ def test_real_numbers_of_a_wrong_kind(name: str, value: Any) -> None:
         ("dropout", None, "dropout must be a number, got None"),
         ("dtype", "float16", "dtype must be one of float32, float64, got 'float16'"),
         ("optimizer", "sgd", "optimizer must be one of adagrad, rmsprop, adam, got 'sgd'"),
-        ("schedule", None, "schedule must be one of constant, linear, cosine, got None"),
+        ("schedule", None, "schedule must be one of constant, linear, cosine, step, got None"),
         ("optimizer", ["adam"], "optimizer must be one of adagrad, rmsprop, adam, got ['adam']"),
         ("dtype", "\n", "dtype must be one of float32, float64, got '\\n'"),
     ],

@@ -12,7 +12,7 @@ from mutation_test import MUTANTS
 
 SEEN = "test_schedules.py::test_cosine_is_half_a_cosine"
 HALF = Edit("optimizers.py", "learning_rate_at", "0.5 *", "0.25 *")
-HARMLESS = Edit("optimizers.py", "learning_rate_at", "rate * 0.5 *", "0.5 * rate *")
+HARMLESS = Edit("optimizers.py", "learning_rate_at", "math.pi * step", "step * math.pi")
 
 
 def test_every_mistake_can_be_planted() -> None:

@@ -6,16 +6,20 @@ import copy
 import pickle
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from charlstm.config import ModelConfig
+from charlstm.config import ModelConfig, TrainConfig
+from charlstm.corpus import Corpus
 from charlstm.errors import UsageError
 from charlstm.layers import LSTM
 from charlstm.model import CharLSTM
+from charlstm.model_loading import load
 from charlstm.parameters import ParameterLayout, Parameters
+from charlstm.trainer import Trainer
 from charlstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.from_text("hello world\n")
@@ -136,3 +140,26 @@ def test_assignment_to_a_copied_model(again: Callable[[CharLSTM], CharLSTM]) -> 
     model.parameters["head.bias"] = before[0, 0] * 0 + 7
     np.testing.assert_allclose(model.forward([[1]])[0], before + 7)
     np.testing.assert_array_equal(MODEL.forward([[1]])[0], before)
+
+
+def test_a_forget_bias_is_that_of_the_forget_gates_of_a_new_model() -> None:
+    """Of every layer, and of nothing else."""
+    vocabulary = Vocabulary("abc")
+    plain, biased = (
+        CharLSTM(vocabulary, 5, 2, dtype="float64", forget_bias=bias) for bias in (1.0, -0.5)
+    )
+    for name, values in biased.parameters.items():
+        expected = plain.parameters[name].copy()
+        if name.startswith("lstm.bias"):
+            expected[5:10] = -0.5
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_a_forget_bias_is_not_refilled_when_weights_are_loaded(tmp_path: Path) -> None:
+    corpus = Corpus.from_text("she sells sea shells, " * 20)
+    model = CharLSTM(corpus.vocabulary, 5, forget_bias=3.0)
+    model.parameters["lstm.bias_l0"] = np.arange(20)
+    Trainer(model, corpus, TrainConfig(batch_size=3, seq_length=7)).save(tmp_path / "run")
+    loaded = load(tmp_path / "run")
+    np.testing.assert_array_equal(loaded.parameters["lstm.bias_l0"], np.arange(20))
+    assert loaded.config.forget_bias == 3.0

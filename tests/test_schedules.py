@@ -11,7 +11,7 @@ from charlstm.model_loading import load_checkpoint, save_checkpoint
 from charlstm.optimizers import learning_rate_at
 from charlstm.trainer import Trainer
 
-SCHEDULES = ["constant", "linear", "cosine"]
+SCHEDULES = ["constant", "linear", "cosine", "step"]
 STEPS = [1, 2, 3, 11, 1000]
 
 
@@ -46,6 +46,25 @@ def test_cosine_is_half_a_cosine(steps: int) -> None:
     np.testing.assert_allclose(rates("cosine", steps), expected, rtol=1e-10)
     way = [learning_rate_at("cosine", 0.3, step, 600, 0) for step in (200, 300, 400, 600)]
     np.testing.assert_allclose(way, [0.225, 0.15, 0.075, 0], rtol=1e-12, atol=1e-17)
+
+
+def test_step_leaves_a_tenth_and_then_a_hundredth() -> None:
+    """From 60 % of the run on, and from 80 % on."""
+    expected = [0.3] * 6 + [0.03] * 2 + [0.003] * 2
+    np.testing.assert_allclose(rates("step", 10), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_floor_is_where_the_schedule_ends(schedule: str) -> None:
+    """What a schedule does without, it does between the floor and the rate."""
+    without = np.array(rates(schedule, 13, 0.25))
+    floored = [learning_rate_at(schedule, 0.3, step, 13, floor=0.05) for step in range(13)]
+    np.testing.assert_allclose(floored, 0.05 + without, rtol=1e-12)
+    oracle = [
+        reference_run.learning_rate_at(schedule, 0.3, step, 13, min_learning_rate=0.05)
+        for step in range(13)
+    ]
+    np.testing.assert_allclose(floored, oracle, rtol=1e-12)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -10,6 +10,7 @@ from problems import NO_ROWS
 from reference import Array, normwise
 
 from charlstm.errors import UsageError
+from charlstm.kernels.packing import ActiveRows
 from charlstm.optimizers import Optimizer, make_optimizer
 from charlstm.parameters import aligned_zeros
 
@@ -131,6 +132,58 @@ def test_adam_counts_steps_across_a_resume() -> None:
 def test_adam_epsilon_is_1e_8_outside_the_corrected_root() -> None:
     move = first_step("adam", np.full(SIZE, 1e-8))
     np.testing.assert_allclose(move, 1e-8 / (1e-8 + 1e-8), rtol=1e-12)
+
+
+def test_adagrads_sums_start_from_the_initial_accumulator() -> None:
+    """And a first step is as much smaller."""
+    gradient = random_gradients(1)[0]
+    adagrad = make_optimizer("adagrad", SIZE, "float64", initial_accumulator=0.7)
+    (move,) = steps(adagrad, [gradient])
+    np.testing.assert_allclose(adagrad.state["squares"], 0.7 + gradient**2, rtol=CLOSE)
+    np.testing.assert_allclose(move, 0.1 * gradient / np.sqrt(0.7 + gradient**2), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weight_decay_takes_its_share_of_every_weight(name: str) -> None:
+    """Times the rate, before the step, which the gradient alone decides; rows at rest, too."""
+    gradient, weights = random_gradients(1)[0], np.linspace(-2, 3, SIZE)
+    rows = ActiveRows(np.array([True, False, True]), 16)
+    gradient[16:32] = 0
+    plain, decayed = (
+        make_optimizer(name, SIZE, "float64", weight_decay=decay) for decay in (0.0, 0.25)
+    )
+    ours, theirs = buffer_of(weights), buffer_of(weights * (1 - 0.1 * 0.25))
+    decayed.step(ours, buffer_of(gradient), 0.1, 0.0, 0.0, rows)
+    plain.step(theirs, buffer_of(gradient), 0.1, 0.0, 0.0, rows)
+    np.testing.assert_allclose(ours, theirs, rtol=CLOSE)
+    for kind, state in decayed.state.items():
+        np.testing.assert_array_equal(state, plain.state[kind])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("adam", {"beta1": 0.0, "beta2": 0.9}),
+        ("adam", {"beta1": 0.5}),
+        ("adam", {"beta2": 0.0}),
+        ("rmsprop", {"beta2": 0.7}),
+        ("rmsprop", {"beta1": 0.2}),
+    ],
+)
+def test_other_decays_are_the_oracles(name: str, options: dict[str, float]) -> None:
+    default = {"beta1": 0.9, "beta2": 0.999 if name == "adam" else 0.99}
+    betas = tuple((default | options).values())
+    buffer, optimizer = buffer_of(np.zeros(SIZE)), make_optimizer(name, SIZE, "float64", **options)
+    parameters = {"p": np.zeros(SIZE)}
+    state = reference_run.initial_optimizer_state(name, parameters)
+    for step, gradient in enumerate(random_gradients(4)):
+        optimizer.step(buffer, buffer_of(gradient), 0.1, 0.0, 0.0)
+        parameters, state = reference_run.optimizer_step(
+            name, parameters, {"p": gradient}, state, step, 0.1, (betas[0], betas[1])
+        )
+        assert normwise(buffer, parameters["p"]) <= CLOSE
+        for kind, array in optimizer.state.items():
+            assert normwise(array, state[kind]["p"]) <= CLOSE
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

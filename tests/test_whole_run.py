@@ -65,6 +65,18 @@ CASES = [
 ]  # fmt: skip
 
 
+# What is rarer: floors and the stepwise schedule, decays, averaging.
+FURTHER = [
+    Case("adagrad", "step", *BOTH, 0.3, 6, 0.3, 2, min_learning_rate=0.01,
+         initial_accumulator=0.01, weight_decay=0.1, ema_decay=0.8),
+    Case("rmsprop", "linear", *NONE, 0.0, 6, 0.0, 1, THREE_BY_TWO, min_learning_rate=0.003,
+         beta2=0.9, weight_decay=2.0),
+    Case("adam", "cosine", *NORM, 0.0, 0, 0.3, 2, FIVE_BY_THREE, min_learning_rate=0.001,
+         beta1=0.0, beta2=0.99, weight_decay=1.5, ema_decay=0.5),
+    Case("adam", "step", *VALUE, 0.3, 6, 0.3, 2, ema_decay=0.95, eval_every=3),
+]  # fmt: skip
+
+
 def test_every_pair_of_options_has_a_case() -> None:
     rows = [
         (
@@ -86,7 +98,7 @@ def test_every_pair_of_options_has_a_case() -> None:
     assert counts == [3, 3, 4, 2, 2, 2, 3, 3]
 
 
-@pytest.mark.parametrize("case", CASES, ids=name)
+@pytest.mark.parametrize("case", [*CASES, *FURTHER], ids=name)
 def test_a_run_agrees_with_the_oracle(case: Case) -> None:
     assert_agrees(make_trainer(case), case, oracle_steps(case))
 
@@ -161,9 +173,11 @@ def test_held_out_losses_across_evaluation_windows() -> None:
 # A run that is stopped and resumed
 
 
-def stop_and_resume(case: Case, stop: int, folder: Path, **changes: Any) -> Trainer:
+def stop_and_resume(
+    case: Case, stop: int, folder: Path, dtype: str = "float64", **changes: Any
+) -> Trainer:
     """Train to step `stop`, save, and return a trainer made of the file."""
-    trainer = make_trainer(case)
+    trainer = make_trainer(case, dtype)
     for record in trainer.train() if stop else ():
         if record.step == stop:
             break
@@ -183,6 +197,28 @@ def test_an_interrupted_run_agrees_with_the_oracle(
     resumed = stop_and_resume(case, stop, tmp_path)
     assert resumed.steps_per_epoch == 7
     assert_agrees(resumed, case, oracle_steps(case)[stop:])
+
+
+@pytest.mark.parametrize("stop", [0, 1, 6])
+@pytest.mark.parametrize("case", FURTHER, ids=name)
+def test_an_interrupted_run_with_further_options_agrees(
+    case: Case, stop: int, tmp_path: Path
+) -> None:
+    assert_agrees(stop_and_resume(case, stop, tmp_path), case, oracle_steps(case)[stop:])
+
+
+@pytest.mark.parametrize("case", FURTHER, ids=name)
+def test_a_resume_changes_no_bit(case: Case, tmp_path: Path) -> None:
+    whole, resumed = make_trainer(case, "float32"), stop_and_resume(case, 4, tmp_path, "float32")
+    for trainer in (whole, resumed):
+        for _ in trainer.train():
+            pass
+    tensors, metadata = whole.snapshot()
+    others, its_metadata = resumed.snapshot()
+    assert metadata == its_metadata
+    assert {name: array.tobytes() for name, array in tensors.items()} == {
+        name: array.tobytes() for name, array in others.items()
+    }
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

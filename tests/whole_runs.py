@@ -55,6 +55,12 @@ class Case(NamedTuple):
     val_fraction: float = 0.13
     test_fraction: float = 0.11
     seed: int = 3
+    min_learning_rate: float = 0.0
+    beta1: float = 0.9
+    beta2: float | None = None
+    initial_accumulator: float = 0.0
+    weight_decay: float = 0.0
+    ema_decay: float = 0.0
 
     @property
     def ids(self) -> Array:
@@ -76,7 +82,8 @@ class Case(NamedTuple):
         return Options(
             self.sizes.batch_size, self.sizes.seq_length, self.sizes.steps, self.eval_every,
             self.optimizer, LEARNING_RATES[self.optimizer], self.schedule, self.warmup, self.clip,
-            self.clip_norm,
+            self.clip_norm, self.min_learning_rate, self.beta1, self.beta2,
+            self.initial_accumulator, self.weight_decay, self.ema_decay,
         )  # fmt: skip
 
     @property
@@ -153,6 +160,7 @@ def trainer_figures(trainer: Trainer, record: StepRecord) -> dict[str, Any]:
         "c": trainer.state[1],
         **trainer.model.parameters,
         **optimizer_figures(trainer),
+        **averaged_figures(trainer),
     }
 
 
@@ -163,6 +171,13 @@ def optimizer_figures(trainer: Trainer) -> dict[str, Array]:
         for kind, flat in trainer.optimizer.state.items()
         for name, array in trainer.model.layout.views(flat).items()
     }
+
+
+def averaged_figures(trainer: Trainer) -> dict[str, Array]:
+    """Return the averaged weights by parameter."""
+    with trainer.averaged_weights():
+        copies = trainer.model.layout.copies(trainer.model.buffer)
+    return {f"averaged/{name}": array for name, array in copies.items()}
 
 
 def oracle_figures(case: Case, step: Step) -> dict[str, Any]:
@@ -182,11 +197,12 @@ def oracle_figures(case: Case, step: Step) -> dict[str, Any]:
         "val_loss": _number(step.val_loss),
         "improved": step.improved,
         "best_loss": _number(after.best_loss),
-        "test_loss": reference_run.held_out_loss(after.parameters, test) if len(test) >= 2 else -1,
+        "test_loss": reference_run.held_out_loss(after.averaged, test) if len(test) >= 2 else -1,
         "h": after.state[0],
         "c": after.state[1],
         **after.parameters,
         **optimizer_state,
+        **{f"averaged/{name}": array for name, array in after.averaged.items()},
     }
 
 

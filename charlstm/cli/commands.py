@@ -10,14 +10,18 @@ from click.core import ParameterSource
 
 from charlstm import __version__
 from charlstm.config import (
+    DEFAULT_BETA2,
     DEFAULT_LEARNING_RATES,
     DEFAULT_WARMUPS,
     DTYPES,
+    DYNAMIC_DECAY,
+    DYNAMIC_RATE,
     OPTIMIZERS,
     SCHEDULES,
     ModelConfig,
     TrainConfig,
 )
+from charlstm.presets import PRESETS
 
 _option = partial(click.option, show_default=True)
 _choice = partial(click.Choice, case_sensitive=False)
@@ -27,6 +31,7 @@ POLICIES = click.Choice(["error", "skip"])
 UNKNOWN = "What becomes of characters that the model does not know."
 _warmups = ", ".join(f"{steps} for {name}" for name, steps in DEFAULT_WARMUPS.items())
 _rates = ", ".join(f"{rate:g} for {name}" for name, rate in DEFAULT_LEARNING_RATES.items())
+_beta2s = ", ".join(f"{beta:g} for {name}" for name, beta in DEFAULT_BETA2.items() if beta)
 
 
 @click.group(
@@ -46,17 +51,34 @@ def commands() -> None:
 @click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/CORPUS]")
 @click.option("--resume", is_flag=True, help="Continue the run in the folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+@click.option("--preset", type=_choice(list(PRESETS)),
+              help="Options that suit 3, 15 or 60 minutes; others override them.")  # fmt: skip
+@click.option("--init-from", metavar="RUN",
+              help="Begin with the weights of RUN, which may have another alphabet.")  # fmt: skip
 @_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
 @_option("--layers", default=ModelConfig.layers, help="Stacked LSTM layers.")
 @_option("--dropout", default=ModelConfig.dropout, help="Share of outputs dropped in training.")
+@_option("--forget-bias", default=ModelConfig.forget_bias,
+         help="First bias of the forget gates, of a new model.")  # fmt: skip
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
 @_option("--seq-length", default=TrainConfig.seq_length, help="Time steps of backpropagation.")
 @_option("--optimizer", type=_choice(OPTIMIZERS), default=TrainConfig.optimizer)
 @click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
 @_option("--schedule", type=_choice(SCHEDULES), default=TrainConfig.schedule,
          help="How the learning rate changes.")  # fmt: skip
+@_option("--min-learning-rate", default=TrainConfig.min_learning_rate,
+         help="Where the schedule ends.")  # fmt: skip
 @click.option("--warmup", type=int, help="First steps, over which the learning rate rises.  "
               f"[default: {_warmups}]")  # fmt: skip
+@_option("--beta1", default=TrainConfig.beta1, help="Adam's decay of its mean of gradients.")
+@click.option("--beta2", type=float, help="Adam's and RMSprop's, of their mean of squares.  "
+              f"[default: {_beta2s}]")  # fmt: skip
+@_option("--initial-accumulator", default=TrainConfig.initial_accumulator,
+         help="What Adagrad's sums of squares start from.")  # fmt: skip
+@_option("--weight-decay", default=TrainConfig.weight_decay,
+         help="Share of each weight taken away by a step, times the learning rate.")  # fmt: skip
+@_option("--ema-decay", default=TrainConfig.ema_decay,
+         help="Decay of averaged weights, which are then saved; 0 is off.")  # fmt: skip
 @_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
 @_option("--reset-probability", default=TrainConfig.reset_probability,
@@ -188,6 +210,14 @@ def gradcheck(
     help="Read CRLF and CR of TEXT as LF, or keep them.  [default: as trained with]",
 )
 @click.option("--unknown", type=POLICIES, help=f"{UNKNOWN}  [default: error]")
+@click.option("--per-character", "table", metavar="FILE",
+              help="Write the loss of each character there, as CSV.")  # fmt: skip
+@click.option("--dynamic", is_flag=True,
+              help="Also let RUN go on learning on what it has scored.")  # fmt: skip
+@click.option("--dynamic-rate", type=float,
+              help=f"How fast it learns then.  [default: {DYNAMIC_RATE:g}]")  # fmt: skip
+@click.option("--dynamic-decay", type=float,
+              help=f"How fast it then returns.  [default: {DYNAMIC_DECAY:g}]")  # fmt: skip
 @_json
 def evaluate(arguments: tuple[str, ...], **options: Any) -> int:
     """Measure the loss of RUN on a TEXT.

@@ -7,15 +7,24 @@ import math
 import os
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from charlstm.argument_checks import check_real
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import format_loss, format_table, log, plural, write_line
 from charlstm.cli.corpus_source import decoding_warnings, find_run, read_own_corpus, read_source
+from charlstm.cli.per_character import per_character_table
 from charlstm.corpus import Corpus, EncodedText
+from charlstm.dynamic_evaluation import evaluate_dynamic
 from charlstm.errors import UsageError
 from charlstm.evaluation import Evaluation, evaluate_text
 from charlstm.metadata import CorpusSource, RunMetadata
+from charlstm.model import CharLSTM
 from charlstm.model_loading import load_checkpoint, restore_model
 from charlstm.text_decoding import Changes
+
+Array = npt.NDArray[Any]
 
 
 def evaluate(
@@ -25,6 +34,10 @@ def evaluate(
     encoding: str | None,
     newlines: str | None,
     unknown: str | None,
+    table: str | None,
+    dynamic: bool,
+    dynamic_rate: float | None,
+    dynamic_decay: float | None,
     as_json: bool,
 ) -> int:
     """Print the loss on a text, or on a part of the run's own corpus; return the exit code.
@@ -39,9 +52,14 @@ def evaluate(
         How TEXT is decoded; None: as the run's own corpus was.
     unknown
         See `Corpus.from_files`; None is ``"error"``.
+    table
+        The file that the loss of each character is written to: the dynamic one, if it is measured.
+    dynamic, dynamic_rate, dynamic_decay
+        Whether and how dynamic evaluation is measured, too; see `evaluate_dynamic`.
     as_json
         Print JSON.
     """
+    rates = _dynamic_rates(dynamic, rate=dynamic_rate, decay=dynamic_decay)
     run, paths = split_arguments(arguments)
     if part or not paths:
         part = part or "val"
@@ -49,16 +67,18 @@ def evaluate(
     tensors, metadata = load_checkpoint(find_run(run, "evaluating"))
     model = restore_model(tensors, metadata)
     changes, warnings = Changes(), []
+    training_text = None
     if part:
-        text = _part(read_own_corpus(metadata, paths), metadata, part)
+        training_text, text = _parts(read_own_corpus(metadata, paths), metadata, part)
     else:
         own = metadata.source
         source = CorpusSource(paths, encoding or own.encoding, newlines=newlines or own.newlines)
         corpus = read_source(source, vocabulary=model.vocabulary, unknown=unknown or "error")
         text, changes = corpus.text, corpus.changes
         warnings = [f"note: {warning}" for warning in decoding_warnings(source, changes)]
-    with compile_notice():
-        result = evaluate_text(model, text)
+        if dynamic:
+            training_text, _ = _parts(read_own_corpus(metadata), metadata)
+    result, learning = _measure(model, text, training_text if dynamic else None, rates, table)
     skipped, total = changes.skipped.total(), len(text) + changes.skipped.total()
     if skipped > total / 2:
         warnings.append(
@@ -72,9 +92,16 @@ def evaluate(
         figures = _figures(result)
         if unknown == "skip":
             figures |= {"skipped": skipped, "skipped_symbols": [*map(chr, symbols)]}
+        if learning:
+            figures["dynamic"] = _figures(learning)
         write_line(json.dumps(figures))
     else:
         rows = _rows(result, f"{part} part of the run's corpus" if part else ", ".join(paths))
+        if learning:
+            rows["dynamic"] = (
+                f"{format_loss(learning.nats)} a character, of {learning.characters:,} in one "
+                "stream, learning on the way"
+            )
         if skipped:
             named = model.vocabulary.name_some(symbols)
             rows["skipped"] = f"{skipped:,} of {plural(total, 'character')}: {named}"
@@ -117,13 +144,55 @@ def _refuse_for_part(**options: str | None) -> None:
         )
 
 
-def _part(corpus: Corpus, metadata: RunMetadata, part: str) -> EncodedText:
+def _parts(
+    corpus: Corpus, metadata: RunMetadata, part: str | None = None
+) -> tuple[EncodedText, EncodedText]:
+    """Return the training text of a run, and the held-out part of that name, by default val."""
     training = metadata.training
-    _, val, test = corpus.split(training.val_fraction, training.test_fraction)
-    text = {"val": val, "test": test}[part]
-    if not len(text):
+    train, val, test = corpus.split(training.val_fraction, training.test_fraction)
+    text = {"val": val, "test": test}[part or "val"]
+    if part and not len(text):
         raise UsageError(f"the run held nothing out: --{part}-fraction was 0 when it was trained")
-    return text
+    return train, text
+
+
+def _dynamic_rates(dynamic: bool, **rates: float | None) -> dict[str, Any]:
+    """Return the options of dynamic evaluation that are given; refuse them where it is off."""
+    given = {name: check_real(f"dynamic_{name}", r) for name, r in rates.items() if r is not None}
+    if given and not dynamic:
+        raise UsageError(f"--dynamic-{next(iter(given))} is for dynamic evaluation: add --dynamic")
+    return given
+
+
+def _measure(
+    model: CharLSTM,
+    text: EncodedText,
+    training_text: EncodedText | None,
+    rates: dict[str, Any],
+    path: str | None,
+) -> tuple[Evaluation, Evaluation | None]:
+    """Return the static loss and, given a training text, the dynamic one; write the table."""
+    if path is None:
+        return _evaluations(model, text, training_text, rates)
+    with per_character_table(path, model.vocabulary) as write:
+        losses = np.full(len(text), np.nan)
+        static, learning = _evaluations(model, text, training_text, rates, losses)
+        write(text, losses)
+    return static, learning
+
+
+def _evaluations(
+    model: CharLSTM,
+    text: EncodedText,
+    training_text: EncodedText | None,
+    rates: dict[str, Any],
+    losses: Array | None = None,
+) -> tuple[Evaluation, Evaluation | None]:
+    with compile_notice():
+        if training_text is None:
+            return evaluate_text(model, text, losses=losses), None
+        learning = evaluate_dynamic(model, text, training_text, losses=losses, **rates)
+        return evaluate_text(model, text), learning
 
 
 def _figures(result: Evaluation) -> dict[str, Any]:

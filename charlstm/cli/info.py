@@ -99,7 +99,8 @@ def _rows(
         + escape_control(repr("".join(symbols[:MAX_SYMBOLS])))
         + ("..." if len(symbols) > MAX_SYMBOLS else ""),
         "optimizer": f"{training.optimizer}, learning rate {training.learning_rate:g} "
-        f"({training.schedule}, warm-up {plural(training.warmup or 0, 'step')})",
+        f"({training.schedule}, warm-up {plural(training.warmup or 0, 'step')})"
+        + (f", weights averaged with decay {training.ema_decay:g}" if training.ema_decay else ""),
         "clipping": f"entries {training.clip:g}, norm {training.clip_norm:g}; 0 is off",
         "windows": f"{plural(size, 'stream')} of {plural(length, 'character')}, each carried "
         f"state reset with probability {training.reset_probability:g}",

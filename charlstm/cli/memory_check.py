@@ -30,7 +30,8 @@ def memory_needed(model: ModelConfig, training: TrainConfig, length: int, thread
     """
     batch_size, seq_length = fit_sizes(length, training.batch_size, training.seq_length)
     buffer = ParameterLayout(model).size * np.dtype(model.dtype).itemsize
-    moving = buffer * (1 + len(OPTIMIZER_CLASSES[training.optimizer].names))
+    moved = 1 + len(OPTIMIZER_CLASSES[training.optimizer].names) + bool(training.ema_decay)
+    moving = buffer * moved
     arrays = (
         packed_bytes(model)
         + workspace_bytes(model, seq_length, batch_size, threads)

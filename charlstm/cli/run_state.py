@@ -10,6 +10,7 @@ from typing import Any
 
 from charlstm import checkpoint
 from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, source_of
+from charlstm.cli.initial_weights import InitialWeights
 from charlstm.config import CHANGEABLE, INTERVALS, ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import UsageError
@@ -22,7 +23,8 @@ from charlstm.trainer import Trainer
 # What the weights, optimizer state and position of a run are made for. The corpus is another.
 FIXED = (
     "hidden_size", "layers", "dropout", "dtype", "optimizer", "batch_size", "seq_length",
-    "val_fraction", "test_fraction", "seed", "as_bytes", "encoding", "newlines",
+    "forget_bias", "initial_accumulator", "val_fraction", "test_fraction", "seed", "as_bytes",
+    "encoding", "newlines",
 )  # fmt: skip
 
 
@@ -67,7 +69,12 @@ class RunState:
 
 
 def new_run(
-    corpus: Corpus, source: CorpusSource, model: ModelConfig, training: TrainConfig, threads: int
+    corpus: Corpus,
+    source: CorpusSource,
+    model: ModelConfig,
+    training: TrainConfig,
+    threads: int,
+    initial: InitialWeights | None = None,
 ) -> RunState:
     """Return the state of a run that begins.
 
@@ -79,18 +86,27 @@ def new_run(
         The options, as the user gave them.
     threads
         See `CharLSTM`.
+    initial
+        What the model begins with, if not with random weights.
+
+    Raises
+    ------
+    UsageError
+        If the initial weights are those of another kind of model.
     """
     untrained = CharLSTM(
         corpus.vocabulary, model.hidden_size, model.layers, dropout=model.dropout,
-        dtype=model.dtype, seed=training.seed, threads=threads,
+        dtype=model.dtype, seed=training.seed, threads=threads, forget_bias=model.forget_bias,
     )  # fmt: skip
+    notes = [] if initial is None else [initial.put_into(untrained)]
     trainer = Trainer(untrained, corpus, training)
     # The trainer fits these to the text; a resume compares with what was requested.
     requested = {"batch_size": training.batch_size, "seq_length": training.seq_length}
     intervals = {name: getattr(training, name) for name in INTERVALS}
     warnings = decoding_warnings(source, corpus.changes, "; --newlines keep keeps them")
-    warnings += trainer.warnings
-    command = CommandMetadata(requested=requested)
+    warnings += notes + trainer.warnings
+    begun_from = None if initial is None else initial.path
+    command = CommandMetadata(requested=requested, init_from=begun_from)
     return RunState(trainer, source, command, intervals, warnings, is_new=True)
 
 

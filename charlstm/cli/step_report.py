@@ -117,7 +117,8 @@ class Reporter:
         length = self._options.sample_length
         model, length_or_excerpt = self._trainer.model, length or SAMPLE_LENGTH
         try:
-            text = sample(model, length_or_excerpt, temperature=TEMPERATURE, seed=step)
+            with self._trainer.averaged_weights():
+                text = sample(model, length_or_excerpt, temperature=TEMPERATURE, seed=step)
         except DivergenceError as error:  # what is shown must not end a run
             self._progress.warn(f"charlstm: warning: no sample: {error}")
             return

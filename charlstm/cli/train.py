@@ -19,18 +19,27 @@ from charlstm.cli.budget import (
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import format_duration, format_loss, log, plural
 from charlstm.cli.corpus_source import read_source, with_absolute_paths
+from charlstm.cli.initial_weights import InitialWeights
 from charlstm.cli.memory_check import check_memory, memory_needed
 from charlstm.cli.options_for_text import adapt_to_text
 from charlstm.cli.run_state import RunState, new_run, resumed_run
 from charlstm.cli.signals import SignalGuard
 from charlstm.cli.step_report import ReportOptions
 from charlstm.cli.training_loop import SAVE_PAUSE, RunSaver, run
-from charlstm.cli.training_summary import early_end, eta, report_end, report_stop, summary
+from charlstm.cli.training_summary import (
+    early_end,
+    eta,
+    preset_line,
+    report_end,
+    report_stop,
+    summary,
+)
 from charlstm.config import ModelConfig, TrainConfig, check_options
 from charlstm.errors import CharLSTMError, RunError, UsageError
 from charlstm.evaluation import evaluation_interval
 from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint
+from charlstm.presets import preset_options
 from charlstm.resources import available_processors
 from charlstm.run_folder import RunFolder
 from charlstm.text_decoding import check_encoding
@@ -53,6 +62,10 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
     explicit
         Names of those that the user gave.
     """
+    given = explicit
+    if options["preset"]:
+        chosen = preset_options(options["preset"], {name: options[name] for name in given})
+        options, explicit = {**options, **chosen}, given | set(chosen)
     budget = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")
@@ -60,10 +73,15 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
     folder = RunFolder(options["out"] or Path("runs") / name)
     threads = options["threads"] or available_processors()
     if options["resume"]:
+        if options["init_from"]:
+            raise UsageError("--init-from is for a new run: one that is resumed has its weights")
         folder.resume()  # before the lock, which would make a folder
         with folder.lock():
             state = resumed_run(folder, paths, options, explicit, threads)
             return _train(folder, state, budget, paths, options)
+    initial = InitialWeights.read(options["init_from"]) if options["init_from"] else None
+    if initial:
+        options = initial.adapt(options, given)
     shape, training = _options(options)
     check_encoding(options["encoding"])
     if folder.is_taken() and not options["overwrite"]:  # before a large corpus is read
@@ -80,14 +98,15 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
     with folder.lock():
         if not options["overwrite"]:
             folder.create()
-        state = new_run(corpus, source, model, training, threads)
+        state = new_run(corpus, source, model, training, threads, initial)
         state.warnings = warnings + state.warnings + _replaced(folder)
         return _train(folder, state, budget, paths, options)
 
 
 def _options(options: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
     """Check the options of model and training before anything is read."""
-    shape = {name: options[name] for name in ("hidden_size", "layers", "dropout", "dtype")}
+    shapes = ("hidden_size", "layers", "dropout", "dtype", "forget_bias")
+    shape = {name: options[name] for name in shapes}
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     training = {name: options[name] for name in names if options[name] is not None}
     return check_options(**shape), TrainConfig(**training)
@@ -124,6 +143,8 @@ def _train(
         log(f"nothing to do: the run {early_end(trainer)}; a larger --patience, or 0, continues it")
         return 0
     if not quiet:
+        if options["preset"]:
+            log(preset_line(options["preset"], options))
         log(summary(trainer, folder))
     for warning in state.warnings:
         log(f"note: {warning}")

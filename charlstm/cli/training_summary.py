@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from charlstm.cli.budget import StepTiming
@@ -17,6 +18,7 @@ from charlstm.cli.memory_check import memory_needed
 from charlstm.cli.step_report import advice, explosion_limit, guessing_loss
 from charlstm.cli.suggested_commands import as_argument, command_line
 from charlstm.errors import CharLSTMError
+from charlstm.presets import PRESETS
 from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer
 
@@ -38,6 +40,17 @@ def summary(trainer: Trainer, folder: RunFolder) -> str:
         f"{plural(threads, 'thread')}",
         "run": str(folder.path),
     })  # fmt: skip
+
+
+def preset_line(name: str, options: Mapping[str, Any]) -> str:
+    """Return the options that a preset consists of, as they are in force, in a line."""
+    words = []
+    for option in PRESETS[name]:
+        if options[option] is not None:
+            value = options[option]
+            shown = f"{value:g}" if isinstance(value, float) else str(value)
+            words.append(f"--{option.replace('_', '-')} {shown}")
+    return f"preset    {name}: {' '.join(words)}"
 
 
 def eta(trainer: Trainer, timing: StepTiming) -> str:

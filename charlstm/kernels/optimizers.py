@@ -99,3 +99,26 @@ def adam(parameters, gradient, exp_avg, exp_avg_sq, step, betas, corrections, ep
         store(exp_avg_sq, i, square)
         denominator = square_root(square) * root + eps
         store(parameters, i, load(parameters, i) - mean * step_size / denominator)
+
+
+@cached_njit
+def average_weights(average, parameters, share):
+    """Move a running mean towards the parameters: average += share (parameters - average).
+
+    `average` is updated in place; flat, as all buffers here.
+    """
+    for i in range(0, parameters.size, LANES):
+        mean = load(average, i)
+        store(average, i, mean + (load(parameters, i) - mean) * share)
+
+
+@cached_njit
+def dynamic_step(parameters, gradient, trained, steps, returns):
+    """Step of dynamic evaluation: parameters += returns (trained - parameters) - steps gradient.
+
+    `parameters` are updated in place; all flat, as all buffers here.
+    """
+    for i in range(0, parameters.size, LANES):
+        p = load(parameters, i)
+        back = load(returns, i) * (load(trained, i) - p)
+        store(parameters, i, p + back - load(steps, i) * load(gradient, i))

@@ -238,6 +238,18 @@ UPDATES = (
          "test_clip_is_applied_after_the_norms_scale"),
     ),
     *planted(
+        "kernels/optimizers.py", "average_weights", "test_averaging.py",
+        ("the average is of the wrong sign", "load(parameters, i) - mean",
+         "mean - load(parameters, i)", "test_the_average_weighs_a_step_by_its_age"),
+    ),
+    *planted(
+        "kernels/optimizers.py", "dynamic_step", "test_dynamic_evaluation.py",
+        ("weights go away from the trained ones", "load(trained, i) - p", "p - load(trained, i)",
+         "test_losses_are_the_definitions"),
+        ("steps go up the gradient", "p + back - load", "p + back + load",
+         "test_losses_are_the_definitions"),
+    ),
+    *planted(
         "kernels/optimizers.py", "squared_norm", RULES,
         ("the norm is that of the first block", "range(0, gradient.size, NORM_BLOCK)",
          "range(0, min(gradient.size, NORM_BLOCK), NORM_BLOCK)", "test_the_norm_is_of_every_entry"),

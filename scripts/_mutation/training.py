@@ -10,6 +10,8 @@ APPLIED = "test_schedules.py::test_a_schedule_is_applied_to_every_step"
 MASKS = "test_a_steps_dropout_masks_are_those_of_its_number"
 RESUMED = "test_what_a_resumed_trainer_starts_from"
 STOPPED = "test_whole_run.py::test_an_interrupted_run_agrees_with_the_oracle"
+AVERAGED = "test_whole_run.py::test_a_run_agrees_with_the_oracle"
+FURTHER = "test_whole_run.py::test_an_interrupted_run_with_further_options_agrees"
 PARTS = "test_the_parts_follow_each_other_and_do_not_overlap"
 
 TRAINER = (
@@ -36,7 +38,14 @@ TRAINER = (
         ("the schedule is not applied", "(config.schedule,", "('constant',", APPLIED),
         ("the schedule runs a step ahead", "step, config.steps", "step + 1, config.steps", APPLIED),
         ("the schedule's end is an epoch's", "config.steps,", "self.steps_per_epoch,", APPLIED),
-        ("the warm-up is ignored", ", config.warmup)", ", 0)", f"{APPLIED}[constant-6]"),
+        ("the warm-up is ignored", "config.warmup, config.min", "0, config.min",
+         f"{APPLIED}[constant-6]"),
+        ("the floor is ignored", "config.min_learning_rate", "0.0",
+         "test_whole_run.py::test_a_run_agrees_with_the_oracle"),
+        ("nothing is averaged", "self.average.update(self.model.buffer, self.step)", "pass",
+         AVERAGED),
+        ("steps are averaged one count late", "self.model.buffer, self.step)",
+         "self.model.buffer, self.step + 1)", AVERAGED),
         ("dropout masks are every step's", "dropout_step=step", "dropout_step=0", MASKS),
         ("dropout masks repeat in each epoch",
          "dropout_step=step", "dropout_step=step % self.steps_per_epoch", MASKS),
@@ -90,6 +99,8 @@ TRAINER = (
     ),
     *planted(
         "trainer.py", "evaluate", "test_trainer.py",
+        ("the weights in training are evaluated", "with self.averaged_weights():", "if True:",
+         "test_averaging.py::test_the_averaged_weights_are_evaluated"),
         ("validation on the test part", "self.val if", "self.test if", PARTS),
     ),
     *planted(
@@ -106,6 +117,106 @@ TRAINER = (
     ),
 )  # fmt: skip
 
+AVERAGING = (
+    *planted(
+        "averaging.py", "update", "test_averaging.py",
+        ("the average keeps its bias to the start", "/ (1 - self.decay ** count)", "",
+         "test_the_average_weighs_a_step_by_its_age"),
+    ),
+    *planted(
+        "averaging.py", "in_place_of", "test_averaging.py",
+        ("the weights in training are not put back", "weights[:] = trained", "pass",
+         "test_an_error_puts_the_weights_in_training_back"),
+    ),
+    *planted(
+        "averaging.py", "restore", "test_averaging.py",
+        ("the average restarts with the weights in training", "self.start(weights)\n    if", "if",
+         "test_snapshot_and_restore_undo_steps"),
+        ("the weights in training are forgotten", "np.copyto(weights, tensors[TRAINED])", "pass",
+         FURTHER),
+    ),
+    *planted(
+        "training.py", "train", "test_averaging.py",
+        ("the weights in training are returned as the best",
+         "if best is None:\n        with trainer.averaged_weights():",
+         "if best is None:\n        if True:",
+         "test_training_in_one_call_returns_averaged_weights"),
+    ),
+    *planted(
+        "parameters.py", "init_parameters", "test_parameters.py",
+        ("the forget bias is always 1", "= forget_bias", "= 1",
+         "test_a_forget_bias_is_that_of_the_forget_gates_of_a_new_model"),
+        ("the forget bias is another gate's", "hidden:2 * hidden", ":hidden",
+         "test_a_forget_bias_is_that_of_the_forget_gates_of_a_new_model"),
+    ),
+    *planted(
+        "model_loading.py", "restore_model", "test_parameters.py",
+        ("the forget bias is forgotten", "forget_bias=config.forget_bias", "forget_bias=1.0",
+         "test_a_forget_bias_is_not_refilled_when_weights_are_loaded"),
+    ),
+)  # fmt: skip
+
+BEGUN = (
+    *planted(
+        "transfer.py", "transfer_weights", "test_transfer.py",
+        ("symbols are matched by their ids", "view[:, new] = values[:, old]",
+         "view[:, new] = values[:, new]", "test_layers_are_copied_and_symbols_matched"),
+        ("the output layer is not carried over", "view[new] = values[old]", "pass",
+         "test_layers_are_copied_and_symbols_matched"),
+        ("bytes and characters are mixed", "theirs.kind != ours.kind", "False",
+         "test_other_models_are_refused"),
+    ),
+    *planted(
+        "cli/run_state.py", "new_run", "test_transfer.py",
+        ("a run begins with random weights", "[initial.put_into(untrained)]", "[]",
+         "test_a_run_begins_with_the_weights_of_another"),
+    ),
+    *planted(
+        "cli/train.py", "train", "test_transfer.py",
+        ("--init-from is ignored on a resume", "if options['init_from']:\n            raise",
+         "if False:\n            raise", "test_what_does_not_fit_is_refused"),
+        ("a preset comes before what is given", "{name: options[name] for name in given}", "{}",
+         "test_presets.py::test_a_run_has_the_options_of_its_preset"),
+    ),
+    *planted(
+        "presets.py", "preset_options", "test_presets.py",
+        ("a preset's minutes stay beside --steps", "replaced |= set(BUDGETS)", "pass",
+         "test_what_is_given_takes_the_place"),
+        ("a preset's rate stays with another optimizer", "replaced.add('learning_rate')", "pass",
+         "test_what_is_given_takes_the_place"),
+    ),
+)  # fmt: skip
+
+DYNAMIC = (
+    *planted(
+        "dynamic_evaluation.py", "evaluate_dynamic", "test_dynamic_evaluation.py",
+        ("the weights stay as the text has left them", "model.buffer[:] = trained", "pass",
+         "test_the_model_is_as_before"),
+        ("the state is not carried", "state = after", "state = None",
+         "test_losses_are_the_definitions"),
+        ("weights return further than to where they were",
+         "np.minimum(scales * (decay / max(mean, EPS)), 1)", "scales * (decay / max(mean, EPS))",
+         "test_losses_are_the_definitions"),
+        ("the mean is over the gaps of the buffer, too", "model.layout.count", "model.buffer.size",
+         "test_losses_are_the_definitions"),
+    ),
+    *planted(
+        "dynamic_evaluation.py", "_gradient_scales", "test_dynamic_evaluation.py",
+        ("scales are mean squares", "np.sqrt(squares / count)", "squares / count",
+         "test_losses_are_the_definitions"),
+    ),
+    *planted(
+        "cli/evaluate.py", "_dynamic_rates", "test_dynamic_evaluation.py",
+        ("rates without --dynamic are ignored", "given and (not dynamic)", "False",
+         "test_rates_without_dynamic_are_refused"),
+    ),
+    *planted(
+        "cli/per_character.py", "escape", "test_dynamic_evaluation.py",
+        ("backslashes stay", " and symbol != '\\\\'", "",
+         "test_what_a_line_of_a_table_cannot_show_is_escaped"),
+    ),
+)  # fmt: skip
+
 CHECKPOINT = (
     *planted(
         "trainer.py", "snapshot", "test_trainer.py",
@@ -115,13 +226,23 @@ CHECKPOINT = (
          "tensors['state.h'], tensors['state.c'] =", "tensors['state.c'], tensors['state.h'] =",
          RESUMED),
         ("the number of steps is one short", "step=self.step", "step=self.step - 1", RESUMED),
-        ("gradients are saved for weights", "self.model.buffer", "self.model.gradient", RESUMED),
+        ("gradients are saved for weights", "copies(self.model.buffer)",
+         "copies(self.model.gradient)", RESUMED),
+        ("the weights in training are saved as the model's", "with self.averaged_weights():",
+         "if True:", "test_averaging.py::test_a_checkpoint_holds_both"),
+        ("the weights in training are not saved",
+         "tensors |= self.average.tensors(self.model.buffer)", "pass",
+         "test_averaging.py::test_a_checkpoint_holds_both"),
     ),
     *planted(
         "trainer.py", "restore", "test_trainer.py",
         ("the optimizer's count restarts", "self.step = self.optimizer.count =",
          "self.step =", RESUMED),
         ("the best loss is forgotten", "metadata.best_loss", "None", RESUMED),
+        ("the averaged weights are trained on",
+         "self.average.restore(self.model.buffer, tensors)", "pass", FURTHER),
+        ("missing weights in training pass by", "if metadata.training.ema_decay:", "if False:",
+         "test_averaging.py::test_a_checkpoint_without_the_weights_in_training_is_refused"),
         ("the carried state is forgotten",
          "fill({'state.h': self.state[0], 'state.c': self.state[1]}, tensors)", "pass", RESUMED),
         ("the optimizer's state is forgotten", "fill(self.optimizer.tensors, tensors)", "pass",
@@ -227,7 +348,8 @@ RUNS = (
         "training.py", "train", "test_training.py",
         ("the last weights for the best", "model.buffer[:] = best", "pass",
          "test_the_weights_are_those_of_the_lowest_validation_loss"),
-        ("a divergence ends everything", "best is None", "True",
+        ("a divergence ends everything", "best is None:\n                raise",
+         "True:\n                raise",
          "test_a_divergence_leaves_the_best_model"),
     ),
     *planted(
@@ -242,4 +364,4 @@ RUNS = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*TRAINER, *CHECKPOINT, *RUNS)
+MUTANTS = (*TRAINER, *AVERAGING, *DYNAMIC, *BEGUN, *CHECKPOINT, *RUNS)

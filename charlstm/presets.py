@@ -1,0 +1,51 @@
+"""Sets of options that measured well together, by the time that they are given.
+
+The figures behind them: tinyshakespeare, last 10 % held out, two Zen 4 cores. In 3 minutes, Adam
+with a cosine and a dropout of 0.1 reaches 1.557 nats with 256 units, 1.508 with 384 and, trained
+for less, 1.570 with 512; PyTorch's LSTM of 2 x 512 units with a dropout of 0.4 reaches 1.484 in 45.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+_COMMON: dict[str, Any] = {"optimizer": "adam", "schedule": "cosine", "ema_decay": 0.995}
+
+# Names are those of `TrainConfig`, `ModelConfig` and the command line's --minutes.
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
+    "quick": {
+        "minutes": 3.0, "hidden_size": 384, "layers": 1, "dropout": 0.1, "learning_rate": 0.005,
+        "batch_size": 50, "seq_length": 50, **_COMMON,
+    },
+    "standard": {
+        "minutes": 15.0, "hidden_size": 512, "layers": 1, "dropout": 0.3, "learning_rate": 0.004,
+        "batch_size": 50, "seq_length": 64, **_COMMON,
+    },
+    "best": {
+        "minutes": 60.0, "hidden_size": 512, "layers": 2, "dropout": 0.4, "learning_rate": 0.002,
+        "batch_size": 32, "seq_length": 100, **_COMMON, "ema_decay": 0.999,
+    },
+})  # fmt: skip
+BUDGETS = ("epochs", "steps", "minutes")
+
+
+def preset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a preset that are not given otherwise.
+
+    Parameters
+    ----------
+    name
+        ``"quick"``, ``"standard"`` or ``"best"``.
+    given
+        The options that are. One of `BUDGETS` takes the place of the minutes, and another
+        optimizer that of the learning rate, too: it has its own.
+    """
+    preset = PRESETS[name]
+    replaced = set(given)
+    if not replaced.isdisjoint(BUDGETS):
+        replaced |= set(BUDGETS)
+    if given.get("optimizer", preset["optimizer"]) != preset["optimizer"]:
+        replaced.add("learning_rate")
+    return {option: value for option, value in preset.items() if option not in replaced}
