@@ -29,7 +29,7 @@ def memory_needed(model: ModelConfig, training: TrainConfig, length: int, thread
         Shards that work is split into.
     """
     batch_size, seq_length = fit_sizes(length, training.batch_size, training.seq_length)
-    buffer = ParameterLayout(model).size * np.dtype(model.dtype).itemsize
+    buffer = ParameterLayout(model).size * np.dtype(model.array_dtype).itemsize
     moving = buffer * (1 + len(OPTIMIZER_CLASSES[training.optimizer].names))
     arrays = (
         packed_bytes(model)
