@@ -122,7 +122,9 @@ class Trainer(ResumableRun):
         self.windows = Windows(self.text, batch_size, seq_length)
         self.config = dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length)
         self.set_length(config.steps, config.eval_every, config.save_every)
-        self.optimizer = make_optimizer(config.optimizer, model.layout.size, model.config.array_dtype)
+        self.optimizer = make_optimizer(
+            config.optimizer, model.layout.size, model.config.array_dtype
+        )
         self.state = model.zero_state(batch_size)
         self._zeroed = np.zeros(batch_size, np.bool_)
         is_shared = model.max_threads(self.characters_per_step) > 1

@@ -57,9 +57,7 @@ def _round_bits(builder, x):
     bits = builder.bitcast(x, word)
     odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
     rounded = builder.add(builder.add(bits, constant(0x7FFF)), odd)
-    tiny = builder.icmp_unsigned(
-        "==", builder.and_(bits, constant(0x7F800000)), constant(0)
-    )
+    tiny = builder.icmp_unsigned("==", builder.and_(bits, constant(0x7F800000)), constant(0))
     rounded = builder.select(tiny, builder.and_(bits, constant(0x80000000)), rounded)
     is_nan = builder.fcmp_unordered("uno", x, x)
     rounded = builder.select(is_nan, builder.or_(bits, constant(0x00400000)), rounded)

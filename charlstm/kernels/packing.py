@@ -83,9 +83,7 @@ def pack_panels(packed, packed_offset, panel_stride, matrix, first, last):
                 else:
                     for j in range(count - group * decrement):
                         below = matrix.data[source + row_length + j] if has_second else zero
-                        packed[target + j] = pair_numbers(
-                            packed, matrix.data[source + j], below
-                        )
+                        packed[target + j] = pair_numbers(packed, matrix.data[source + j], below)
 
 
 @jitable
