@@ -27,9 +27,9 @@ NO_DROPOUT = Dropout(0, 1.0, 0, 0)
 def apply_dropout(out, source, layer, dropout, first, last):
     """Set rows 1.. of `out`, streams first..last, to `source` (T + 1, B, W) times the mask.
 
-    `out`, an operand array, has as many numbers, and may be `source`; `dropout` (Dropout) and the number of the
-    `layer` decide the mask. The same call undoes itself on gradients: dropout is linear and
-    its matrix diagonal.
+    `out`, an operand array, has as many numbers, and may be `source`; `dropout` (Dropout) and
+    the number of the `layer` decide the mask. The same call undoes itself on gradients: dropout
+    is linear and its matrix diagonal.
     """
     rows, streams, width = source.shape
     for t in range(1, rows):

@@ -3,7 +3,8 @@
     logits_t = W h_t + bias          with W (V, H), h_t after dropout
 
 Layouts (R column panels of symbols): `logits` (R, T, B, PANEL), `x` (T + 1, B, W) with
-h_t in row t + 1; x and dlogits are operand arrays, of half the length in pairs. Streams first..last only, but for the gradient, which sums over all.
+h_t in row t + 1; x and dlogits are operand arrays, of half the length in pairs. Streams
+first..last only, but for the gradient, which sums over all.
 """
 
 from charlstm.kernels.jit import inlined_njit, jitable

@@ -55,7 +55,8 @@ def cell_forward(activations, bias, embedding, panel, t, first, last):
     """Equations (1) to (4) for one panel at one step.
 
     `activations` (LayerActivations) is read at h[t], c[t] and `sums`, which holds W_hh h_{t-1}, and
-    overwritten at gates[:, t], c[t + 1], tanh_c[t], h[t + 1] and h_operand[t + 1]. `bias` is (P, PANEL).
+    overwritten at gates[:, t], c[t + 1], tanh_c[t], h[t + 1] and h_operand[t + 1]. `bias` is
+    (P, PANEL).
     `embedding` (Embedding, or None for none) holds W_ih x_t if this layer reads it; else it is
     in the gates.
     """
@@ -142,9 +143,9 @@ def lstm_forward(activations, weight_hh, bias, embedding, first, last):
     """Run the recurrence over all T.
 
     `activations` (LayerActivations) is overwritten: gates (activated), c[1:], tanh_c, h[1:], sums,
-    and h_operand. `weight_hh` (P, H, PANEL) and `bias` (P, PANEL) are packed. W_ih x_t comes from `embedding`
-    (Embedding, or None for none) if this layer reads it; else it is what `dense_forward` left
-    in the gates.
+    and h_operand. `weight_hh` (P, H, PANEL) and `bias` (P, PANEL) are packed. W_ih x_t comes
+    from `embedding` (Embedding, or None for none) if this layer reads it; else it is what
+    `dense_forward` left in the gates.
     """
     panels, steps, streams, _ = activations.gates.shape
     width = activations.h_operand.shape[2]
@@ -175,10 +176,10 @@ def lstm_forward(activations, weight_hh, bias, embedding, first, last):
 def lstm_backward(activations, dh, dc, dy, weight_hh, first, last):
     """Run the recurrence back over all T; T steps give the bits of T calls of one step.
 
-    `activations` (LayerActivations): gates are overwritten by dgates, and so are dgates. `dh` and `dc` (B, W) go from
-    the gradients of h[T], beside `dy`, and c[T] to those of h[0] and c[0]. `dy` (T + 1, B, W)
-    holds the gradients that h[1:] get from above. `weight_hh` (Q, P * PANEL, PANEL) is packed
-    by `pack_panel_transposed`.
+    `activations` (LayerActivations): gates are overwritten by dgates, and dgates by what products
+    read of these. `dh` and `dc` (B, W) go from the gradients of h[T], beside `dy`, and c[T] to
+    those of h[0] and c[0]. `dy` (T + 1, B, W) holds the gradients that h[1:] get from above.
+    `weight_hh` (Q, P * PANEL, PANEL) is packed by `pack_panel_transposed`.
     """
     panels, steps, streams, _ = activations.gates.shape
     width = dh.shape[1]
@@ -213,8 +214,8 @@ def row_runs(steps, streams, first, last):
 def dense_forward(gates, x, x_offset, weight_ih, first, last):
     """Compute W_ih x_t for all T at once, the input's part of equation (1).
 
-    `gates` (P, T, B, PANEL) are overwritten. `x` (rows, B, X), an operand array, holds the row (t, b) = (0, 0)
-    from the flat `x_offset` on; `weight_ih` (P, I, PANEL) is packed.
+    `gates` (P, T, B, PANEL) are overwritten. `x` (rows, B, X), an operand array, holds the row
+    (t, b) = (0, 0) from the flat `x_offset` on; `weight_ih` (P, I, PANEL) is packed.
     """
     panels, steps, streams, _ = gates.shape
     width = x.shape[2]
@@ -238,8 +239,8 @@ def dense_backward(dx, dx_offset, dgates, weight_ih, first, last):
     """Compute the gradients of x for all T at once, undoing `dense_forward`.
 
     `dx` (rows, B, X) is overwritten, the row (t, b) = (0, 0) from the flat `dx_offset` on;
-    `dgates`, an operand array, is (P, T, B, PANEL), and `weight_ih` (Q, P * PANEL, PANEL) is packed by
-    `pack_panel_transposed`.
+    `dgates`, an operand array, is (P, T, B, PANEL), and `weight_ih` (Q, P * PANEL, PANEL) is
+    packed by `pack_panel_transposed`.
     """
     panels, steps, streams, _ = dgates.shape
     width = dx.shape[2]

@@ -3,7 +3,8 @@
 Compiling takes seconds; this takes none. The sources are executed as they stand, but for
 the decorators, which do nothing, and for the modules that emit machine instructions: their
 intrinsics are NumPy's here. float64 only: where operands are pairs (`use_pairs`), these are
-complex numbers, not rounded, so that pairs must give what numbers do. A `BranchCounter` tells which branches ran.
+complex numbers, not rounded, so that pairs must give what numbers do. A `BranchCounter` tells
+which branches ran.
 """
 
 import ast
