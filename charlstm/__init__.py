@@ -21,9 +21,9 @@ _HOMES = {
     "Vocabulary": "charlstm.vocabulary",
     "check_gradients": "charlstm.gradcheck",
     "evaluate": "charlstm.evaluation",
-    "load": "charlstm.loading",
+    "load": "charlstm.model_loading",
     "sample": "charlstm.sampling",
-    "train": "charlstm.one_call",
+    "train": "charlstm.training",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import check_whole
+from charlstm.argument_checks import check_whole
 from charlstm.corpus import EncodedText
 from charlstm.errors import CorpusError, UsageError
 

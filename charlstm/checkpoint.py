@@ -143,6 +143,16 @@ def versions() -> dict[str, str]:
     return found | {"cpu": llvm.get_host_cpu_name()}
 
 
+def compare_versions(stored: Mapping[str, str]) -> list[str]:
+    """Return a warning if what is stored of `versions` differs from what is here."""
+    here = versions()
+    differing = [name for name in stored if stored[name] != here.get(name)]
+    if not differing:
+        return []
+    listed = ", ".join(f"{name} {stored[name]}, here {here.get(name)}" for name in differing)
+    return [f"saved with {listed}: the run continues, but its bits may differ"]
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename durable where folders can be synced (not on Windows)."""
     with suppress(OSError):  # failing, it leaves the old file or the new one, both good
@@ -177,7 +187,7 @@ def _read(file: BinaryIO) -> tuple[Tensors, dict[str, Any]]:
     file.seek(0)
     try:
         content = file.read(size)
-        np.empty(size, np.uint8)  # room for the tensors too? the library panics without it
+        np.empty(size, np.uint8)  # enough memory for the tensors too? the library panics without it
         tensors = safetensors.numpy.load(content)
     except MemoryError:
         raise CheckpointError(f"its {size} bytes do not fit in memory") from None

@@ -8,12 +8,12 @@ the name of the field.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from numbers import Real
 from typing import Any, Self
 
-from charlstm.arguments import check_choice, check_real, check_whole, show
+from charlstm.argument_checks import check_choice, check_real, check_whole, show
 from charlstm.errors import CheckpointError, UsageError
 
 FLOAT_DTYPES = ("float32", "float64")
@@ -32,6 +32,11 @@ MAX_WINDOW = 2**31 - 1
 MAX_THREADS = 4_096
 # Fields that older checkpoints lack, and the values that train as those were trained.
 ADDED_LATER: dict[str, Any] = {"warmup": 0, "reset_probability": 0.0, "patience": 0}
+# Options that may change when a run is resumed, beside its length and the intervals.
+CHANGEABLE = (
+    "learning_rate", "schedule", "warmup", "clip", "clip_norm", "reset_probability", "patience",
+)  # fmt: skip
+INTERVALS = ("eval_every", "save_every")
 MAX_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
 
 
@@ -204,6 +209,23 @@ class TrainConfig(_Options):
             object.__setattr__(self, "warmup", DEFAULT_WARMUPS[self.optimizer])
         _check_fields(self)
         check_fractions(self.val_fraction, self.test_fraction)
+
+    def changed(self, done: int, **changes: Any) -> TrainConfig:
+        """Return the options of a run that is resumed after `done` steps, with some changed.
+
+        Raises
+        ------
+        UsageError
+            If an option cannot change, is out of range, or there are fewer steps than are done.
+        """
+        if fixed := sorted(changes.keys() - {*CHANGEABLE, *INTERVALS, "steps"}):
+            raise UsageError(f"{', '.join(fixed)} cannot change when a run is resumed", fixed)
+        config = replace(self, **changes)
+        if "steps" in changes and config.steps < done:
+            raise UsageError(
+                f"steps must be at least the {done} that are done, got {config.steps}", ["steps"]
+            )
+        return config
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {

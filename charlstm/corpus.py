@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import check_text, show
+from charlstm.argument_checks import check_choice, check_instance, check_text, show
 from charlstm.config import check_fractions
-from charlstm.decoding import (
+from charlstm.errors import CorpusError, UsageError
+from charlstm.metadata import CorpusSource
+from charlstm.symbol_encoding import encode_and_number, encode_by, map_bytes
+from charlstm.text_decoding import (
     CHUNK_BYTES,
     Changes,
     check_encoding,
@@ -24,9 +27,6 @@ from charlstm.decoding import (
     read_bytes,
     shown_path,
 )
-from charlstm.errors import CorpusError, UsageError
-from charlstm.metadata import CorpusSource
-from charlstm.symbol_ids import encode_and_number, encode_by, map_bytes
 from charlstm.vocabulary import Vocabulary, as_utf8, code_points
 
 Array = npt.NDArray[Any]
@@ -192,12 +192,14 @@ class Corpus:
         >>> charlstm.Corpus.from_files(["sea.txt", "sea.txt"], as_bytes=True)
         Corpus('sea': 14 bytes, 6 symbols)
         """
-        sources = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+        sources = _names(paths)
+        check_choice("unknown", unknown, ("error", "skip"))
         if not sources:
             raise UsageError("no file to read: name at least one, or - for standard input")
         if sources.count("-") > 1:
             raise UsageError("standard input can be read only once: name - a single time")
         if vocabulary is not None:
+            check_instance("vocabulary", vocabulary, Vocabulary)
             if as_bytes and vocabulary.kind != "bytes":
                 raise UsageError(
                     "as_bytes does not fit a vocabulary of characters: leave it out", ["as_bytes"]
@@ -265,6 +267,14 @@ class Corpus:
             raise CorpusError("nothing to read: the text is empty")
         ids, vocabulary = encode_and_number(symbols, kind)
         return cls(EncodedText(ids), vocabulary, hashlib.sha256(content).hexdigest(), name)
+
+
+def _names(paths: object) -> list[str]:
+    """Return the paths of one or several files as texts."""
+    several = [paths] if isinstance(paths, str | Path) else paths
+    if not isinstance(several, Sequence) or isinstance(several, bytes):
+        raise UsageError(f"paths must be a path or a list of paths, got {show(paths)}", ["paths"])
+    return [str(path) for path in several]
 
 
 def check_symbols(corpus: Corpus, vocabulary: Vocabulary) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_array, as_ids, check_whole, show
+from charlstm.argument_checks import as_array, as_ids, check_whole, show
 from charlstm.batches import held_out_windows, split_streams
-from charlstm.corpus import EncodedText
+from charlstm.corpus import Corpus, EncodedText, check_symbols
 from charlstm.errors import CorpusError, UsageError
 from charlstm.model import CharLSTM
 
@@ -41,7 +41,7 @@ class Evaluation:
     losses
         Nats of each character of the text, shape (N,), float64: that of character i is
         ``losses[i]``, NaN for each stream's first, which nothing predicts. None where it
-        was not asked for.
+        was not requested.
     """
 
     nats: float
@@ -62,7 +62,7 @@ class Evaluation:
 
 def evaluate(
     model: CharLSTM,
-    text: str | EncodedText | npt.ArrayLike,
+    text: str | Corpus | EncodedText | npt.ArrayLike,
     *,
     streams: int = EVAL_STREAMS,
     unknown: str = "error",
@@ -75,8 +75,8 @@ def evaluate(
     model
         Not modified.
     text
-        A text, or its ids by the model's vocabulary: an array (N,) or an `EncodedText`,
-        such as a part of ``corpus.split(0.1, 0)``.
+        A text, a corpus of the model's symbols, or ids by the model's vocabulary: an array
+        (N,) or an `EncodedText`, such as a part of ``corpus.split(0.1, 0)``.
     streams
         Contiguous pieces that the text is cut into, at most one for each two characters; each
         starts from zero state. With 1 the whole text is read in one piece, slowly.
@@ -95,7 +95,7 @@ def evaluate(
 
     Examples
     --------
-    A model without parameters finds all characters equally likely:
+    A model whose parameters are all zero finds all characters equally likely:
 
     >>> import charlstm
     >>> model = charlstm.CharLSTM(charlstm.Vocabulary("abcd"), hidden_size=5)
@@ -108,6 +108,9 @@ def evaluate(
     """
     if not isinstance(model, CharLSTM):
         raise UsageError(f"model must be a CharLSTM, got {show(model)}; charlstm.load reads one")
+    if isinstance(text, Corpus):
+        check_symbols(text, model.vocabulary)
+        text = text.text
     if isinstance(text, str):
         text = model.vocabulary.encode(text, unknown)
     if not isinstance(text, EncodedText):
@@ -175,6 +178,6 @@ def evaluation_interval(steps: int, characters_per_step: int, held_out_length: i
     held_out_length
         Characters of the validation text.
     """
-    wanted = min(-(-steps // EVALUATIONS), MAX_INTERVAL)
+    interval = min(-(-steps // EVALUATIONS), MAX_INTERVAL)
     cost = held_out_length / characters_per_step * FORWARD_SHARE  # in steps
-    return min(steps, max(wanted, math.ceil(cost / EVAL_SHARE)))
+    return min(steps, max(interval, math.ceil(cost / EVAL_SHARE)))

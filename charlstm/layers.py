@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_array, as_real_array, check_dtype, check_seed, check_whole
+from charlstm.argument_checks import as_array, as_real_array, check_dtype, check_seed, check_whole
 from charlstm.config import FLOAT_DTYPES, MAX_HIDDEN_SIZE, MAX_WINDOW
 from charlstm.errors import UsageError
-from charlstm.kernels.dense_layer import (
+from charlstm.kernels.dense_input_lstm import (
     LayerWeights,
     PackedLayer,
     layer_backward,
@@ -20,7 +20,7 @@ from charlstm.kernels.dense_layer import (
 )
 from charlstm.kernels.lstm import LayerActivations
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.vector import LANES
+from charlstm.kernels.simd import LANES
 from charlstm.parameters import Parameters, aligned_zeros
 
 Array = npt.NDArray[Any]

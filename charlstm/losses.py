@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_array
+from charlstm.argument_checks import as_array
 from charlstm.errors import UsageError
 
 Array = npt.NDArray[Any]
@@ -80,23 +80,23 @@ def _floating(name: str, values: npt.ArrayLike) -> Array:
 
 def _scores_and_weights(logits: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Array, Array]:
     """Return logits, and targets as weights of the logits' shape and dtype."""
-    scores, wanted = _floating("logits", logits), as_array("targets", targets)
+    scores, labels = _floating("logits", logits), as_array("targets", targets)
     if scores.ndim == 0:
         raise UsageError("logits must be shaped (..., V), got a single number")
-    if wanted.shape == scores.shape:
-        return scores, _floating("targets", wanted).astype(scores.dtype)
+    if labels.shape == scores.shape:
+        return scores, _floating("targets", labels).astype(scores.dtype)
     classes = scores.shape[-1]
-    if wanted.shape != scores.shape[:-1] or wanted.dtype.kind not in "iu":
+    if labels.shape != scores.shape[:-1] or labels.dtype.kind not in "iu":
         raise UsageError(
             f"targets must be integers {scores.shape[:-1]} or distributions {scores.shape}, "
-            f"got {wanted.dtype} {wanted.shape}"
+            f"got {labels.dtype} {labels.shape}"
         )
-    if wanted.min() < 0 or wanted.max() >= classes:
+    if labels.min() < 0 or labels.max() >= classes:
         raise UsageError(
-            f"targets must be ids from 0 to {classes - 1}, got {wanted.min()} to {wanted.max()}"
+            f"targets must be ids from 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
         )
     weights = np.zeros_like(scores)
-    np.put_along_axis(weights, wanted[..., np.newaxis].astype(np.intp), 1, axis=-1)
+    np.put_along_axis(weights, labels[..., np.newaxis].astype(np.intp), 1, axis=-1)
     return scores, weights
 
 
@@ -109,8 +109,8 @@ def _log_softmax(scores: Array) -> Array:
 
 def _difference(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> Array:
     """Return outputs - targets, which must have one shape, in the outputs' dtype."""
-    ours, wanted = _floating("outputs", outputs), _floating("targets", targets)
-    if ours.shape != wanted.shape:
-        raise UsageError(f"targets must be shaped {ours.shape} as outputs, got {wanted.shape}")
-    difference: Array = ours - wanted.astype(ours.dtype)
+    ours, theirs = _floating("outputs", outputs), _floating("targets", targets)
+    if ours.shape != theirs.shape:
+        raise UsageError(f"targets must be shaped {ours.shape} as outputs, got {theirs.shape}")
+    difference: Array = ours - theirs.astype(ours.dtype)
     return difference

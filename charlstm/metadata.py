@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.decoding import NEWLINES
 from charlstm.errors import CheckpointError
+from charlstm.text_decoding import NEWLINES
 from charlstm.vocabulary import Vocabulary
 
 # Characters. Paths are stored from the root on: where a run was begun deep down, they are longer

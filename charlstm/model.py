@@ -9,14 +9,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_ids, check_dtype, check_seed, check_whole, show
+from charlstm.argument_checks import as_ids, check_dtype, check_seed, check_whole, show
 from charlstm.config import DTYPES, MAX_THREADS, MAX_WINDOW, ModelConfig
 from charlstm.errors import UsageError
-from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
-from charlstm.kernels.packing import ActiveRows, PackedWeights
-from charlstm.kernels.panels import column_panel
-from charlstm.kernels.vector import LANES
-from charlstm.kernels.window import (
+from charlstm.kernels.bptt_window import (
     ALL,
     FORWARD,
     GRADIENTS,
@@ -30,6 +26,10 @@ from charlstm.kernels.window import (
     run_phase_parallel,
     run_phase_pointer,
 )
+from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
+from charlstm.kernels.packing import ActiveRows, PackedWeights
+from charlstm.kernels.panel_layout import column_panel
+from charlstm.kernels.simd import LANES
 from charlstm.parameters import ParameterLayout, Parameters, aligned_zeros, init_parameters
 from charlstm.randomness import DROPOUT, derive_key
 from charlstm.resources import available_processors, can_use_pool

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import check_choice
+from charlstm.argument_checks import check_choice
 from charlstm.config import OPTIMIZERS
 from charlstm.kernels.optimizers import Step, adagrad, adam, rmsprop, squared_norm
 from charlstm.kernels.packing import ActiveRows

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_real_array, show
+from charlstm.argument_checks import as_real_array, show
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import check_real, check_seed, check_text, check_whole, show
+from charlstm.argument_checks import check_real, check_seed, check_text, check_whole, show
 from charlstm.errors import DivergenceError, UsageError
+from charlstm.kernels.bptt_window import FORWARD, PACK, run_phase, run_phase_pointer
 from charlstm.kernels.sampling import Choice, Scratch
 from charlstm.kernels.sampling import generate as generate_ids
-from charlstm.kernels.window import FORWARD, PACK, run_phase, run_phase_pointer
-from charlstm.loading import load
 from charlstm.model import CharLSTM
+from charlstm.model_loading import load
 from charlstm.randomness import SAMPLING, derive_key
 from charlstm.workspace import load_state, make_packed, make_workspace
 
@@ -131,6 +131,7 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int | None = 0,
+    unknown: str = "error",
 ) -> str:
     """Return `length` characters that follow the prime.
 
@@ -138,7 +139,7 @@ def sample(
     ----------
     model
         A model, or the path of a run, which is loaded; see `load`.
-    length, prime, temperature, top_k, top_p, seed
+    length, prime, temperature, top_k, top_p, seed, unknown
         See `generate`.
 
     Raises
@@ -159,7 +160,8 @@ def sample(
     if isinstance(model, str | os.PathLike):
         model = load(model)
     chunks = generate(
-        model, length, prime=prime, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-    )
+        model, length, prime=prime, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
+        unknown=unknown,
+    )  # fmt: skip
     ids: list[Any] = [chunk[:, 0] for chunk in chunks]
     return model.vocabulary.decode(np.concatenate(ids)) if ids else ""

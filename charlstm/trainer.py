@@ -6,48 +6,29 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.argument_checks import check_choice, check_instance
 from charlstm.batches import Windows, fit_sizes
 from charlstm.checkpoint import Tensors
 from charlstm.config import TrainConfig, remedy
 from charlstm.corpus import Corpus, check_symbols
 from charlstm.errors import CorpusError, DivergenceError
 from charlstm.evaluation import Evaluation, evaluate_text, evaluation_interval
-from charlstm.loading import fill, restore_model
 from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
+from charlstm.model_loading import fill, restore_model
 from charlstm.optimizers import learning_rate_at, make_optimizer
 from charlstm.randomness import choose_streams
-from charlstm.resumable import ResumableRun
+from charlstm.run_saving import ResumableRun, SavedRun
+from charlstm.step_record import StepRecord
 from charlstm.thread_tuner import ThreadTuner
 from charlstm.workspace import State
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What one training step did; losses in nats a character.
-
-    `evaluated` tells whether an evaluation followed; `val_loss` is then what it measured, or
-    None where there is no validation text. `improved` tells whether the loss that decides, that
-    of the validation text or else of the training step, was the lowest so far.
-    """
-
-    step: int
-    epoch: float
-    characters: int
-    learning_rate: float
-    train_loss: float
-    gradient_norm: float
-    evaluated: bool = False
-    val_loss: float | None = None
-    improved: bool = False
 
 
 class Trainer(ResumableRun):
@@ -106,6 +87,8 @@ class Trainer(ResumableRun):
     """
 
     def __init__(self, model: CharLSTM, corpus: Corpus, config: TrainConfig) -> None:
+        check_instance("model", model, CharLSTM)
+        check_instance("config", config, TrainConfig)
         check_symbols(corpus, model.vocabulary)
         self.model = model
         self.corpus = corpus
@@ -131,7 +114,9 @@ class Trainer(ResumableRun):
         self._tuner = ThreadTuner(model.threads, is_shared)
         self.step = 0
         self.best_loss: float | None = None
+        self.best_step: int | None = None
         self.evaluations_since_best = 0
+        self._saved: SavedRun | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -269,7 +254,8 @@ class Trainer(ResumableRun):
         CorpusError
             If the part has fewer than 2 characters.
         """
-        return evaluate_text(self.model, {"val": self.val, "test": self.test}[part])
+        check_choice("part", part, ("val", "test"))
+        return evaluate_text(self.model, self.val if part == "val" else self.test)
 
     def snapshot(self) -> tuple[Tensors, RunMetadata]:
         """Return copies of all that moves, and the metadata that `checkpoint.save` stores."""
@@ -337,11 +323,13 @@ class Trainer(ResumableRun):
             If the snapshot is damaged.
         CorpusError
             If the corpus is not the one trained on.
+        UsageError
+            If an option cannot change, or there are fewer steps than are done.
         """
-        if corpus.sha256 != metadata.corpus_sha256:
+        if check_instance("corpus", corpus, Corpus).sha256 != metadata.corpus_sha256:
             raise CorpusError("the corpus is not the one this run was trained on")
-        model = restore_model(tensors, metadata, threads=threads)
-        trainer = cls(model, corpus, dataclasses.replace(metadata.training, **changes))
+        config = metadata.training.changed(metadata.step, **changes)
+        trainer = cls(restore_model(tensors, metadata, threads=threads), corpus, config)
         trainer.restore(tensors, metadata)
         return trainer
 

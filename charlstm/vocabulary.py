@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_array, check_choice, check_text, show
+from charlstm.argument_checks import as_array, check_choice, check_text, show
 from charlstm.config import MAX_SHOWN, MAX_SYMBOLS
 from charlstm.errors import CheckpointError, CorpusError, UsageError
 
@@ -220,7 +220,7 @@ class Vocabulary:
 
 
 def check_symbol_count(count: int) -> None:
-    """Refuse more symbols than ids have room for.
+    """Refuse more symbols than ids can number.
 
     Raises
     ------
@@ -245,7 +245,7 @@ def _string(symbols: Array) -> str:
 
 
 def as_utf8(text: str) -> bytes:
-    """Return `text` in UTF-8; lone surrogates that stand for raw bytes become those bytes."""
+    """Return `text` in UTF-8; lone surrogates that represent raw bytes become those bytes."""
     try:
         return text.encode("utf-8", "surrogateescape")  # gives raw bytes of a command line back
     except UnicodeEncodeError:

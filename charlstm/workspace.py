@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import as_real_array, show
+from charlstm.argument_checks import as_real_array, show
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
+from charlstm.kernels.bptt_window import Workspace
 from charlstm.kernels.matmul import KC
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import PackedWeights
-from charlstm.kernels.vector import LANES
-from charlstm.kernels.window import Workspace
+from charlstm.kernels.simd import LANES
 from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]

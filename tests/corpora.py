@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from charlstm import decoding
+from charlstm import text_decoding
 from charlstm.corpus import Corpus
 from charlstm.errors import CharLSTMError
 
@@ -21,7 +21,7 @@ def read_stdin(content: bytes, chunk: int = 1 << 18, **options: Any) -> Corpus:
     """Read a corpus from standard input, `chunk` bytes at a time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
-        patch.setattr(decoding, "CHUNK_BYTES", chunk)
+        patch.setattr(text_decoding, "CHUNK_BYTES", chunk)
         return Corpus.from_files(["-"], **options)
 
 

@@ -373,7 +373,7 @@ def complex_step_gradients(
 def torch_figures(prefix: str) -> dict[str, Array]:
     """Return PyTorch's stored figures whose key begins with `prefix`, under the rest of the key.
 
-    scripts/make_torch_parity.py writes them and lists the keys.
+    scripts/make_parity.py writes them; scripts/_parity/windows.py lists the keys.
     """
     with np.load(TORCH_FIGURES, allow_pickle=False) as stored:
         keys = [key for key in stored.files if key.startswith(prefix)]

@@ -17,10 +17,10 @@ MAX_LINES = 350
 # layers above its own only, and from none of its own layer.
 LAYERS = [
     ["errors"],
-    ["arguments"],
+    ["argument_checks"],
     ["config"],
-    ["vocabulary", "decoding"],
-    ["metadata", "symbol_ids"],
+    ["vocabulary", "text_decoding"],
+    ["metadata", "symbol_encoding"],
     ["corpus"],
     ["batches"],
     ["resources", "thread_tuner"],
@@ -32,11 +32,11 @@ LAYERS = [
     ["optimizers", "evaluation"],
     ["gradcheck"],
     ["checkpoint"],
-    ["runs"],
-    ["loading"],
-    ["resumable"],
+    ["run_folder"],
+    ["model_loading"],
+    ["step_record", "run_saving"],
     ["trainer"],
-    ["sampling", "one_call"],
+    ["sampling", "training"],
     ["cli"],
     ["__main__"],
 ]
@@ -59,7 +59,7 @@ def parse(module: str) -> ast.Module:
 def imports(module: str) -> Iterator[str]:
     """Yield the full name of everything that a module imports, wherever in it.
 
-    ``from charlstm import runs`` yields ``charlstm.runs``.
+    ``from charlstm import run_folder`` yields ``charlstm.run_folder``.
     """
     for node in ast.walk(parse(module)):
         if isinstance(node, ast.Import):

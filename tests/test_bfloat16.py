@@ -11,7 +11,7 @@ from reference import Array
 from charlstm.kernels import microkernel, operands, target
 from charlstm.kernels.matmul import Input, Output, Panel
 from charlstm.kernels.microkernel import PANEL, multiply_tile
-from charlstm.kernels.vector import LANES, load
+from charlstm.kernels.simd import LANES, load
 
 SPECIAL = [0.0, -0.0, 1e-40, -1e-45, np.inf, -np.inf, 3.4028235e38, 1.1754944e-38, 1 + 2**-8]
 

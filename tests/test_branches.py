@@ -11,7 +11,7 @@ from impossible_branches import NEVER_EMPTY, OTHERS
 from reference import normwise
 
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.vector import LANES
+from charlstm.kernels.simd import LANES
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_branch_without_a_case_is_told() -> None:
     """With its file, function and condition; it is in the table, too."""
     name = "a few of everything"
     part = branch_cases.measure({name: CASES[name]})
-    line = "kernels/window.py, forward_shard, line "
+    line = "kernels/bptt_window.py, forward_shard, line "
     missing = [str(b) for b in part.uncovered() if str(b).startswith(line)]
     assert [text.rpartition("line ")[2].split(": ", 1)[1] for text in missing] == [
         "for layer in range(layers): once",

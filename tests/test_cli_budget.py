@@ -78,11 +78,11 @@ def test_the_number_of_steps_is_final_after_a_tenth_of_the_time(corpus):
 
 
 @pytest.mark.parametrize(
-    "goal", [Budget(None, 20, None), Budget(2.0, None, None), Budget(None, None, None)]
+    "requested", [Budget(None, 20, None), Budget(2.0, None, None), Budget(None, None, None)]
 )
-def test_only_minutes_are_ever_revised(corpus, goal):
+def test_only_minutes_are_ever_revised(corpus, requested):
     trainer = make_trainer(corpus)
-    budget = MinutesBudget(goal, StepTiming(0.006, 0.0), 0.0)
+    budget = MinutesBudget(requested, StepTiming(0.006, 0.0), 0.0)
     for record in trainer.train():
         assert not budget.revise(trainer, record, float(record.step))
         if record.step == 30:

@@ -9,7 +9,7 @@ from commands import assert_one_line, contents, train
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.budget import Budget
-from charlstm.cli.memory import check_memory
+from charlstm.cli.memory_check import check_memory
 from charlstm.errors import CharLSTMError, UsageError
 
 pytestmark = pytest.mark.usefixtures("in_folder")
@@ -26,7 +26,7 @@ BAD = [
     ("train latin.txt", 1, "is not utf-8: invalid continuation byte at byte offset 3"),
     ("train fox.txt --encoding klingon", 2, "--encoding must be a text encoding"),
     ("train fox.txt", 1, "runs/fox already holds a run: continue it (--resume), replace it"),
-    ("train fox.txt --out there --resume", 1, "no run can be resumed: leave out --resume"),
+    ("train fox.txt --out there --resume", 1, "there is no run to resume"),
     ("train fox.txt --out fox.txt", 1, "cannot use fox.txt as a run's folder"),
     ("train fox.txt --out torn --resume", 1, "torn/last.safetensors: cut short"),
     ("train fox.txt --out foreign --resume", 1, "not a checkpoint of charlstm"),
@@ -110,7 +110,7 @@ def test_no_memory_is_one_line(
     def no_memory(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("charlstm.cli.training.new_run", no_memory)
+    monkeypatch.setattr("charlstm.cli.train.new_run", no_memory)
     assert train() == 1
     assert_one_line(capsys.readouterr().err, "not enough memory: lower --hidden-size")
     check_memory(10**6)

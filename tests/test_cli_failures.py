@@ -15,7 +15,7 @@ from charlstm.errors import CheckpointError
 from charlstm.evaluation import Evaluation
 from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
-from charlstm.runs import RunFolder
+from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("in_folder")

@@ -13,7 +13,7 @@ from charlstm import checkpoint
 from charlstm.cli.run_state import FIXED
 from charlstm.cli.signals import SignalGuard
 from charlstm.cli.training_loop import RunSaver
-from charlstm.trainer import StepRecord
+from charlstm.step_record import StepRecord
 
 pytestmark = pytest.mark.usefixtures("in_folder")
 
@@ -114,7 +114,7 @@ def test_a_signal_before_training_is_one_line_at_most(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(
-        "charlstm.cli.training.time_steps", lambda *arguments: signal.raise_signal(number)
+        "charlstm.cli.train.time_steps", lambda *arguments: signal.raise_signal(number)
     )
     before = signal.getsignal(number)
     assert train() == 128 + number

@@ -8,14 +8,15 @@ import pytest
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.budget import MIN_STEPS, Budget
-from charlstm.cli.text_defaults import PATIENCE, adapt_to_text
+from charlstm.cli.options_for_text import PATIENCE, adapt_to_text
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
 from charlstm.evaluation import Evaluation, evaluation_interval
 from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 HARBOUR = Path(__file__).parents[1] / "data" / "harbour.txt"
 OPEN = Budget(None, None, None)
@@ -26,7 +27,7 @@ Run = tuple[Trainer, list[StepRecord]]
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in an empty folder; time steps only briefly."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
+    monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", 0.01)
 
 
 def write_text(length: int) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 import charlstm
 from charlstm.cli import main
-from charlstm.cli.program import as_argument, command_line
+from charlstm.cli.suggested_commands import as_argument, command_line
 from charlstm.cli.training_loop import RunSaver
-from charlstm.trainer import StepRecord
+from charlstm.step_record import StepRecord
 
 SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--steps", "20"]
 
@@ -22,7 +22,7 @@ SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8", "--ste
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder that holds a corpus, and the program in an environment's folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
+    monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", 0.01)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
     for folder in ("env/bin", "other"):
         Path(folder).mkdir(parents=True)

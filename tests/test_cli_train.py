@@ -214,9 +214,10 @@ def test_train_makes_one_model_and_one_trainer(
 def test_timing_a_run_does_not_train_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long that takes, the run that follows is the same, to the bit."""
     trained = []
-    for seconds in (0.0, 0.3):
-        monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", seconds)
-        assert train("--overwrite", "--optimizer", "adam", "--dropout", "0.2") == 0
-        trained.append(checkpoint.load("runs/fox/last.safetensors")[0])
+    for folder, seconds in (("short", 0.0), ("long", 0.3)):
+        monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", seconds)
+        assert train("--out", folder, "--optimizer", "adam", "--dropout", "0.2") == 0
+        assert len(Path(folder, "metrics.csv").read_text().splitlines()) == 1 + 20
+        trained.append(checkpoint.load(Path(folder, "last.safetensors"))[0])
     short, long = trained
     assert all(short[name].tobytes() == long[name].tobytes() for name in short)

@@ -44,7 +44,7 @@ def test_train_agrees_with_the_oracle(
 ) -> None:
     """Both checkpoints, the table of metrics, and the loss on either part."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
+    monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", 0.01)
     text = "".join("abcdefghijklm"[symbol] for symbol in case.ids)
     Path("text.txt").write_text(text)
     assert main(["train", "text.txt", "--out", "run", *arguments(case)]) == 0

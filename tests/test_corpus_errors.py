@@ -6,12 +6,13 @@ import io
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from corpora import Write, one_line, read_stdin
 
-from charlstm import decoding
+from charlstm import text_decoding
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CorpusError, UsageError
@@ -83,7 +84,7 @@ def test_failing_devices(
         return Failing()
 
     path = write("a.txt", b"abc")
-    monkeypatch.setattr(decoding, "open", failing_open, raising=False)
+    monkeypatch.setattr(text_decoding, "open", failing_open, raising=False)
     reason = "Permission denied" if fails_at == "open" else "Input/output error"
     with pytest.raises(CorpusError, match=rf"^cannot read .*a\.txt: {reason}$"):
         Corpus.from_files([path], as_bytes=as_bytes)
@@ -177,3 +178,17 @@ def test_memory_of_a_few_bytes_from_a_stream() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 500_000
+
+
+@pytest.mark.parametrize("paths", [3, b"a.txt", None])
+def test_paths_of_another_kind_are_refused(paths: Any) -> None:
+    with pytest.raises(UsageError, match="paths must be a path or a list of paths, got"):
+        Corpus.from_files(paths)
+
+
+def test_options_of_another_kind_are_refused(write: Write) -> None:
+    path = write("a.txt", b"a")
+    with pytest.raises(UsageError, match="vocabulary must be a Vocabulary, got 'a'"):
+        Corpus.from_files(path, vocabulary="a")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="unknown must be one of error, skip, got 'drop'"):
+        Corpus.from_files(path, unknown="drop")

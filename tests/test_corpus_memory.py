@@ -8,8 +8,8 @@ import pytest
 
 import charlstm
 from charlstm.corpus import Corpus
-from charlstm.decoding import CHUNK_BYTES
 from charlstm.errors import CorpusError, UsageError
+from charlstm.text_decoding import CHUNK_BYTES
 
 TEXTS = ["a", "the sea\n", "naïve 🦀 text\r\n", "ab" * CHUNK_BYTES + "ü"]
 

@@ -12,6 +12,7 @@ from problems import make_model
 from reference import Array, Parameters, normwise
 from whole_runs import SEVEN_BY_FIVE, TOLERANCE, Case, c_alone, h_alone, make_trainer
 
+import charlstm
 from charlstm.corpus import EncodedText
 from charlstm.errors import CorpusError, UsageError
 from charlstm.evaluation import Evaluation, evaluate, evaluate_text
@@ -144,3 +145,11 @@ def test_texts_that_are_too_short(text: Any) -> None:
     model = CharLSTM(Vocabulary("abcd"), hidden_size=5)
     with pytest.raises(CorpusError, match="at least 2 characters of text"):
         evaluate(model, text, per_character=True)
+
+
+def test_a_corpus_is_its_whole_text() -> None:
+    corpus = charlstm.Corpus.from_text("she sells sea shells")
+    model = charlstm.CharLSTM(corpus.vocabulary, 5)
+    assert charlstm.evaluate(model, corpus) == charlstm.evaluate(model, "she sells sea shells")
+    with pytest.raises(UsageError, match="the corpus has other symbols than the model"):
+        charlstm.evaluate(model, charlstm.Corpus.from_text("abc"))

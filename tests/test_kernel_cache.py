@@ -11,11 +11,11 @@ import numba
 import pytest
 
 from charlstm.kernels import cache_dir
-from charlstm.kernels.dense_layer import layer_forward
+from charlstm.kernels.bptt_window import run_phase, run_phase_parallel
+from charlstm.kernels.dense_input_lstm import layer_forward
 from charlstm.kernels.jit import cached_njit
 from charlstm.kernels.optimizers import adagrad
 from charlstm.kernels.sampling import generate
-from charlstm.kernels.window import run_phase, run_phase_parallel
 
 CHOSEN = Path(numba.config.CACHE_DIR)  # when the kernels were imported
 
@@ -102,7 +102,7 @@ def test_other_sources_and_versions_have_another_folder(
     monkeypatch.setattr(cache_dir, "__file__", str(sources / "cache_dir.py"))
     found = {before, cache_dir.kernels_hash()}
     assert found == {before}
-    for edited in ("microkernel.py", "vector.py"):
+    for edited in ("microkernel.py", "simd.py"):
         with (sources / edited).open("a") as file:
             file.write("#\n")
         found.add(cache_dir.kernels_hash())

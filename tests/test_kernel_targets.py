@@ -37,7 +37,7 @@ TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2}
 
 def main(dtype: str) -> None:
     """Compile and check; an error here is a failure there."""
-    from charlstm.kernels.window import run_phase
+    from charlstm.kernels.bptt_window import run_phase
 
     problem = random_problem(SIZES, "float32")
     model = make_model(problem.parameters, dtype)

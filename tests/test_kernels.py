@@ -17,9 +17,9 @@ from reference import (
     softmax_cross_entropy_forward,
 )
 
-from charlstm.kernels import activations, matmul, packing, softmax, vector
+from charlstm.kernels import activations, matmul, packing, simd, softmax
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.vector import LANES
+from charlstm.kernels.simd import LANES
 
 DTYPES = ["float32", "float64"]
 EXACT = decimal.Context(prec=60)
@@ -32,7 +32,7 @@ def lane_by_lane(function: Any) -> Callable[[Array], Array]:
     @numba.njit
     def apply(out, x):
         for i in range(0, x.size, LANES):
-            vector.store(out, i, function(vector.load(x, i)))
+            simd.store(out, i, function(simd.load(x, i)))
 
     def call(x: Array) -> Array:
         out = np.empty_like(x)

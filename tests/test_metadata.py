@@ -14,9 +14,9 @@ from charlstm.cli import main
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
-from charlstm.loading import save_checkpoint
 from charlstm.metadata import CorpusSource, RunMetadata
 from charlstm.model import CharLSTM
+from charlstm.model_loading import save_checkpoint
 from charlstm.trainer import Trainer
 from charlstm.vocabulary import Vocabulary
 

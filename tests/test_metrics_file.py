@@ -13,7 +13,7 @@ import pytest
 from faults import failing
 
 from charlstm.errors import RunError
-from charlstm.runs import COLUMNS, MetricsFile
+from charlstm.run_folder import COLUMNS, MetricsFile
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,7 +162,7 @@ def test_a_failed_cut_back_leaves_the_table(tmp_path, monkeypatch):
 LIMITED = """
 import os, resource, sys
 from charlstm.errors import RunError
-from charlstm.runs import MetricsFile
+from charlstm.run_folder import MetricsFile
 
 metrics = MetricsFile(sys.argv[1])
 metrics.append({"step": 1})

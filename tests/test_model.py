@@ -20,7 +20,7 @@ from problems import (
 )
 from reference import Array
 
-from charlstm.kernels.window import run_phase_parallel
+from charlstm.kernels.bptt_window import run_phase_parallel
 from charlstm.model import CharLSTM
 
 # Normwise, against a float64 oracle. In float32 it is rounding: up to 3e-6 has been seen, where

@@ -9,7 +9,7 @@ from _mutation import emulation, gradients
 from _mutation.gradients import DROPOUT, FAST_SIZES, FULL_SIZES, Mutant
 from charlstm import gradcheck
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.vector import LANES
+from charlstm.kernels.simd import LANES
 
 HARMLESS = Mutant("harmless", gradients.LOSS, {"1.0 / rows": "1 / rows"}, ["c0"])
 EVERY = gradients.TWINS + gradients.MUTANTS
@@ -55,8 +55,8 @@ def test_emulation_is_the_kernels_twin(sizes: dict[str, int], dropout: float) ->
 )
 def test_an_edit_that_does_not_apply_once_is_refused(function: str, old: str) -> None:
     """A mutant that changes nothing, or more than it says, would prove nothing."""
-    edit = emulation.Edit("kernels/window.py", function, old, "0")
-    with pytest.raises(ValueError, match=f"functions named {function} of kernels/window.py"):
+    edit = emulation.Edit("kernels/bptt_window.py", function, old, "0")
+    with pytest.raises(ValueError, match=f"functions named {function} of kernels/bptt_window.py"):
         emulation.Emulation([edit])
 
 

@@ -1,5 +1,6 @@
 """Numba's private attributes: that they are there, and what happens where they are not."""
 
+import ast
 import importlib
 import os
 import subprocess
@@ -11,8 +12,10 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from commands import environment
 from numba.core.caching import FunctionCache
 
+import charlstm
 from charlstm.kernels import jit
 from charlstm.kernels.cache_files import CheckedCache
 
@@ -39,9 +42,15 @@ INTERNALS = {
     "numba.core.event.install_listener": NOTICE,
     "numba.core.cgutils.create_struct_proxy": EMITTING,
     "numba.core.cgutils.get_or_insert_function": EMITTING,
+    "numba.core.cgutils.get_null_value": EMITTING,
     "numba.core.cgutils.if_unlikely": EMITTING,
     "numba.core.cgutils.pack_array": EMITTING,
     "numba.core.cgutils.unpack_tuple": EMITTING,
+    "numba.core.cpu.CPUContext.call_conv": EMITTING,
+    "numba.core.cpu.CPUContext.cast": EMITTING,
+    "numba.core.cpu.CPUContext.get_constant": EMITTING,
+    "numba.core.cpu.CPUContext.get_dummy_value": EMITTING,
+    "numba.core.cpu.CPUContext.make_tuple": EMITTING,
     "numba.core.datamodel.register_default": EMITTING,
     "numba.core.datamodel.models.PrimitiveModel": EMITTING,
     "numba.core.typing.signature": EMITTING,
@@ -79,6 +88,44 @@ def test_numba_has(path: str) -> None:
         find(path)
     except (ImportError, AttributeError):
         pytest.fail(f"Numba {numba.__version__} has no {path}: {INTERNALS[path]}")
+
+
+# What the names in kernels stand for whose attributes are used.
+OWNERS = {
+    "cgutils": "numba.core.cgutils",
+    "context": "numba.core.cpu.CPUContext",
+    "models": "numba.core.datamodel.models",
+    "typing": "numba.core.typing",
+}
+
+
+def used_internals(source: str) -> set[str]:
+    """Return what a module imports from numba.core, and the attributes of `OWNERS` it uses."""
+    used = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numba.core"):
+            used |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            used |= {alias.name for alias in node.names if alias.name.startswith("numba.core")}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id in OWNERS:
+                used.add(f"{OWNERS[node.value.id]}.{node.attr}")
+    return used
+
+
+def test_the_table_is_complete() -> None:
+    """Whatever of Numba's a module imports or calls is in it, or an attribute of it is."""
+    package = Path(charlstm.__file__).parent
+    paths = [*(package / "kernels").glob("*.py"), package / "cli" / "compile_notice.py"]
+    used = {path: used_internals(path.read_text("utf-8")) for path in paths}
+    missing = {
+        f"{path.name}: {name}"
+        for path, names in used.items()
+        for name in names
+        if not any(f"{entry}.".startswith(f"{name}.") for entry in INTERNALS)
+    }
+    assert missing == set()
+    assert "numba.core.cgutils.get_null_value" in set().union(*used.values())
 
 
 @jit.cached_njit
@@ -172,13 +219,33 @@ def test_entries_are_called_from_kernels(
     assert array[0] == 5
 
 
+WITHOUT_EVENTS = """
+import sys
+import numba
+sys.modules["numba.core.event"] = None
+from charlstm.cli import compile_notice, main
+assert compile_notice.Listener is object
+sys.exit(main(["gradcheck", "--hidden-size=3", "--batch-size=2", "--seq-length=4"]))
+"""
+
+
+def test_commands_run_without_the_notice() -> None:
+    """Where Numba has no events to listen to."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT_EVENTS],
+        env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "10 of 10 tensors" in done.stdout and done.stderr == ""
+
+
 WINDOW = """
 from charlstm.kernels import jit
 jit.HAS_POINTERS, jit.CheckedCache = False, None
 import numpy as np
 import charlstm.model
 from charlstm import CharLSTM, Vocabulary, sample
-from charlstm.kernels import window
+from charlstm.kernels import bptt_window
 
 @jit.jitable
 def pack(packed, parameters, offsets, shard, shards, train):
@@ -193,7 +260,7 @@ def run(mode, packed, work, dropout, first, last):
 def add_up(gradients, offsets, packed, work, shard, shards):
     gradients[shard] = shards
 
-window.pack_shard, window.window_shard, window.gradient_shard = pack, run, add_up
+bptt_window.pack_shard, bptt_window.window_shard, bptt_window.gradient_shard = pack, run, add_up
 charlstm.model.PARALLEL_FROM = 0
 ids = np.zeros((4, 3), np.int32)
 for threads in (1, 2):
@@ -212,5 +279,5 @@ def test_windows_are_called_by_name(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["2.5 [1. 0.]", "2.5 [2. 2.]", "ccccc"]
-    for name in ("window.run_phase", "window.run_phase_parallel", "sampling.generate"):
+    for name in ("bptt_window.run_phase", "bptt_window.run_phase_parallel", "sampling.generate"):
         assert list(tmp_path.rglob(f"{name}-*.nbi")), name  # an index, as Numba's own cache has

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from problems import Sizes, make_model, random_problem
 from reference import Array
 
+from charlstm.kernels.bptt_window import run_phase
 from charlstm.kernels.packing import ActiveRows
-from charlstm.kernels.window import run_phase
 from charlstm.optimizers import make_optimizer
 from charlstm.parameters import BLOCK, aligned_zeros
 

@@ -1,6 +1,6 @@
 """The model against PyTorch: stored figures, and live where PyTorch is installed."""
 
-import importlib.util
+import ast
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ from reference import Array, normwise
 from charlstm.optimizers import make_optimizer
 
 LAYERS = [1, 2, 3]
-SCRIPT = Path(__file__).parents[1] / "scripts" / "make_torch_parity.py"
+TESTS = Path(__file__).parent
 
 
 def stored_problem(layers: int) -> tuple[dict[str, Array], list[Problem]]:
@@ -76,40 +76,48 @@ def test_ten_adagrad_steps_in_float32(layers: int) -> None:
     assert normwise(losses, figures["float32/losses"]) <= 1e-5
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    """Return scripts/make_torch_parity.py as a module: the same model made of PyTorch's."""
-    pytest.importorskip("torch")
-    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.mark.parametrize("script", ["windows", "runs"])
+def test_names_that_live_tests_use_exist(script: str) -> None:
+    """Seen without PyTorch, where those tests are skipped."""
+    used = {
+        node.attr
+        for path in TESTS.glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.value.id == f"torch_{script}"
+    }
+    defined = set()
+    source = TESTS.parent / "scripts" / "_parity" / f"{script}.py"
+    for node in ast.parse(source.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Assign):
+            defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    assert used and used <= defined, f"{source.name} has no {', '.join(used - defined)}"
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_live(script: ModuleType, seed: int) -> None:
+def test_live(torch_windows: ModuleType, seed: int) -> None:
     """Loss, all gradients, h0's and c0's too, and the state, for sizes drawn at random."""
     rng = np.random.default_rng(seed)
     layers, (steps, streams), (hidden, symbols) = (
         int(rng.integers(1, 4)), rng.integers(1, 16, 2).tolist(), rng.integers(1, 90, 2).tolist()
     )  # fmt: skip
-    case = script.Case(layers, steps, streams, hidden, symbols)
+    case = torch_windows.Case(layers, steps, streams, hidden, symbols)
     parameters = reference.random_parameters(rng, symbols, hidden, layers)
     inputs, targets = rng.integers(symbols, size=(2, steps, streams))
     h0, c0 = rng.uniform(-1, 1, (2, layers, streams, hidden))
     window = Problem(parameters, inputs, targets, (h0, c0))
     loss, gradients, after = make_model(parameters).loss_and_gradients(*window[1:])
     actual = {"loss": loss, **gradients, **named_state(after)}
-    assert_close(actual, torch_answers(script, case, window), 1e-10)
+    assert_close(actual, torch_answers(torch_windows, case, window), 1e-10)
 
 
-def torch_answers(script: ModuleType, case: Any, window: Problem) -> dict[str, Array]:
+def torch_answers(torch_windows: ModuleType, case: Any, window: Problem) -> dict[str, Array]:
     """Return PyTorch's loss, gradients and final state of a window, in float64."""
     import torch
 
-    model = script.Model(case, torch.float64)
+    model = torch_windows.Model(case, torch.float64)
     leaves = dict(model.trained())
     with torch.no_grad():
         for name, parameter in leaves.items():

@@ -1,10 +1,8 @@
 """Whole runs against PyTorch's stored figures: first the oracle's, then charlstm's.
 
-scripts/make_torch_parity_run.py writes the figures and lists the keys.
+scripts/make_parity.py writes the figures; scripts/_parity/runs.py lists the keys.
 """
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -109,27 +107,13 @@ def test_the_norm_was_over_its_bound(optimizer: str) -> None:
     assert over.sum() >= 25
 
 
-def test_stored_figures_are_what_the_script_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_figures_are_what_the_script_computes(torch_runs: ModuleType) -> None:
     """Computed again with the PyTorch of this machine, where it is installed."""
-    pytest.importorskip("torch")
-    script = load_script(monkeypatch)
-    start = script.problem()
-    training = next(t for t in script.TRAININGS if t.optimizer == "adam")
+    start = torch_runs.draw_inputs()
+    training = next(t for t in torch_runs.TRAININGS if t.optimizer == "adam")
     assert_close(
-        {k: v for k, v in script.train(training, start).items() if k in measured("adam")},
+        {k: v for k, v in torch_runs.train(training, start).items() if k in measured("adam")},
         measured("adam"),
         TOLERANCE,
     )
     assert_close(start, {key: stored()[key] for key in start}, 0)
-
-
-def load_script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return scripts/make_torch_parity_run.py as a module."""
-    path = HERE.parent / "scripts" / "make_torch_parity_run.py"
-    monkeypatch.syspath_prepend(path.parent)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, path.stem, module)
-    spec.loader.exec_module(module)
-    return module

@@ -1,6 +1,5 @@
 """The oracle against itself (complex step), published Keras figures and PyTorch's figures."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -300,25 +299,13 @@ def test_torch_optimizers(optimizer: str) -> None:
 # PyTorch: live, where it is installed
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    """Return scripts/make_torch_parity.py as a module."""
-    pytest.importorskip("torch")
-    path = HERE.parent / "scripts" / "make_torch_parity.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_stored_figures_are_what_the_script_computes(script: ModuleType) -> None:
+def test_stored_figures_are_what_the_script_computes(torch_windows: ModuleType) -> None:
     """One case and the optimizers, computed again with the PyTorch of this machine."""
-    case = script.CASES[1]
-    live = script.case_figures(case)
+    case = torch_windows.CASES[1]
+    live = torch_windows.case_figures(case)
     stored = reference.torch_figures(f"L{case.layers}/")
     assert live.keys() == stored.keys()
     single = {key for key in live if key.startswith("float32/")}
     for keys, tolerance in [(single, 1e-5), (live.keys() - single, 1e-12)]:
         assert_close({k: live[k] for k in keys}, {k: stored[k] for k in keys}, tolerance)
-    assert_close(script.optimizer_figures(), reference.torch_figures("optimizer/"), 1e-14)
+    assert_close(torch_windows.optimizer_figures(), reference.torch_figures("optimizer/"), 1e-14)

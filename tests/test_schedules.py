@@ -7,7 +7,7 @@ import pytest
 import reference_run
 from whole_runs import LEARNING_RATES, SEVEN_BY_FIVE, Case, make_trainer
 
-from charlstm.loading import load_checkpoint, save_checkpoint
+from charlstm.model_loading import load_checkpoint, save_checkpoint
 from charlstm.optimizers import learning_rate_at
 from charlstm.trainer import Trainer
 

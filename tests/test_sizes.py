@@ -13,7 +13,7 @@ from problems import Sizes, assert_close, assert_same_bits, oracle_answers, rand
 from sizes import CASES, COVERING, MASK_STEP, ROWS, VALUES, Case
 
 from charlstm import model as model_module
-from charlstm.kernels.window import run_phase_parallel
+from charlstm.kernels.bptt_window import run_phase_parallel
 
 # Normwise, five times what has been seen: 9e-15 and 3.4e-6.
 TOLERANCE = {"float64": 5e-14, "float32": 1.7e-5}

@@ -29,7 +29,7 @@ from charlstm.cli import main
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
 from charlstm.model import PARALLEL_FROM, CharLSTM
-from charlstm.runs import MetricsFile, RunFolder
+from charlstm.run_folder import MetricsFile, RunFolder
 from charlstm.trainer import Trainer
 
 
@@ -65,7 +65,7 @@ def test_interrupts(bar: tqdm) -> None:
 @pytest.fixture
 def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """Return an uninterrupted run of 20 steps; beside it, one of 10 is to be resumed."""
-    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
+    monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", 0.01)
     monkeypatch.chdir(tmp_path)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
     train("run", "--steps", "10")

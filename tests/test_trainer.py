@@ -31,7 +31,8 @@ from charlstm.config import TrainConfig
 from charlstm.errors import CorpusError, DivergenceError
 from charlstm.evaluation import Evaluation
 from charlstm.model import CharLSTM
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 TINY = 1e-300  # a learning rate by which no weight moves
 SIZES = SEVEN_BY_FIVE

@@ -12,8 +12,8 @@ from whole_runs import SEVEN_BY_FIVE, Case, make_corpus, make_trainer
 
 from charlstm.config import TrainConfig
 from charlstm.errors import CheckpointError, CorpusError
-from charlstm.loading import restore_model
 from charlstm.metadata import RunMetadata
+from charlstm.model_loading import restore_model
 from charlstm.optimizers import make_optimizer
 from charlstm.parameters import aligned_zeros
 from charlstm.trainer import Trainer
@@ -82,7 +82,7 @@ def test_a_model_that_does_not_fit_its_file_is_not_made(monkeypatch: pytest.Monk
     trainer = make_trainer(Case())
     tensors, metadata = trainer.snapshot()
     larger = dataclasses.replace(metadata.model, hidden_size=65_536)
-    monkeypatch.setattr("charlstm.loading.CharLSTM", lambda *_, **__: pytest.fail("made"))
+    monkeypatch.setattr("charlstm.model_loading.CharLSTM", lambda *_, **__: pytest.fail("made"))
     with pytest.raises(CheckpointError, match="is missing or not float64"):
         Trainer.from_snapshot(tensors, dataclasses.replace(metadata, model=larger), trainer.corpus)
 

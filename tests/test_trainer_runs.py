@@ -1,5 +1,6 @@
 """Runs saved and resumed from Python: the same bits, and the command line's folder."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import charlstm
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.errors import CorpusError, RunError, UsageError
-from charlstm.loading import load_checkpoint
 from charlstm.metadata import CommandMetadata, CorpusSource
-from charlstm.runs import RunFolder
+from charlstm.model_loading import load_checkpoint, save_checkpoint
+from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("in_folder")
@@ -133,7 +134,7 @@ def test_a_folder_that_holds_another_run_is_not_overwritten() -> None:
     saved("run", seed=1)
     before = Path("run/last.safetensors").read_bytes()
     other = make_trainer()
-    with pytest.raises(RunError, match="run already holds a run: .*overwrite"):
+    with pytest.raises(RunError, match="run already holds another run: .*overwrite=True"):
         other.save("run")
     assert Path("run/last.safetensors").read_bytes() == before
     other.save("run", overwrite=True)
@@ -151,7 +152,7 @@ def test_a_run_in_use_is_not_overwritten() -> None:
 
 def test_what_a_resume_refuses() -> None:
     trainer = saved("run")
-    with pytest.raises(RunError, match="no run can be resumed: leave out resume"):
+    with pytest.raises(RunError, match="there is no run to resume"):
         Trainer.resume("nowhere", trainer.corpus)
     with pytest.raises(CorpusError, match="not the one"):
         Trainer.resume("run", charlstm.Corpus.from_text(TEXT * 19))
@@ -170,3 +171,80 @@ def test_a_trainer_refuses_a_corpus_of_other_symbols() -> None:
         Trainer(model, read, charlstm.TrainConfig())
     with pytest.raises(UsageError, match="corpus must be a Corpus, got 'text'"):
         Trainer(model, "text", charlstm.TrainConfig())  # type: ignore[arg-type]
+
+
+def test_a_save_does_not_set_a_run_back() -> None:
+    """Two trainers resume the same run: the slower one must not undo what the other saved."""
+    first = saved("run")
+    slow, fast = (Trainer.resume("run", first.corpus, steps=60) for _ in range(2))
+    for _ in fast:
+        pass
+    fast.save("run")
+    newest = Path("run/last.safetensors").read_bytes()
+    next(iter(slow))
+    with pytest.raises(RunError, match="no longer holds the run as this trainer"):
+        slow.save("run")
+    assert Path("run/last.safetensors").read_bytes() == newest
+    slow.save("run", overwrite=True)
+    assert Trainer.resume("run", first.corpus).step == 21
+
+
+def test_a_run_that_was_replaced_is_not_overwritten() -> None:
+    first = saved("run")
+    other = make_trainer(seed=1)
+    other.save("run", overwrite=True)
+    with pytest.raises(RunError, match="no longer holds the run"):
+        first.save("run")
+
+
+def test_rows_beyond_the_step_that_is_saved_are_dropped() -> None:
+    """As the command line left them when it was killed after its last save."""
+    assert train_by_command("--out", "run") == 0
+    trainer = Trainer.resume("run", charlstm.Corpus.from_text(TEXT * 20), steps=30)
+    with open("run/metrics.csv", "a") as file:
+        file.write("25,1.0,800,1.0,0.1,2.0,,1.0\n")
+    next(iter(trainer))
+    trainer.save("run")
+    steps = [line.split(",")[0] for line in Path("run/metrics.csv").read_text().splitlines()[1:]]
+    assert steps == [str(step) for step in range(1, 21)]
+
+
+def test_versions_are_stored_and_compared() -> None:
+    trainer = saved("run")
+    tensors, metadata = load_checkpoint("run/last.safetensors")
+    assert metadata.command.versions == checkpoint.versions()
+    assert Trainer.resume("run", trainer.corpus).warnings == []
+    older = dataclasses.replace(
+        metadata, command=dataclasses.replace(metadata.command, versions={"numpy": "1.0"})
+    )
+    save_checkpoint("run/last.safetensors", tensors, older)
+    (warning,) = Trainer.resume("run", trainer.corpus).warnings
+    assert "saved with numpy 1.0, here" in warning
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"batch_size": 7, "seed": 1}, "batch_size, seed cannot change when a run is resumed"),
+        ({"val_fraction": 0.5}, "val_fraction cannot change"),
+        ({"hidden_size": 9}, "hidden_size cannot change"),
+        ({"steps": 19}, "steps must be at least the 20 that are done, got 19"),
+        ({"clip": -1.0}, "clip must be at least 0"),
+    ],
+)
+def test_what_cannot_change_is_refused(changes: dict[str, Any], reason: str) -> None:
+    trainer = saved("run")
+    with pytest.raises(UsageError, match=reason):
+        Trainer.resume("run", trainer.corpus, **changes)
+
+
+def test_arguments_of_another_kind_are_refused() -> None:
+    trainer = saved("run")
+    with pytest.raises(UsageError, match="corpus must be a Corpus, got 'text'"):
+        Trainer.resume("run", "text")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="model must be a CharLSTM, got 'x'"):
+        Trainer("x", trainer.corpus, trainer.config)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="config must be a TrainConfig, got {}"):
+        Trainer(trainer.model, trainer.corpus, {})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="part must be one of val, test, got 'train'"):
+        trainer.evaluate("train")

@@ -134,7 +134,7 @@ def test_adam_epsilon_is_1e_8_outside_the_corrected_root() -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_five_steps_are_pytorchs(name: str) -> None:
-    """Stored figures; see scripts/make_torch_parity.py."""
+    """Stored figures; see scripts/_parity/windows.py."""
     figures = reference.torch_figures("optimizer/")
     count = len(figures["initial"])
     buffer, optimizer = buffer_of(figures["initial"]), make_optimizer(name, 16, "float64")

@@ -28,8 +28,8 @@ from whole_runs import (
     trainer_figures,
 )
 
-from charlstm.loading import load_checkpoint, save_checkpoint
 from charlstm.model import CharLSTM
+from charlstm.model_loading import load_checkpoint, save_checkpoint
 from charlstm.trainer import Trainer
 
 NONE, VALUE, NORM, BOTH = (0.0, 0.0), (0.02, 0.0), (0.0, 0.3), (0.03, 0.3)  # --clip, --clip-norm

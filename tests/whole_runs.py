@@ -14,7 +14,8 @@ from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus, EncodedText
 from charlstm.model import CharLSTM
 from charlstm.randomness import choose_streams
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 TOLERANCE = 1e-10
 LEARNING_RATES = {"adagrad": 0.1, "rmsprop": 0.01, "adam": 0.02}

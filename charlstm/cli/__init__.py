@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from charlstm.cli.console import log
-from charlstm.cli.program import command_line, with_options
 from charlstm.cli.signals import Terminated, raise_on_sigterm
+from charlstm.cli.suggested_commands import command_line, with_options
 from charlstm.errors import CharLSTMError, UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from charlstm.errors import DivergenceError, UsageError
 from charlstm.evaluation import EVAL_LENGTH, EVAL_STREAMS, evaluate_text
 from charlstm.sampling import sample
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 DEFAULT_EPOCHS = 10.0
 MIN_STEPS = 2000  # of the default length: ten epochs of a small text teach nothing
@@ -98,6 +99,18 @@ def _time_evaluation(trainer: Trainer) -> float:
     return sampled - started + (scored - sampled) * len(trainer.val) / max(1, len(piece))
 
 
+def fixed_steps(budget: Budget, steps_per_epoch: int) -> int:
+    """Return the total of steps that a budget comes to which is not in minutes.
+
+    An open one stands for ten epochs, and at least `MIN_STEPS`.
+    """
+    if budget.steps is not None:
+        return budget.steps
+    if budget.epochs is not None:
+        return math.ceil(budget.epochs * steps_per_epoch)
+    return max(math.ceil(DEFAULT_EPOCHS * steps_per_epoch), MIN_STEPS)
+
+
 def total_steps(
     budget: Budget,
     timing: StepTiming,
@@ -111,7 +124,7 @@ def total_steps(
     Parameters
     ----------
     budget
-        An open one stands for ten epochs, and at least `MIN_STEPS`.
+        See `fixed_steps`.
     timing
         Decides for a budget in minutes only.
     steps_per_epoch, eval_every
@@ -119,12 +132,8 @@ def total_steps(
     done, seconds
         What the run has behind it, in steps and seconds; part of the total.
     """
-    if budget.steps is not None:
-        return budget.steps
-    if budget.epochs is not None:
-        return math.ceil(budget.epochs * steps_per_epoch)
     if budget.minutes is None:
-        return max(math.ceil(DEFAULT_EPOCHS * steps_per_epoch), MIN_STEPS)
+        return fixed_steps(budget, steps_per_epoch)
     left = (60 * budget.minutes - seconds) * TIME_FRACTION
     steps = left / (timing.step + (timing.evaluation / eval_every if eval_every else math.inf))
     if steps < max(1, eval_every):  # one evaluation, at the end

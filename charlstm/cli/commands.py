@@ -102,7 +102,7 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 
     Writes last.safetensors, best.safetensors (lowest validation loss) and metrics.csv.
     """
-    from charlstm.cli.training import train
+    from charlstm.cli.train import train
 
     explicit = {
         name
@@ -160,7 +160,7 @@ def gradcheck(
 ) -> int:
     """Prove the gradients, tensor by tensor.
 
-    In float64, against finite differences; on a made-up problem, or on the weights of RUN and
+    In float64, against finite differences; on a made-up case, or on the weights of RUN and
     a piece of its own corpus; TEXT, if any, is where that lies now. With --newest, all arguments
     are TEXT.
     """

@@ -12,7 +12,12 @@ from typing import Any
 try:
     from numba.core.event import Listener, install_listener
 except ImportError:  # a Numba whose private modules have moved: nothing is said
-    Listener, install_listener = object, nullcontext
+    Listener = object
+
+    def install_listener(*_: object) -> nullcontext[None]:
+        """Install nothing."""
+        return nullcontext()
+
 
 from charlstm.cli.console import SafeStream, format_duration, log
 from charlstm.cli.signals import SignalRepeater

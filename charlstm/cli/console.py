@@ -6,7 +6,6 @@ import math
 import sys
 import unicodedata
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 
@@ -84,19 +83,3 @@ def format_table(rows: dict[str, str]) -> str:
     """Write names and values in two columns."""
     width = max(map(len, rows)) + 2
     return "\n".join(f"{name:{width}}{value}" for name, value in rows.items())
-
-
-def find_run(run: str | None, doing: str) -> Path:
-    """Return the checkpoint that a user means; if it is the newest run's, say what is done to it.
-
-    Raises
-    ------
-    RunError
-        As `runs.find_checkpoint`.
-    """
-    from charlstm.runs import find_checkpoint  # here: it needs NumPy
-
-    path = find_checkpoint(run)
-    if run is None:
-        log(f"{doing} {path}")
-    return path

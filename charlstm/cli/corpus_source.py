@@ -1,17 +1,33 @@
-"""Reads the corpus of a run, from where it was or from where it lies now."""
+"""Finds a run, and reads its corpus from where it was or from where it lies now."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from charlstm.cli.console import plural
+from charlstm.cli.console import log, plural
 from charlstm.corpus import Corpus
-from charlstm.decoding import Changes
 from charlstm.errors import CorpusError, DecodingError
 from charlstm.metadata import CorpusSource, RunMetadata
+from charlstm.run_folder import find_checkpoint
+from charlstm.text_decoding import Changes
+
+
+def find_run(run: str | None, doing: str) -> Path:
+    """Return the checkpoint that a user means; if it is the newest run's, say what is done to it.
+
+    Raises
+    ------
+    RunError
+        As `run_folder.find_checkpoint`.
+    """
+    path = find_checkpoint(run)
+    if run is None:
+        log(f"{doing} {path}")
+    return path
 
 
 def read_source(source: CorpusSource, **options: Any) -> Corpus:
@@ -72,7 +88,9 @@ def read_own_corpus(metadata: RunMetadata, paths: Sequence[str] = ()) -> Corpus:
     """
     source = source_of(metadata, paths)
     if not source.paths or (not paths and "-" in source.paths):
-        raise CorpusError("the run's own text did not come from a file: name one that holds it")
+        raise CorpusError(
+            "the run's own text did not come from a file: name one that holds it, after RUN"
+        )
     try:
         corpus = read_source(source)
     except DecodingError:

@@ -8,14 +8,14 @@ import os
 from typing import Any
 
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.console import find_run, format_loss, format_table, log, plural, write_line
-from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, read_source
+from charlstm.cli.console import format_loss, format_table, log, plural, write_line
+from charlstm.cli.corpus_source import decoding_warnings, find_run, read_own_corpus, read_source
 from charlstm.corpus import Corpus, EncodedText
-from charlstm.decoding import Changes
 from charlstm.errors import UsageError
 from charlstm.evaluation import Evaluation, evaluate_text
-from charlstm.loading import load_checkpoint, restore_model
 from charlstm.metadata import CorpusSource, RunMetadata
+from charlstm.model_loading import load_checkpoint, restore_model
+from charlstm.text_decoding import Changes
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""The gradcheck command: the gradients of a made-up problem or of a run, tensor by tensor."""
+"""The gradcheck command: the gradients of a made-up case or of a run, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.console import find_run, plural, write_line
-from charlstm.cli.corpus_source import read_own_corpus
+from charlstm.cli.console import plural, write_line
+from charlstm.cli.corpus_source import find_run, read_own_corpus
 from charlstm.config import check_options
 from charlstm.errors import CharLSTMError, UsageError
 from charlstm.gradcheck import (
@@ -19,7 +19,7 @@ from charlstm.gradcheck import (
     run_case,
     to_json,
 )
-from charlstm.loading import load_checkpoint, restore_model
+from charlstm.model_loading import load_checkpoint, restore_model
 
 _SHAPE = ("hidden_size", "layers", "dropout")
 
@@ -39,7 +39,7 @@ def gradcheck(
     ----------
     arguments
         RUN and where its corpus lies, if not where it was; the latter only with `newest`.
-        None of either checks a made-up problem.
+        None of either checks a made-up case.
     newest
         Check the newest run.
     tolerance
@@ -49,7 +49,7 @@ def gradcheck(
     as_json
         Print JSON.
     sizes
-        Of the problem, by the names of `default_case`.
+        Of the case, by the names of `default_case`.
 
     Raises
     ------
@@ -60,21 +60,18 @@ def gradcheck(
     mode = _mode(entries)
     if arguments or newest:
         run = None if newest else arguments[0]
-        problem = _run_problem(run, arguments if newest else arguments[1:], sizes)
+        case = _run_case(run, arguments if newest else arguments[1:], sizes)
     else:
-        problem = default_case(**sizes)
+        case = default_case(**sizes)
     with compile_notice():
-        checks = check_model(*problem, tolerance=tolerance, **mode)
+        checks = check_model(*case, tolerance=tolerance, **mode)
     failed = sum(not check.passed for check in checks)
     if as_json:
         write_line(json.dumps(to_json(checks)))
     else:
-        dropout = problem.model.config.dropout if problem.dropout_step is not None else 0
+        dropout = case.model.config.dropout if case.dropout_step is not None else 0
         write_line(format_table(checks))
-        write_line(
-            f"{len(checks) - failed} of {plural(len(checks), 'tensor')} within {tolerance:g}, "
-            f"normwise; dropout {dropout:g}, loss in float64, unclipped"
-        )
+        write_line(f"{checks.verdict}; dropout {dropout:g}, loss in float64, unclipped")
         write_line(format_coverage(checks))
     if failed:
         worst = max(check.error for check in checks)
@@ -97,8 +94,8 @@ def _mode(entries: str | None) -> dict[str, Any]:
     return {"mode": "fast", "samples": int(entries)}
 
 
-def _run_problem(run: str | None, paths: tuple[str, ...], sizes: dict[str, Any]) -> GradcheckCase:
-    """Return a piece of a run's own corpus as a problem; `paths` is where that lies."""
+def _run_case(run: str | None, paths: tuple[str, ...], sizes: dict[str, Any]) -> GradcheckCase:
+    """Return a piece of a run's own corpus as a case; `paths` is where that lies."""
     if fixed := [f"--{name.replace('_', '-')}" for name in _SHAPE if name in sizes]:
         raise UsageError(f"{', '.join(fixed)} comes with the run: leave it out")
     tensors, metadata = load_checkpoint(find_run(run, "checking"))

@@ -10,19 +10,18 @@ from typing import Any
 
 from charlstm.cli.console import (
     escape_control,
-    find_run,
     format_loss,
     format_table,
     plural,
     write_line,
 )
-from charlstm.cli.corpus_source import with_absolute_paths
+from charlstm.cli.corpus_source import find_run, with_absolute_paths
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.errors import CheckpointError
-from charlstm.loading import load_checkpoint
 from charlstm.metadata import RunMetadata
+from charlstm.model_loading import load_checkpoint
 from charlstm.parameters import ParameterLayout
-from charlstm.runs import RunFolder
+from charlstm.run_folder import RunFolder
 from charlstm.vocabulary import Vocabulary
 
 MAX_SYMBOLS = 100  # shown

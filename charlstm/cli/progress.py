@@ -12,11 +12,12 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from charlstm.cli.console import SafeStream, format_duration, format_loss, log
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 # From the fullest to the barest; the bar takes what is left.
 _LAYOUTS = (
-    "epoch {epoch:.2f}  {loss_in_words} |{bar}| {percentage:3.0f}% {speed}, {remaining} left",
+    "epoch {epoch:.2f}  {loss} |{bar}| {percentage:3.0f}% {speed}, {remaining} left",
     "epoch {epoch:.2f}  {nats} |{bar}| {percentage:3.0f}% {speed}, {remaining} left",
     "{nats} |{bar}| {percentage:3.0f}% {speed}, {remaining} left",
     "{nats} |{bar}| {speed}, {remaining} left",
@@ -61,7 +62,7 @@ def bar_layout(columns: int, facts: Mapping[str, Any]) -> str:
         rate = (facts["n"] - facts["initial"]) / facts["elapsed"]
     words = {
         "epoch": facts["epoch"],
-        "loss_in_words": "starting" if math.isnan(loss) else format_loss(loss),
+        "loss": "starting" if math.isnan(loss) else format_loss(loss),
         "nats": "starting" if math.isnan(loss) else format_loss(loss).partition(" (")[0],
         "speed": f"{tqdm.format_sizeof(rate)} char/s" if rate else "? char/s",
         "percentage": 100 * facts["n"] / facts["total"],

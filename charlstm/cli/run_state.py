@@ -10,13 +10,13 @@ from typing import Any
 
 from charlstm import checkpoint
 from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, source_of
-from charlstm.config import ModelConfig, TrainConfig
+from charlstm.config import CHANGEABLE, INTERVALS, ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import UsageError
-from charlstm.loading import load_checkpoint
 from charlstm.metadata import CommandMetadata, CorpusSource
 from charlstm.model import CharLSTM
-from charlstm.runs import RunFolder
+from charlstm.model_loading import load_checkpoint
+from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer
 
 # What the weights, optimizer state and position of a run are made for. The corpus is another.
@@ -24,11 +24,6 @@ FIXED = (
     "hidden_size", "layers", "dropout", "dtype", "optimizer", "batch_size", "seq_length",
     "val_fraction", "test_fraction", "seed", "as_bytes", "encoding", "newlines",
 )  # fmt: skip
-# What may change when a run is resumed.
-CHANGEABLE = (
-    "learning_rate", "schedule", "warmup", "clip", "clip_norm", "reset_probability", "patience",
-)  # fmt: skip
-INTERVALS = ("eval_every", "save_every")
 
 
 @dataclass
@@ -131,7 +126,7 @@ def resumed_run(
     stored = metadata.model.to_dict() | metadata.training.to_dict() | vars(source)
     stored |= metadata.command.requested
     _refuse_changes({name: options[name] for name in explicit}, stored)
-    warnings = _compare_versions(metadata.command.versions)
+    warnings = checkpoint.compare_versions(metadata.command.versions)
     changes = {}
     for name in CHANGEABLE:
         if name in explicit and options[name] != stored[name]:
@@ -170,15 +165,6 @@ def _is_same(name: str, given: Any, stored: Any) -> bool:
         with suppress(LookupError, ValueError):
             return codecs.lookup(given).name == codecs.lookup(stored).name
     return bool(given == stored)
-
-
-def _compare_versions(before: Mapping[str, str]) -> list[str]:
-    here = checkpoint.versions()
-    differing = [name for name in before if before[name] != here.get(name)]
-    if not differing:
-        return []
-    listed = ", ".join(f"{name} {before[name]}, here {here.get(name)}" for name in differing)
-    return [f"saved with {listed}: the run continues, but its bits may differ"]
 
 
 def _on_or_off(value: Any) -> str:

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from charlstm.cli import INTERRUPTED
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.console import escape_control, find_run, write_line
-from charlstm.decoding import Changes, decode, read_bytes, translate_newlines
-from charlstm.loading import load_checkpoint, restore_model
+from charlstm.cli.console import escape_control, write_line
+from charlstm.cli.corpus_source import find_run
 from charlstm.metadata import RunMetadata
+from charlstm.model_loading import load_checkpoint, restore_model
 from charlstm.sampling import generate
+from charlstm.text_decoding import Changes, decode, read_bytes, translate_newlines
 from charlstm.vocabulary import Vocabulary
 
 RULE = "-" * 20  # between samples

@@ -9,16 +9,16 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-from charlstm.checkpoint import Tensors
 from charlstm.cli.budget import MinutesBudget
 from charlstm.cli.progress import Progress, make_progress
-from charlstm.cli.reporting import Reporter, ReportOptions
 from charlstm.cli.signals import SignalGuard
+from charlstm.cli.step_report import Reporter, ReportOptions
 from charlstm.errors import CheckpointError, DivergenceError, RunError
-from charlstm.loading import save_checkpoint
-from charlstm.metadata import CommandMetadata, RunMetadata
-from charlstm.runs import COLUMNS, MetricsFile, RunFolder
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.metadata import CommandMetadata
+from charlstm.run_folder import COLUMNS, MetricsFile, RunFolder
+from charlstm.run_saving import Snapshot, write_checkpoints
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 SAVE_PAUSE = 5.0  # seconds between two saves whose steps nobody chose
 RETRY_PAUSE = 60.0  # the same after one that failed
@@ -46,7 +46,7 @@ class RunSaver:
         self._command = command
         self._metrics = MetricsFile(folder.metrics)
         self._started = time.monotonic() - seconds
-        self._unwritten: dict[Path, tuple[Tensors, RunMetadata]] = {}
+        self._unwritten: dict[Path, Snapshot] = {}
         self._pause = pause
         self._next = -math.inf  # when to save again
 
@@ -81,12 +81,7 @@ class RunSaver:
         """
         self._next = time.monotonic() + RETRY_PAUSE  # unless all goes well
         self._metrics.flush()
-        # The best before the last: a run killed between the two resumes from an older last,
-        # and finds its best again.
-        for path in (self.folder.best, self.folder.last):
-            if path in self._unwritten:
-                save_checkpoint(path, *self._unwritten[path])
-                del self._unwritten[path]
+        write_checkpoints(self.folder, self._unwritten)
         self._next = time.monotonic() + self._pause
 
     def write_when_due(self, is_new: bool, is_urgent: bool = False) -> None:

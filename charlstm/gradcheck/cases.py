@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 
 class GradcheckCase(NamedTuple):
-    """What `check_model` checks: call it as ``check_model(*problem)``."""
+    """What `check_model` checks: call it as ``check_model(*case)``."""
 
     model: CharLSTM
     inputs: Array  # (T, B)
@@ -38,7 +38,7 @@ def check_model(
     *,
     tolerance: float = TOLERANCE,
     mode: str = "auto",
-    seed: int = 0,
+    seed: int | None = 0,
     samples: int = SAMPLES,
 ) -> GradientReport:
     """Check a model's gradients by every parameter and by the carried-in state, unclipped.
@@ -127,7 +127,7 @@ def run_case(
     Parameters
     ----------
     model
-        Of any dtype; not modified. Its dropout is on in the problem, with step 0's masks.
+        Of any dtype; not modified. Its dropout is on in the case, with step 0's masks.
     ids
         A piece of text, one-dimensional, whose beginning is cut into `batch_size` streams.
         Of each, `seq_length` characters are read first, which gives the carried-in state;

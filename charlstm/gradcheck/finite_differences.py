@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.arguments import check_choice, check_whole
+from charlstm.argument_checks import as_real_array, check_choice, check_seed, check_whole
 from charlstm.errors import UsageError
 from charlstm.gradcheck.report import GradientReport, TensorCheck
 
@@ -50,7 +50,7 @@ def check_gradients(
     *,
     tolerance: float = TOLERANCE,
     mode: str = "auto",
-    seed: int = 0,
+    seed: int | None = 0,
     samples: int = SAMPLES,
 ) -> GradientReport:
     """Compare gradients of any function with its finite differences.
@@ -77,7 +77,7 @@ def check_gradients(
         one random direction, in which every entry takes part, and a sample of entries.
         ``"auto"`` is full up to 5,000 entries in all.
     seed
-        Of directions and samples.
+        Of directions and samples; None is a random one.
     samples
         Entries sampled per tensor: half of them the largest, the others random.
 
@@ -90,8 +90,8 @@ def check_gradients(
     Raises
     ------
     UsageError
-        If names or shapes of gradients and variables differ, a variable cannot be moved
-        in place, or an option is out of range.
+        If there is no variable, names or shapes of gradients and variables differ, a gradient
+        is not real, a variable cannot be moved in place, or an option is out of range.
 
     Examples
     --------
@@ -112,6 +112,7 @@ def check_gradients(
     if not (isinstance(tolerance, Real) and tolerance >= 0):  # which a NaN is not either
         raise UsageError(f"tolerance must be at least 0, got {tolerance!r}", ["tolerance"])
     check_whole("samples", samples, minimum=1)
+    seed = check_seed("seed", seed)
     analytic = _matched(gradients, variables)
     entries = sum(variable.size for variable in variables.values())
     fast = mode == "fast" or (mode == "auto" and entries > FULL_LIMIT)
@@ -136,22 +137,25 @@ def _matched(
     gradients: Mapping[str, npt.ArrayLike], variables: Mapping[str, Array]
 ) -> dict[str, Array]:
     """Return the gradients as float64 arrays, one for each variable and in its shape."""
+    if not variables:
+        raise UsageError("there is nothing to check: variables is empty", ["variables"])
     for lacking, names in (
         ("gradient", variables.keys() - gradients.keys()),
         ("variable", gradients.keys() - variables.keys()),
     ):
         if names:
-            raise UsageError(f"there is no {lacking} called {', '.join(sorted(names))}")
+            raise UsageError(f"there is no {lacking} called {', '.join(sorted(map(str, names)))}")
     arrays = {}
     for name, variable in variables.items():
-        if variable.dtype != np.float64 or not variable.flags.writeable or variable.size == 0:
+        if (
+            not isinstance(variable, np.ndarray)  # a list cannot be moved in place
+            or variable.dtype != np.float64
+            or not variable.flags.writeable
+            or variable.size == 0
+        ):
             raise UsageError(f"{name} must be a writable float64 array that is not empty")
-        arrays[name] = np.asarray(gradients[name], np.float64)
-        if arrays[name].shape != variable.shape:
-            raise UsageError(
-                f"the gradient of {name} must have its shape {variable.shape}, "
-                f"got {arrays[name].shape}"
-            )
+        gradient = as_real_array(f"the gradient of {name}", gradients[name], variable.shape)
+        arrays[name] = np.asarray(gradient, np.float64)
     return arrays
 
 

@@ -62,15 +62,16 @@ class GradientReport(list[TensorCheck]):
         """Whether every tensor passed."""
         return all(check.passed for check in self)
 
-    def __repr__(self) -> str:
-        """Return the table, how many passed, and what was tried."""
+    @property
+    def verdict(self) -> str:
+        """How many tensors passed, in a line."""
         passed = sum(check.passed for check in self)
         count = f"{passed} of {len(self)} tensor{'s' * (len(self) != 1)}"
-        return "\n".join([
-            format_table(self),
-            f"{count} within {self.tolerance:g}, normwise",
-            format_coverage(self),
-        ])  # fmt: skip
+        return f"{count} within {self.tolerance:g}, normwise"
+
+    def __repr__(self) -> str:
+        """Return the table, how many passed, and what was tried."""
+        return "\n".join([format_table(self), self.verdict, format_coverage(self)])
 
 
 def format_table(checks: Sequence[TensorCheck]) -> str:

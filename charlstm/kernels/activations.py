@@ -7,7 +7,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from charlstm.kernels.jit import inline_jitable
-from charlstm.kernels.vector import CONTRACT, LANES, limited
+from charlstm.kernels.simd import CONTRACT, LANES, limited
 
 
 @intrinsic

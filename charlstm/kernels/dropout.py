@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from charlstm.kernels.jit import cached_njit, jitable
 from charlstm.kernels.operands import store_operand
-from charlstm.kernels.vector import LANES, dropout_mask, load
+from charlstm.kernels.simd import LANES, dropout_mask, load
 
 
 class Dropout(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 
 from charlstm.kernels.jit import inline_jitable, jitable
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.vector import LANES, load, store
+from charlstm.kernels.simd import LANES, load, store
 
 
 class Embedding(NamedTuple):

@@ -7,15 +7,15 @@ h_t in row t + 1; x and dlogits are operand arrays, of half the length in pairs.
 first..last only, but for the gradient, which sums over all.
 """
 
+from charlstm.kernels.array_views import flat
 from charlstm.kernels.jit import inlined_njit, jitable
 from charlstm.kernels.matmul import KC, Input, Output, Panel, multiply_panel, run_length
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.operands import numbers_per_element
 from charlstm.kernels.packing import Matrix, unpack_panel
-from charlstm.kernels.panels import add_row_sum, column_panel, fill, set_rows, whole_vectors
+from charlstm.kernels.panel_layout import add_row_sum, column_panel, fill, set_rows, whole_vectors
 from charlstm.kernels.row_pairs import Features, chunk_rows, row_panel, transposed_rows
-from charlstm.kernels.vector import LANES
-from charlstm.kernels.views import flat
+from charlstm.kernels.simd import LANES
 
 
 @inlined_njit

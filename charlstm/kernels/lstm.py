@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charlstm.kernels.activations import sigmoids, tanh, tanh_and_sigmoid
+from charlstm.kernels.array_views import flat
 from charlstm.kernels.embedding import embedding_offset
 from charlstm.kernels.jit import inline_jitable, inlined_njit
 from charlstm.kernels.matmul import (
@@ -32,8 +33,7 @@ from charlstm.kernels.matmul import (
 )
 from charlstm.kernels.microkernel import PANEL, tile_shape
 from charlstm.kernels.operands import numbers_per_element, store_operand
-from charlstm.kernels.vector import LANES, load, store
-from charlstm.kernels.views import flat
+from charlstm.kernels.simd import LANES, load, store
 
 PART_ROWS = 96  # of a part of the products over all T; see `row_runs`
 

@@ -13,7 +13,7 @@ import numpy as np
 from charlstm.kernels.jit import inline_jitable, jitable
 from charlstm.kernels.microkernel import PANEL, multiply_tile, tile_shape
 from charlstm.kernels.operands import numbers_per_element
-from charlstm.kernels.vector import LANES
+from charlstm.kernels.simd import LANES
 
 KC = 2 * PANEL  # rows in a chunk of a panel: 32 KiB of float32, which the first cache holds
 RUNS = 4  # runs of PANEL rows in a chunk of a panel, where k consists of such runs

@@ -12,8 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charlstm.kernels.target import IS_ARM, IS_X86, has_feature, multiplies_bfloat16
-from charlstm.kernels.vector import (
+from charlstm.kernels.simd import (
     LANES,
     broadcast,
     element_pointer,
@@ -21,6 +20,7 @@ from charlstm.kernels.vector import (
     prefetch,
     store_vector,
 )
+from charlstm.kernels.target import IS_ARM, IS_X86, has_feature, multiplies_bfloat16
 
 PANEL = 64  # columns of a packed panel: the four gates of LANES units
 PREFETCH_DISTANCE = 32  # rows of B that a tile of one row asks for before it needs them

@@ -13,8 +13,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from charlstm.kernels.simd import LANES, element_pointer, load_transposed, store_vector
 from charlstm.kernels.target import multiplies_bfloat16
-from charlstm.kernels.vector import LANES, element_pointer, load_transposed, store_vector
 
 WORD, HALF = ir.IntType(32), ir.IntType(16)
 WORDS, HALVES = ir.VectorType(WORD, LANES), ir.VectorType(HALF, LANES)

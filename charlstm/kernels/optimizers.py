@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charlstm.kernels.jit import cached_njit, jitable
-from charlstm.kernels.vector import LANES, clamp, load, splat, square_root, store, sum_lanes, widen
+from charlstm.kernels.simd import LANES, clamp, load, splat, square_root, store, sum_lanes, widen
 
 NORM_BLOCK = 4096  # entries; partial sums of fixed blocks are added in order
 

@@ -1,12 +1,13 @@
 """Packing: weights from the flat buffer into panels, gradients from panels into the buffer.
 
-See `panels` for the layouts.
+See `panel_layout` for the layouts.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from charlstm.kernels.array_views import flat
 from charlstm.kernels.jit import jitable
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.operands import (
@@ -15,9 +16,8 @@ from charlstm.kernels.operands import (
     store_pairs,
     transpose_block,
 )
-from charlstm.kernels.panels import VECTORS_PER_PANEL, panel_columns
-from charlstm.kernels.vector import LANES, load, splat, store
-from charlstm.kernels.views import flat
+from charlstm.kernels.panel_layout import VECTORS_PER_PANEL, panel_columns
+from charlstm.kernels.simd import LANES, load, splat, store
 
 
 class PackedWeights(NamedTuple):

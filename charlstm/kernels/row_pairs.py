@@ -13,8 +13,8 @@ from charlstm.kernels.jit import inline_jitable, jitable
 from charlstm.kernels.matmul import KC, Input, Panel
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.operands import numbers_per_element, pair_rows
-from charlstm.kernels.panels import whole_vectors
-from charlstm.kernels.vector import LANES
+from charlstm.kernels.panel_layout import whole_vectors
+from charlstm.kernels.simd import LANES
 
 
 class Features(NamedTuple):

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charlstm.kernels.array_views import borrow, flat
+from charlstm.kernels.bptt_window import STREAMS, call_run_phase
 from charlstm.kernels.jit import cached_njit, jitable
-from charlstm.kernels.panels import locate_column
+from charlstm.kernels.panel_layout import locate_column
 from charlstm.kernels.random import uniform
-from charlstm.kernels.vector import LANES, load, store
-from charlstm.kernels.views import borrow, flat
-from charlstm.kernels.window import STREAMS, call_run_phase
+from charlstm.kernels.simd import LANES, load, store
 
 NOT_FINITE = -1  # what `sample_token` returns in place of a symbol
 

@@ -10,10 +10,11 @@ character with target y:
 import numpy as np
 
 from charlstm.kernels.activations import exp
+from charlstm.kernels.array_views import flat
 from charlstm.kernels.jit import inline_jitable, jitable
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.panels import column_panel, locate_column
-from charlstm.kernels.vector import (
+from charlstm.kernels.panel_layout import column_panel, locate_column
+from charlstm.kernels.simd import (
     LANES,
     load,
     max_lanes,
@@ -23,7 +24,6 @@ from charlstm.kernels.vector import (
     store,
     sum_lanes,
 )
-from charlstm.kernels.views import flat
 
 
 @inline_jitable

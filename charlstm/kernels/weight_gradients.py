@@ -14,7 +14,7 @@ from charlstm.kernels.embedding import embedding_backward
 from charlstm.kernels.jit import inlined_njit
 from charlstm.kernels.matmul import KC, Output, multiply_panel
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.panels import add_row_sum, fill
+from charlstm.kernels.panel_layout import add_row_sum, fill
 from charlstm.kernels.row_pairs import chunk_rows, paired_width, row_panel, transposed_rows
 
 

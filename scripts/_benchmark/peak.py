@@ -13,7 +13,7 @@ from _benchmark.rows import FLOAT
 from charlstm.kernels.jit import cached_njit
 from charlstm.kernels.matmul import Input, Output, Panel
 from charlstm.kernels.microkernel import PANEL, multiply_tile, tile_shape
-from charlstm.kernels.vector import LANES, load, splat, sum_lanes
+from charlstm.kernels.simd import LANES, load, splat, sum_lanes
 from charlstm.parameters import aligned_zeros
 
 K = 96  # rows of a panel: 24 KiB of float32, within any first cache

@@ -16,6 +16,8 @@ from numba import types
 from _benchmark.charlstm_system import Training
 from _benchmark.peak import Peak
 from _benchmark.rows import CLIP, LEARNING_RATE, SYMBOLS, Row
+from charlstm.kernels.array_views import flat
+from charlstm.kernels.bptt_window import TRAIN, gradient_shard, layer_activations, loss_shard
 from charlstm.kernels.embedding import Embedding, embedding_backward
 from charlstm.kernels.head import head_backward, head_forward, head_gradient
 from charlstm.kernels.jit import cached_njit, inline_jitable
@@ -29,9 +31,7 @@ from charlstm.kernels.lstm import (
 )
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import pack_shard
-from charlstm.kernels.panels import fill
-from charlstm.kernels.views import flat
-from charlstm.kernels.window import TRAIN, gradient_shard, layer_activations, loss_shard
+from charlstm.kernels.panel_layout import fill
 from charlstm.workspace import load_state, make_workspace
 
 CLOCK = time.CLOCK_MONOTONIC

@@ -31,14 +31,14 @@ GROUPS = {
 
 Place = tuple[str, str]  # file and function
 SOFTMAX: Place = ("kernels/softmax.py", "cross_entropy_row")
-LOSS: Place = ("kernels/window.py", "loss_shard")
+LOSS: Place = ("kernels/bptt_window.py", "loss_shard")
 HEAD_DX: Place = ("kernels/head.py", "head_backward")
 ROWS: Place = ("kernels/row_pairs.py", "")
 PACK_ROWS: Place = ("kernels/packing.py", "pack_panels")
 FORWARD: Place = ("kernels/lstm.py", "lstm_forward")
 HEAD_DW: Place = ("kernels/head.py", "head_gradient")
-LAYERS: Place = ("kernels/window.py", "backward_shard")
-WEIGHTS: Place = ("kernels/window.py", "gradient_shard")
+LAYERS: Place = ("kernels/bptt_window.py", "backward_shard")
+WEIGHTS: Place = ("kernels/bptt_window.py", "gradient_shard")
 PACK: Place = ("kernels/packing.py", "pack_transposed")
 PACK_PANEL: Place = ("kernels/packing.py", "pack_panel_transposed")
 DENSE: Place = ("kernels/lstm.py", "dense_backward")

@@ -94,7 +94,7 @@ PRODUCTS = (
          STREAMS),
     ),
     *planted(
-        "kernels/panels.py", "column_panel", WINDOWS,
+        "kernels/panel_layout.py", "column_panel", WINDOWS,
         ("a panel of symbols ends a vector early", "last * LANES) - first",
          "(last - panel) * LANES) - first", SYMBOLS),
     ),
@@ -122,7 +122,7 @@ GRADIENTS = (
          "weight_ih + 0 * PANEL", ROWS),
     ),
     *planted(
-        "kernels/window.py", "gradient_shard", WINDOWS,
+        "kernels/bptt_window.py", "gradient_shard", WINDOWS,
         ("panels that are summed together get the first one's gradient",
          "offset = (p - first) * size", "offset = 0 * size", ROWS),
         ("the last panel of units belongs to no shard",
@@ -153,11 +153,11 @@ GRADIENTS = (
          "0 * k * PANEL", SYMBOLS),
     ),
     *planted(
-        "kernels/window.py", "loss_shard", WINDOWS,
+        "kernels/bptt_window.py", "loss_shard", WINDOWS,
         ("targets of the wrong stream when B > 32", "targets[t, b]", "targets[t, b % 32]", STREAMS),
     ),
     *planted(
-        "kernels/window.py", "run_phase", WINDOWS,
+        "kernels/bptt_window.py", "run_phase", WINDOWS,
         ("the last stream belongs to no shard",
          "streams * shard // shards, streams * (shard + 1) // shards",
          "streams // shards * shard, streams // shards * (shard + 1)", SHARDS),

@@ -90,7 +90,7 @@ TRAINER = (
     ),
     *planted(
         "trainer.py", "evaluate", "test_trainer.py",
-        ("validation on the test part", "'val': self.val", "'val': self.test", PARTS),
+        ("validation on the test part", "self.val if", "self.test if", PARTS),
     ),
     *planted(
         "trainer.py", "Trainer.__init__", "test_trainer.py",
@@ -132,13 +132,14 @@ CHECKPOINT = (
     *planted(
         "trainer.py", "from_snapshot", "test_trainer.py",
         ("changes of options are ignored",
-         "dataclasses.replace(metadata.training, **changes)", "metadata.training",
+         "metadata.training.changed(metadata.step, **changes)", "metadata.training",
          "test_whole_run.py::test_options_may_change_on_resume[adam]"),
-        ("another corpus is taken", "corpus.sha256 != metadata.corpus_sha256", "False",
+        ("another corpus is taken",
+         "check_instance('corpus', corpus, Corpus).sha256 != metadata.corpus_sha256", "False",
          "test_a_run_resumes_with_its_own_corpus_only"),
     ),
     *planted(
-        "loading.py", "restore_model", "test_trainer.py",
+        "model_loading.py", "restore_model", "test_trainer.py",
         ("the seed of masks and resets is forgotten", "metadata.seed", "0", RESUMED),
         ("dropout is forgotten", "dropout=config.dropout", "dropout=0.0", RESUMED),
         ("the weights are forgotten", "fill(model.parameters, tensors)", "pass",
@@ -191,4 +192,54 @@ CHECKPOINT = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*TRAINER, *CHECKPOINT)
+RUNS = (
+    *planted(
+        "run_saving.py", "SavedRun.save", "test_trainer_runs.py",
+        ("another's newer checkpoint is overwritten", "_identity(self.run.last) != self._last",
+         "False", "test_a_save_does_not_set_a_run_back"),
+        ("every save is the best", "if is_best else [self.run.last]",
+         "if True else [self.run.last]", "test_best_is_the_step_of_the_lowest_loss"),
+        ("rows of an abandoned branch stay", "metadata.step)", "10 ** 9)",
+         "test_rows_beyond_the_step_that_is_saved_are_dropped"),
+        ("versions are not stored", "versions=checkpoint.versions()", "versions={}",
+         "test_versions_are_stored_and_compared"),
+        ("a corpus from elsewhere loses its place", "source or self.command.source", "source",
+         "test_what_the_command_line_stored_is_kept"),
+    ),
+    *planted(
+        "run_saving.py", "load_run", "test_trainer_runs.py",
+        ("what the command line stored is dropped", "saved.command = metadata.command", "pass",
+         "test_what_the_command_line_stored_is_kept"),
+    ),
+    *planted(
+        "run_saving.py", "write_checkpoints", "test_cli_step_report.py",
+        ("the last is written before the best", "(run.best, run.last)", "(run.last, run.best)",
+         "test_pending_saves_are_written_when_due"),
+    ),
+    *planted(
+        "config.py", "TrainConfig.changed", "test_trainer_runs.py",
+        ("anything may change", "changes.keys() - {*CHANGEABLE, *INTERVALS, 'steps'}", "()",
+         "test_what_cannot_change_is_refused"),
+        ("fewer steps than are done", "config.steps < done", "False",
+         "test_what_cannot_change_is_refused"),
+    ),
+    *planted(
+        "training.py", "train", "test_training.py",
+        ("the last weights for the best", "model.buffer[:] = best", "pass",
+         "test_the_weights_are_those_of_the_lowest_validation_loss"),
+        ("a divergence ends everything", "best is None", "True",
+         "test_a_divergence_leaves_the_best_model"),
+    ),
+    *planted(
+        "cli/budget.py", "time_steps", "test_cli_train.py",
+        ("a timed run is trained already", "trainer.restore(*before)", "pass",
+         "test_timing_a_run_does_not_train_it"),
+    ),
+    *planted(
+        "metadata.py", "to_dict", "test_metadata.py",
+        ("what was requested is stored by another name", "'asked'", "'requested'",
+         "test_what_is_written_reads_the_same"),
+    ),
+)  # fmt: skip
+
+MUTANTS = (*TRAINER, *CHECKPOINT, *RUNS)

@@ -27,10 +27,10 @@ from charlstm.cli.run_state import resumed_run
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CharLSTMError
-from charlstm.loading import load_checkpoint, restore_model
 from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
-from charlstm.runs import RunFolder
+from charlstm.model_loading import load_checkpoint, restore_model
+from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer
 
 BATCH = 100  # mutants of one call of the worker process

@@ -31,7 +31,7 @@ from _stress.runs import (
 from charlstm import checkpoint
 from charlstm.checkpoint import Tensors
 from charlstm.errors import CheckpointError
-from charlstm.runs import RunFolder
+from charlstm.run_folder import RunFolder
 
 PAGE = 4096
 SMALL, LARGE = 500, 500_000  # numbers in a checkpoint

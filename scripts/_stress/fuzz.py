@@ -25,7 +25,7 @@ from _stress.fuzz_cases import Case, cases
 from _stress.outcome import Outcome
 from _stress.runs import TIMEOUT, popen_arguments
 from charlstm.cli import main
-from charlstm.loading import load_checkpoint
+from charlstm.model_loading import load_checkpoint
 
 PROCESS_EVERY = 100  # one case in so many is also tried in a separate process
 MAX_ROUNDS = 20  # of drawing the cases that are still missing
@@ -182,7 +182,7 @@ def try_one(judge: Judge, tried: Case) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="fuzz-") as folder,
         contextlib.chdir(folder),
-        mock.patch.multiple("charlstm.cli.training", TIMING_RUN=0.0, LONG_TIMING_RUN=0.0),
+        mock.patch.multiple("charlstm.cli.train", TIMING_RUN=0.0, LONG_TIMING_RUN=0.0),
     ):
         try:
             judge.try_case(tried)

@@ -28,7 +28,7 @@ from _stress.runs import (
 )
 from charlstm import checkpoint
 from charlstm.errors import CharLSTMError
-from charlstm.runs import RunFolder
+from charlstm.run_folder import RunFolder
 
 RULES = (
     ["--optimizer", "adagrad"],

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from charlstm import checkpoint
-from charlstm.runs import COLUMNS, RunFolder
+from charlstm.run_folder import COLUMNS, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARACTERS = 40_000  # of the corpus: an epoch is 70 steps

@@ -22,9 +22,9 @@ from charlstm.cli import main
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import CheckpointError
-from charlstm.loading import load_checkpoint, save_checkpoint
 from charlstm.model import CharLSTM
-from charlstm.runs import MetricsFile, RunFolder
+from charlstm.model_loading import load_checkpoint, save_checkpoint
+from charlstm.run_folder import MetricsFile, RunFolder
 from charlstm.sampling import generate
 from charlstm.trainer import Trainer
 

@@ -12,7 +12,7 @@ from faults import failing
 
 from charlstm import checkpoint
 from charlstm.errors import RunError
-from charlstm.runs import RunFolder, find_checkpoint
+from charlstm.run_folder import RunFolder, find_checkpoint
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +52,7 @@ def test_create_makes_the_folder_and_its_parents(folder):
 def test_a_taken_folder_is_refused_and_untouched(folder, name):
     folder.create()
     (folder.path / name).write_text("precious")
-    with pytest.raises(RunError, match="resume.*overwrite"):
+    with pytest.raises(RunError, match="already holds a run"):
         folder.create()
     assert (folder.path / name).read_text() == "precious"
 
@@ -90,11 +90,11 @@ def test_what_cannot_be_removed_is_named(folder):
 
 
 def test_resume(folder):
-    with pytest.raises(RunError, match="leave out resume"):
+    with pytest.raises(RunError, match="there is no run to resume"):
         folder.resume()
     assert not folder.path.exists()
     folder.create()
-    with pytest.raises(RunError, match="leave out resume"):
+    with pytest.raises(RunError, match="there is no run to resume"):
         folder.resume()
     folder.last.write_text("x")
     assert folder.resume() == folder.last
@@ -148,7 +148,7 @@ def test_temporary_names_are_those_the_lock_removes(folder, monkeypatch):
 
 HOLDER = """
 import sys, time
-from charlstm.runs import RunFolder
+from charlstm.run_folder import RunFolder
 
 with RunFolder(sys.argv[1]).lock():
     print("held", flush=True)

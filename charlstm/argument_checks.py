@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from charlstm.errors import UsageError
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_INT64 = 2**63 - 1
 MAX_SHOWN = 60  # characters of a value in a message
+
+T = TypeVar("T")
 
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxlong = _repr.maxother = MAX_SHOWN
@@ -106,6 +108,19 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise UsageError(f"{name} must be one of {', '.join(choices)}, got {show(value)}", [name])
     return str(value)  # np.str_ is a str too
+
+
+def check_instance(name: str, value: Any, kind: type[T]) -> T:
+    """Return a value of a class.
+
+    Raises
+    ------
+    UsageError
+        If it is of another.
+    """
+    if not isinstance(value, kind):
+        raise UsageError(f"{name} must be a {kind.__name__}, got {show(value)}", [name])
+    return value
 
 
 def check_dtype(name: str, value: object, choices: Sequence[str]) -> str:

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from charlstm.corpus import Corpus
-from charlstm.decoding import Changes
 from charlstm.errors import CorpusError, UsageError
+from charlstm.text_decoding import Changes
 from charlstm.vocabulary import Vocabulary
 
 SETTINGS = settings(deadline=None, derandomize=True)

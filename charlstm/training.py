@@ -17,9 +17,10 @@ from tqdm.auto import tqdm
 
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus
-from charlstm.errors import UsageError
+from charlstm.errors import DivergenceError, UsageError
 from charlstm.model import CharLSTM
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 
 def train(
@@ -59,12 +60,13 @@ def train(
     CorpusError
         If there is too little text to train on.
     DivergenceError
-        See `Trainer.train`.
+        See `Trainer.train`; before there is a validation loss. Later it is a warning, and the
+        model that is returned is the best before that.
 
     Warns
     -----
     UserWarning
-        What `Trainer.warnings` holds.
+        What `Trainer.warnings` holds, and a divergence.
 
     Examples
     --------
@@ -110,6 +112,10 @@ def train(
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             bar.set_description(f"interrupted at step {trainer.step}")
+        except DivergenceError as error:
+            if best is None:
+                raise
+            warnings.warn(f"{error}; the model has its best weights before that", stacklevel=2)
     if best is not None:
         model.buffer[:] = best
     return model

@@ -13,11 +13,11 @@ from charlstm.cli.console import (
     log,
     plural,
 )
-from charlstm.cli.memory import memory_needed
-from charlstm.cli.program import as_argument, command_line
-from charlstm.cli.reporting import advice, explosion_limit, guessing_loss
+from charlstm.cli.memory_check import memory_needed
+from charlstm.cli.step_report import advice, explosion_limit, guessing_loss
+from charlstm.cli.suggested_commands import as_argument, command_line
 from charlstm.errors import CharLSTMError
-from charlstm.runs import RunFolder
+from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from charlstm.cli.budget import SAMPLE_LENGTH
 from charlstm.cli.console import escape_control, format_loss
-from charlstm.cli.program import with_options
 from charlstm.cli.progress import Progress
+from charlstm.cli.suggested_commands import with_options
 from charlstm.config import TrainConfig, remedy
 from charlstm.errors import DivergenceError
 from charlstm.sampling import sample
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 EVALUATION_PAUSE, SAMPLE_PAUSE = 5.0, 15.0  # least seconds between two that are shown
 TEMPERATURE = 0.8  # of the samples

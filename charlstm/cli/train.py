@@ -8,26 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from charlstm import checkpoint
-from charlstm.cli.budget import Budget, MinutesBudget, StepTiming, time_steps, total_steps
+from charlstm.cli.budget import (
+    Budget,
+    MinutesBudget,
+    StepTiming,
+    fixed_steps,
+    time_steps,
+    total_steps,
+)
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import format_duration, format_loss, log, plural
 from charlstm.cli.corpus_source import read_source, with_absolute_paths
-from charlstm.cli.memory import check_memory, memory_needed
-from charlstm.cli.reporting import ReportOptions
+from charlstm.cli.memory_check import check_memory, memory_needed
+from charlstm.cli.options_for_text import adapt_to_text
 from charlstm.cli.run_state import RunState, new_run, resumed_run
 from charlstm.cli.signals import SignalGuard
-from charlstm.cli.text_defaults import adapt_to_text
+from charlstm.cli.step_report import ReportOptions
 from charlstm.cli.training_loop import SAVE_PAUSE, RunSaver, run
-from charlstm.cli.training_report import early_end, eta, report_end, report_stop, summary
+from charlstm.cli.training_summary import early_end, eta, report_end, report_stop, summary
 from charlstm.config import ModelConfig, TrainConfig, check_options
-from charlstm.decoding import check_encoding
-from charlstm.errors import CharLSTMError, UsageError
+from charlstm.errors import CharLSTMError, RunError, UsageError
 from charlstm.evaluation import evaluation_interval
 from charlstm.kernels import target
-from charlstm.loading import load_checkpoint
 from charlstm.metadata import CorpusSource
+from charlstm.model_loading import load_checkpoint
 from charlstm.resources import available_processors
-from charlstm.runs import RunFolder
+from charlstm.run_folder import RunFolder
+from charlstm.text_decoding import check_encoding
 
 TIMING_RUN = 0.2  # seconds of steps to tell the speed by
 LONG_TIMING_RUN, TIMED_SHARE = 2.0, 0.02  # where the speed decides the number of steps
@@ -60,8 +67,11 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
             return _train(folder, state, budget, paths, options)
     shape, training = _options(options)
     check_encoding(options["encoding"])
-    if not options["overwrite"]:
-        folder.refuse_taken()  # before the corpus, which may be large, is read
+    if folder.is_taken() and not options["overwrite"]:  # before a large corpus is read
+        raise RunError(
+            f"{folder.path} already holds a run: continue it (--resume), replace it (--overwrite) "
+            "or choose another folder (--out)"
+        )
     source = CorpusSource(paths, options["encoding"], options["as_bytes"], options["newlines"])
     corpus = read_source(source)
     model = ModelConfig(len(corpus.vocabulary), **shape)
@@ -207,7 +217,9 @@ def _check_steps_left(state: RunState, budget: Budget) -> None:
     """Refuse fewer steps than are done, before anything is printed."""
     if budget.minutes is not None:  # what is done is part of what they become
         return
-    steps, done = _total(state, budget, StepTiming(0, 0)), state.trainer.step
+    trainer, done = state.trainer, state.trainer.step
+    is_kept = budget.is_open and not state.is_new
+    steps = trainer.config.steps if is_kept else fixed_steps(budget, trainer.steps_per_epoch)
     if steps < done:
         raise UsageError(f"{_done(done)} done already, more than the {steps} requested: {MORE}")
 

@@ -66,31 +66,22 @@ class RunFolder:
             When the folder holds a run, belongs to a running process, or cannot be written.
         """
         with self.lock(), wrap_os_errors(f"cannot empty {self.path}"):
-            if not overwrite:
-                self.refuse_taken()
+            if self.is_taken() and not overwrite:
+                raise RunError(f"{self.path} already holds a run")
             for file in (self.metrics, self.best):  # last stays until the new run's replaces it
                 file.unlink(missing_ok=True)
 
-    def refuse_taken(self) -> None:
-        """Raise RunError when the folder holds a run; nothing is made or locked."""
+    def is_taken(self) -> bool:
+        """Tell whether the folder holds a run; nothing is made or locked."""
         with wrap_os_errors(f"cannot look into {self.path}"):
-            taken = any(file.exists() for file in (self.metrics, self.best, self.last))
-        if taken:
-            raise RunError(
-                f"{self.path} already holds a run: continue it (resume), replace it "
-                "(overwrite) or choose another folder (out)",
-                ["resume", "overwrite", "out"],
-            )
+            return any(file.exists() for file in (self.metrics, self.best, self.last))
 
     def resume(self) -> Path:
         """Return the checkpoint to resume from; RunError when there is none."""
         with wrap_os_errors(f"cannot look into {self.path}"):
             if self.last.exists():
                 return self.last
-        raise RunError(
-            f"{self.last} does not exist, so no run can be resumed: leave out resume",
-            ["resume"],
-        )
+        raise RunError(f"{self.last} does not exist: there is no run to resume")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -118,8 +109,7 @@ class RunFolder:
                 except BlockingIOError:
                     raise RunError(
                         f"another process trains in {self.path}: wait for it, stop it, "
-                        "or choose another folder (out)",
-                        ["out"],
+                        "or choose another folder"
                     ) from None
                 for name in (self.last.name, self.best.name, self.metrics.name):
                     for leftover in self.path.glob(f".{name}.*.tmp"):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.decoding import CHUNK_BYTES, Changes, reading
 from charlstm.errors import CorpusError
+from charlstm.text_decoding import CHUNK_BYTES, Changes, reading
 from charlstm.vocabulary import Vocabulary, check_symbol_count
 
 Array = npt.NDArray[Any]

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charlstm.kernels.array_views import flat
 from charlstm.kernels.jit import cached_njit
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import Matrix, pack_panel_transposed, pack_panels, unpack_panel
 from charlstm.kernels.row_pairs import Features
-from charlstm.kernels.views import flat
 from charlstm.kernels.weight_gradients import dense_layer_gradients
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from charlstm.kernels.array_views import borrow, flat
 from charlstm.kernels.dropout import Dropout, apply_dropout
 from charlstm.kernels.embedding import Embedding
 from charlstm.kernels.head import head_backward, head_forward, head_gradient
@@ -32,11 +33,10 @@ from charlstm.kernels.lstm import (
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.operands import numbers_per_element, store_operand
 from charlstm.kernels.packing import Matrix, PackedWeights, pack_shard, unpack_panel
-from charlstm.kernels.panels import VECTORS_PER_PANEL, fill
+from charlstm.kernels.panel_layout import VECTORS_PER_PANEL, fill
 from charlstm.kernels.row_pairs import Features
+from charlstm.kernels.simd import LANES, load
 from charlstm.kernels.softmax import cross_entropy_row, panel_range
-from charlstm.kernels.vector import LANES, load
-from charlstm.kernels.views import borrow, flat
 from charlstm.kernels.weight_gradients import dense_layer_gradients, embedding_layer_gradients
 
 FORWARD, LOSS, TRAIN = 0, 1, 2  # modes: logits; losses too; gradients too

@@ -24,7 +24,7 @@ are made of zeros, and padding stays zero.
 
 from charlstm.kernels.jit import inline_jitable, jitable
 from charlstm.kernels.microkernel import PANEL
-from charlstm.kernels.vector import LANES, load, splat, store
+from charlstm.kernels.simd import LANES, load, splat, store
 
 VECTORS_PER_PANEL = PANEL // LANES
 

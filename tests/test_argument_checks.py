@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charlstm.arguments import (
+from charlstm.argument_checks import (
     MAX_INT64,
     MAX_SHOWN,
     as_ids,

@@ -10,8 +10,9 @@ from commands import TEXT
 from commands import train as train_by_command
 
 import charlstm
-from charlstm.errors import UsageError
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.errors import DivergenceError, UsageError
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 SIZES: dict[str, Any] = dict(hidden_size=12, batch_size=4, seq_length=8, eval_every=10, steps=20)
 
@@ -133,3 +134,29 @@ def test_the_bar_shows_the_losses(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_refused(corpus: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         charlstm.train(corpus, progress=False, **options)
+
+
+def test_a_divergence_leaves_the_best_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours may precede it; where nothing was measured yet, there is nothing to keep."""
+    options: dict[str, Any] = {
+        "hidden_size": 6, "steps": 40, "eval_every": 10, "batch_size": 2, "seq_length": 5,
+        "progress": False,
+    }  # fmt: skip
+    kept = charlstm.train(TEXT, **options | {"steps": 20})
+    train_step = Trainer.train_step
+
+    def diverging(at: int) -> Any:
+        def step(self: Trainer) -> Any:
+            if self.step == at:
+                raise DivergenceError(f"training diverged at step {at}")
+            return train_step(self)
+
+        return step
+
+    monkeypatch.setattr(Trainer, "train_step", diverging(25))
+    with pytest.warns(UserWarning, match="diverged at step 25; the model has its best weights"):
+        model = charlstm.train(TEXT, **options)
+    np.testing.assert_array_equal(model.buffer, kept.buffer)
+    monkeypatch.setattr(Trainer, "train_step", diverging(5))
+    with pytest.raises(DivergenceError):
+        charlstm.train(TEXT, **options)

@@ -22,13 +22,14 @@ from charlstm.cli import main
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import plural
 from charlstm.cli.progress import bar_layout
-from charlstm.cli.reporting import advice
+from charlstm.cli.step_report import advice
 from charlstm.cli.training_loop import RunSaver
 from charlstm.config import TrainConfig
 from charlstm.errors import DivergenceError
 from charlstm.evaluation import Evaluation
 from charlstm.model import CharLSTM
-from charlstm.trainer import StepRecord, Trainer
+from charlstm.step_record import StepRecord
+from charlstm.trainer import Trainer
 
 SMALL = ["--hidden-size", "12", "--batch-size", "4", "--seq-length", "8"]
 
@@ -45,8 +46,8 @@ class Terminal(io.StringIO):
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder with a corpus of 900 characters; by default evaluate every 25 steps."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("charlstm.cli.training.TIMING_RUN", 0.01)
-    for module in ("trainer", "cli.training"):
+    monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", 0.01)
+    for module in ("trainer", "cli.train"):
         monkeypatch.setattr(f"charlstm.{module}.evaluation_interval", lambda *sizes: 25)
     Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 20)
 
@@ -264,7 +265,7 @@ def test_evaluations_are_shown_at_intervals(
     assert re.search(r"step 100 .*; the best so far 2\.0000 nats at step 50\n", error)
     rows = Path("runs/fox/metrics.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows if row.split(",")[6]] == ["25", "50", "75", "100"]
-    monkeypatch.setattr("charlstm.cli.reporting.EVALUATION_PAUSE", 0.0)
+    monkeypatch.setattr("charlstm.cli.step_report.EVALUATION_PAUSE", 0.0)
     assert train("--overwrite") == 0
     assert evaluations(capsys.readouterr().err) == [25, 50, 75, 100]
 
@@ -311,7 +312,7 @@ def test_saves_are_some_seconds_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pending_saves_are_written_when_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """At whatever step that is, the best never after a last that knows of it."""
-    monkeypatch.setattr("charlstm.cli.training.SAVE_PAUSE", 0.25)
+    monkeypatch.setattr("charlstm.cli.train.SAVE_PAUSE", 0.25)
     note = RunSaver.log_step
 
     def slow_note(self: RunSaver, record: StepRecord) -> None:
@@ -379,7 +380,7 @@ def test_a_sample_that_fails_ends_no_run(
     def fail(*arguments: Any, **options: Any) -> str:
         raise DivergenceError("the model's outputs are not finite numbers")
 
-    monkeypatch.setattr("charlstm.cli.reporting.sample", fail)
+    monkeypatch.setattr("charlstm.cli.step_report.sample", fail)
     assert train() == 0
     assert "charlstm: warning: no sample: the model's outputs" in capsys.readouterr().err
     assert checkpoint.load("runs/fox/last.safetensors")[1]["step"] == 100

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm import checkpoint, runs
-from charlstm.arguments import show
+from charlstm import checkpoint, run_folder
+from charlstm.argument_checks import show
 from charlstm.checkpoint import Tensors
 from charlstm.errors import CheckpointError, UsageError
 from charlstm.metadata import RunMetadata
@@ -45,7 +45,7 @@ def load(run: str | os.PathLike[str], *, threads: int | None = None) -> CharLSTM
     """
     if not isinstance(run, str | os.PathLike):
         raise UsageError(f"run must be the path of a run, got {show(run)}")
-    return restore_model(*load_checkpoint(runs.find_checkpoint(Path(run))), threads=threads)
+    return restore_model(*load_checkpoint(run_folder.find_checkpoint(Path(run))), threads=threads)
 
 
 def save_checkpoint(path: str | Path, tensors: Tensors, metadata: RunMetadata) -> None:
