@@ -17,7 +17,8 @@ from typing import Any, Self
 from charlstm.argument_checks import check_choice, check_real, check_whole, show
 from charlstm.errors import CheckpointError, UsageError
 
-DTYPES = ("float32", "float64")
+FLOAT_DTYPES = ("float32", "float64")
+DTYPES = (*FLOAT_DTYPES, "bfloat16")
 SCHEDULES = ("constant", "linear", "cosine", "step")
 DEFAULT_LEARNING_RATES = {"adagrad": 0.1, "rmsprop": 0.002, "adam": 0.004}
 # Adagrad's first steps move every weight by the whole rate: enough, at rates that serve it
@@ -104,7 +105,8 @@ class ModelConfig(_Options):
     dropout
         Probability, in [0, 1), that an output of a layer is dropped while training.
     dtype
-        ``"float32"`` or ``"float64"``.
+        ``"float32"``, ``"float64"`` or ``"bfloat16"``: that is float32, but with what products
+        read rounded to bfloat16.
     forget_bias
         First value of the forget gates' biases, in new models only: how long memories last
         before training decides.
@@ -132,6 +134,11 @@ class ModelConfig(_Options):
     def __post_init__(self) -> None:
         """Check every option and make its type plain."""
         _check_fields(self)
+
+    @property
+    def array_dtype(self) -> str:
+        """The dtype of parameters, gradients and states."""
+        return "float32" if self.dtype == "bfloat16" else self.dtype
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,6 @@ def _gradient_scales(model: CharLSTM, text: EncodedText, window: int) -> Array:
         _, state = model.forward_backward(inputs[:valid], targets[:valid], state)
         squares += np.square(model.gradient, dtype=np.float64)
         count += 1
-    scales = aligned_zeros(model.buffer.size, model.config.dtype)
+    scales = aligned_zeros(model.buffer.size, model.buffer.dtype)
     scales[:] = np.sqrt(squares / count)
     return scales

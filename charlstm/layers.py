@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import as_array, as_real_array, check_dtype, check_seed, check_whole
-from charlstm.config import DTYPES, MAX_HIDDEN_SIZE, MAX_WINDOW
+from charlstm.config import FLOAT_DTYPES, MAX_HIDDEN_SIZE, MAX_WINDOW
 from charlstm.errors import UsageError
 from charlstm.kernels.dense_input_lstm import (
     LayerWeights,
@@ -109,7 +109,7 @@ class LSTM:
     ) -> None:
         self.input_size = check_whole("input_size", input_size, 1, MAX_WINDOW)
         self.hidden_size = check_whole("hidden_size", hidden_size, 1, MAX_HIDDEN_SIZE)
-        self.dtype = check_dtype("dtype", dtype, DTYPES)
+        self.dtype = check_dtype("dtype", dtype, FLOAT_DTYPES)
         self.seed = check_seed("seed", seed)
         self._weights = self._new_weights()
         self._parameters = _as_in_pytorch(self._weights)
@@ -171,12 +171,16 @@ class LSTM:
         (count, streams, _), hidden = shape, self.hidden_size
         width = _whole_lanes(hidden)
         rows = self._zeros(count, streams, _whole_lanes(self.input_size))
+        gates = self._zeros(width // LANES, count, streams, PANEL)
+        h = self._zeros(count + 1, streams, width)
         activations = LayerActivations(
-            gates=self._zeros(width // LANES, count, streams, PANEL),
-            h=self._zeros(count + 1, streams, width),
+            gates=gates,
+            h=h,
             c=self._zeros(count + 1, streams, width),
             tanh_c=self._zeros(count, streams, width),
             sums=self._zeros(streams, PANEL),
+            h_operand=h,
+            dgates=gates,
         )
         rows[..., : self.input_size] = as_real_array("x", vectors, shape)
         activations.h[0, :, :hidden] = _real_or_zero("h0", h0, (streams, hidden))
@@ -242,8 +246,8 @@ class LSTM:
         dgates[...] = cache.activations.gates
         gradients = self._new_weights()
         layer_backward(
-            gradients, dx, dh, dc, dy_rows, cache.activations._replace(gates=dgates), x,
-            self._weights, self._packed,
+            gradients, dx, dh, dc, dy_rows, cache.activations._replace(gates=dgates, dgates=dgates),
+            x, self._weights, self._packed,
         )  # fmt: skip
         dstate = dh[:, :hidden].copy(), dc[:, :hidden].copy()
         named = {name: np.ascontiguousarray(g) for name, g in _as_in_pytorch(gradients).items()}

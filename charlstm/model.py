@@ -120,8 +120,8 @@ class CharLSTM:
         self.threads = check_whole("threads", threads, 1, MAX_THREADS)
         self.active_threads = self.threads
         self.layout = ParameterLayout(self.config)
-        self.buffer = aligned_zeros(self.layout.size, self.config.dtype)
-        self.gradient = aligned_zeros(self.layout.size, self.config.dtype)
+        self.buffer = aligned_zeros(self.layout.size, self.config.array_dtype)
+        self.gradient = aligned_zeros(self.layout.size, self.config.array_dtype)
         self._parameters = self.layout.views(self.buffer)
         init_parameters(self.buffer, self.layout, self.seed, self.config.forget_bias)
         self._packed = make_packed(self.config)
@@ -157,7 +157,7 @@ class CharLSTM:
         """Return the state before any character: h and c, zeros, each (L, B, H)."""
         streams = check_whole("streams", streams, 1, MAX_WINDOW)
         shape = (self.config.layers, streams, self.config.hidden_size)
-        return np.zeros(shape, self.config.dtype), np.zeros(shape, self.config.dtype)
+        return np.zeros(shape, self.config.array_dtype), np.zeros(shape, self.config.array_dtype)
 
     def max_threads(self, characters: int) -> int:
         """Return the most threads that a window of so many characters, T * B, takes."""
@@ -259,8 +259,8 @@ class CharLSTM:
         streams = check_whole("streams", streams, 1, MAX_WINDOW)
         layers, hidden = self.config.layers, self.config.hidden_size
         width = -(-hidden // LANES) * LANES
-        ones = np.ones((steps + 1, streams, width), self.config.dtype)
-        masks = np.empty((layers, *ones.shape), self.config.dtype)
+        ones = np.ones((steps + 1, streams, width), self.config.array_dtype)
+        masks = np.empty((layers, *ones.shape), self.config.array_dtype)
         dropout = self._dropout(dropout_step)
         for layer in range(layers):
             write_masks(masks[layer], ones, layer, dropout)

@@ -81,7 +81,7 @@ def restore_model(
     config = metadata.model
     # Before the model is made: one that does not fit its file might not fit in memory either.
     for name, shape in ParameterLayout(config).shapes.items():
-        check_tensor(tensors, name, shape, config.dtype)
+        check_tensor(tensors, name, shape, config.array_dtype)
     model = CharLSTM(
         metadata.vocabulary, config.hidden_size, config.layers, dropout=config.dropout,
         dtype=config.dtype, seed=metadata.seed, threads=threads, forget_bias=config.forget_bias,

@@ -107,7 +107,7 @@ class Trainer(ResumableRun):
         self.windows = Windows(self.text, batch_size, seq_length)
         self.config = dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length)
         self.set_length(config.steps, config.eval_every, config.save_every)
-        self.optimizer = optimizer_for(config, model.layout.size, model.config.dtype)
+        self.optimizer = optimizer_for(config, model.layout.size, model.config.array_dtype)
         self.average = WeightAverage(model.buffer, config.ema_decay)
         self.state = model.zero_state(batch_size)
         self._zeroed = np.zeros(batch_size, np.bool_)
@@ -297,7 +297,7 @@ class Trainer(ResumableRun):
         self.state = self.model.zero_state(self.config.batch_size)
         fill(self.model.parameters, tensors)
         if metadata.training.ema_decay:
-            check_tensor(tensors, TRAINED, self.model.buffer.shape, self.model.config.dtype)
+            check_tensor(tensors, TRAINED, self.model.buffer.shape, self.model.buffer.dtype)
         self.average.restore(self.model.buffer, tensors)
         fill(self.optimizer.tensors, tensors)
         fill({"state.h": self.state[0], "state.c": self.state[1]}, tensors)

@@ -12,6 +12,7 @@ from charlstm.argument_checks import as_real_array, show
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.bptt_window import Workspace
+from charlstm.kernels.matmul import KC
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import PackedWeights
 from charlstm.kernels.simd import LANES
@@ -19,70 +20,76 @@ from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]
 State = tuple[Array, Array]
+Shapes = dict[str, tuple[tuple[int, ...], str]]  # of arrays, by name: shape and dtype
+SAME = {"h_operand": "h", "dgates": "gates", "dlogits": "logits"}  # where operands are numbers
 SCRATCH_BYTES = 2 * 1024 * 1024  # of weight gradients that are summed at a time
 
 
 def make_packed(config: ModelConfig) -> PackedWeights:
     """Return zeroed memory for a model's packed weights; kernels never write its padding."""
-    active = np.zeros(config.vocabulary_size, np.bool_)
-    shapes = _packed_shapes(config).items()
-    return PackedWeights(
-        used=active, **{name: aligned_zeros(shape, config.dtype) for name, shape in shapes}
-    )
+    used = np.zeros(config.vocabulary_size, np.bool_)
+    return PackedWeights(used=used, hidden=config.hidden_size, **_zeros(_packed_shapes(config)))
 
 
 def packed_bytes(config: ModelConfig) -> int:
     """Return the size of `make_packed` in bytes."""
-    return _bytes(_packed_shapes(config), config)
+    return _bytes(_packed_shapes(config))
 
 
-def _packed_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def _packed_shapes(config: ModelConfig) -> Shapes:
     symbols, hidden, layers = config.vocabulary_size, config.hidden_size, config.layers
     panels, columns, rows = -(-hidden // LANES), -(-hidden // PANEL), -(-symbols // PANEL)
-    return {
+    operand, numbers = _operand(config)
+    k = -(-hidden // numbers)
+    shapes = {
         "table": (panels, symbols, PANEL),
         "bias": (layers, panels, PANEL),
-        "weight_ih": (layers - 1, panels, hidden, PANEL),
-        "weight_hh": (layers, panels, hidden, PANEL),
-        "head": (rows, hidden, PANEL),
         "head_bias": (rows, PANEL),
-        "weight_ih_t": (layers - 1, columns, panels * PANEL, PANEL),
-        "weight_hh_t": (layers, columns, panels * PANEL, PANEL),
-        "head_t": (columns, rows * PANEL, PANEL),
     }
+    operands = {
+        "weight_ih": (layers - 1, panels, k, PANEL),
+        "weight_hh": (layers, panels, k, PANEL),
+        "head": (rows, k, PANEL),
+        "weight_ih_t": (layers - 1, columns, panels * PANEL // numbers, PANEL),
+        "weight_hh_t": (layers, columns, panels * PANEL // numbers, PANEL),
+        "head_t": (columns, rows * PANEL // numbers, PANEL),
+    }
+    return _typed(shapes, config.array_dtype) | _typed(operands, operand)
 
 
 def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -> Workspace:
     """Return zeroed memory for windows of `steps` times `streams` characters."""
-    shapes = _workspace_shapes(config, steps, streams, shards)
-    arrays = {name: aligned_zeros(shape, config.dtype) for name, shape in shapes.items()}
+    arrays = _zeros(_workspace_shapes(config, steps, streams, shards))
     ids = {name: np.zeros((steps, streams), np.int32) for name in ("inputs", "targets")}
-    return Workspace(**{"x": arrays["h"], **ids, **arrays})
+    same = {name: arrays[other] for name, other in SAME.items()}
+    x = arrays.get("h_operand", arrays["h"])
+    return Workspace(**{"x": x, **same, **ids, **arrays})
 
 
 def workspace_bytes(config: ModelConfig, steps: int, streams: int, shards: int) -> int:
     """Return the size of `make_workspace` in bytes."""
-    return _bytes(_workspace_shapes(config, steps, streams, shards), config)
+    return _bytes(_workspace_shapes(config, steps, streams, shards))
 
 
-def _workspace_shapes(
-    config: ModelConfig, steps: int, streams: int, shards: int
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes; without dropout there is no `x`, which then is `h`."""
+def _workspace_shapes(config: ModelConfig, steps: int, streams: int, shards: int) -> Shapes:
+    """Return the shapes and dtypes, but for what is the same array as another.
+
+    Without dropout there is no `x`, which then is `h_operand`; see `SAME` for the others.
+    """
     symbols, hidden, layers = config.vocabulary_size, config.hidden_size, config.layers
+    operand, numbers = _operand(config)
     panels, rows = -(-hidden // LANES), -(-symbols // PANEL)
     width = panels * LANES
     panel_rows = max(hidden, symbols) + hidden + 1  # of one panel's weight gradients
     owned = -(-panels // shards)
-    panel_bytes = panel_rows * PANEL * np.dtype(config.dtype).itemsize
+    panel_bytes = panel_rows * PANEL * np.dtype(config.array_dtype).itemsize
     together = max(1, min(owned, SCRATCH_BYTES // panel_bytes))
     states = layers, steps + 1, streams, width
-    return {
+    shapes = {
         "gates": (layers, panels, steps, streams, PANEL),
         "h": states,
         "c": states,
         "tanh_c": (layers, steps, streams, width),
-        **({"x": states} if config.dropout else {}),
         "logits": (rows, steps, streams, PANEL),
         "losses": (steps, streams),
         "dy": states,
@@ -91,15 +98,35 @@ def _workspace_shapes(
         "sums": (streams, PANEL),
         "scratch": (shards, together * panel_rows, PANEL),
     }
+    halves = {name: (*shapes[other][:-1], shapes[other][-1] // 2) for name, other in SAME.items()}
+    operands = {
+        **(halves if numbers == 2 else {}),
+        **({"x": (*states[:-1], width // numbers)} if config.dropout else {}),
+        "pairs": (shards, KC * (PANEL + 2 * (width + LANES)) if numbers == 2 else 0),
+    }
+    return _typed(shapes, config.array_dtype) | _typed(operands, operand)
 
 
-def _bytes(shapes: dict[str, tuple[int, ...]], config: ModelConfig) -> int:
-    return sum(map(math.prod, shapes.values())) * np.dtype(config.dtype).itemsize
+def _operand(config: ModelConfig) -> tuple[str, int]:
+    """Return the dtype of operand arrays, and how many numbers an element holds."""
+    return ("uint32", 2) if config.dtype == "bfloat16" else (config.array_dtype, 1)
+
+
+def _typed(shapes: dict[str, tuple[int, ...]], dtype: str) -> Shapes:
+    return {name: (shape, dtype) for name, shape in shapes.items()}
+
+
+def _zeros(shapes: Shapes) -> dict[str, Array]:
+    return {name: aligned_zeros(shape, dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def _bytes(shapes: Shapes) -> int:
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes.values())
 
 
 def without_dropout(work: Workspace) -> Workspace:
-    """Return the same memory for a window without dropout: x aliases h."""
-    return work._replace(x=work.h)
+    """Return the same memory for a window without dropout: x aliases h_operand."""
+    return work._replace(x=work.h_operand)
 
 
 def load_state(work: Workspace, state: State | None, config: ModelConfig) -> None:
@@ -118,7 +145,7 @@ def load_state(work: Workspace, state: State | None, config: ModelConfig) -> Non
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise UsageError(f"state must be a pair (h, c), got {show(state)}", ["state"])
     for name, rows, value in zip("hc", (work.h, work.c), state, strict=True):
-        is_plain = isinstance(value, np.ndarray) and value.dtype == config.dtype
+        is_plain = isinstance(value, np.ndarray) and value.dtype == config.array_dtype
         if not is_plain or value.shape != expected:  # never in training
             value = as_real_array(f"state {name}", value, expected)
         rows[:, 0, :, : config.hidden_size] = value

@@ -26,6 +26,7 @@ from _benchmark.worker import WorkerError, running
 from _report import environment, environment_line
 
 PEERS = ("torch", "jax", "numpy")
+DTYPES = ("float32", "bfloat16")
 
 
 def check_rows(
@@ -50,11 +51,25 @@ def check_peers(context: click.Context, option: click.Parameter, text: str) -> l
     return installed
 
 
+def check_dtypes(context: click.Context, option: click.Parameter, text: str) -> list[str]:
+    """Parse ``--dtypes``; float32 is always measured, the others beside it."""
+    names = [name for name in text.split(",") if name]
+    if unknown := [name for name in names if name not in DTYPES]:
+        raise click.BadParameter(f"unknown dtype {unknown[0]!r}; there are {', '.join(DTYPES)}")
+    return [name for name in DTYPES if name in names or name == DTYPES[0]]
+
+
 def compare_all(
-    rows: list[Row], peers: list[str], threads: int, repeats: int, seconds: float
+    rows: list[Row],
+    peers: list[str],
+    dtypes: list[str],
+    threads: int,
+    repeats: int,
+    seconds: float,
 ) -> dict[str, Any]:
     """Measure all rows, print the table, and return the figures."""
-    compile_kernels(threads)
+    compile_kernels(threads, dtypes)
+    peers = dtypes[1:] + peers
     bar = tqdm(rows, disable=None, unit="row")
     comparisons = [compare(row, peers, threads, repeats, seconds) for row in bar]
     click.echo(
@@ -126,6 +141,10 @@ def grow(
     "--peers", default=",".join(PEERS), show_default=True, callback=check_peers,
     help="What to compare with.",
 )  # fmt: skip
+@click.option(
+    "--dtypes", default=",".join(DTYPES), show_default=True, callback=check_dtypes,
+    help="Of charlstm; float32 always.",
+)  # fmt: skip
 @click.option("--profile", is_flag=True, help="Show where charlstm's step spends its time.")
 @click.option("--grow", "growing", is_flag=True, help="Show how cost grows with H, B and T.")
 @click.option(
@@ -139,6 +158,7 @@ def main(
     repeats: int,
     block: float,
     peers: list[str],
+    dtypes: list[str],
     profile: bool,
     growing: bool,
     plot: str | None,
@@ -155,11 +175,17 @@ def main(
         elif growing:
             figures = grow(growth.SIZES, threads, repeats, block, plot)
         else:
-            figures = compare_all(rows, peers, threads, repeats, block)
+            figures = compare_all(rows, peers, dtypes, threads, repeats, block)
     except WorkerError as error:
         raise click.ClickException(str(error)) from error
     if record:
-        settings = {"threads": threads, "repeats": repeats, "block_seconds": block, "peers": peers}
+        settings = {
+            "threads": threads,
+            "repeats": repeats,
+            "block_seconds": block,
+            "peers": peers,
+            "dtypes": dtypes,
+        }
         text = json.dumps({**machine, "settings": settings, **figures}, indent=1)
         record.write_text(text + "\n", encoding="utf-8")
 

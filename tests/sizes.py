@@ -144,6 +144,16 @@ EDGES = {
     "shards without streams": Case(T=2, B=3, H=70, V=10, L=2, threads=4),
     "shards without panels": Case(T=2, B=9, H=20, V=10, L=2, threads=4),
     "shards without rows of the head's gradient": Case(T=2, B=9, H=2, V=10, threads=4),
+    "one pair of everything": Case(T=1, B=2, H=2, V=2, dtype="bfloat16"),
+    "pairs, one of them of one number": Case(T=1, B=1, H=1, V=1, dtype="bfloat16"),
+    "pairs, odd": Case(T=5, B=7, H=37, V=67, L=2, dtype="bfloat16"),
+    "pairs, dropout": Case(T=3, B=5, H=20, V=10, L=2, dtype="bfloat16", dropout=0.25),
+    "pairs, whole vectors": Case(T=2, B=6, H=64, V=64, L=2, dtype="bfloat16"),
+    "pairs, three shards": Case(T=3, B=7, H=100, V=65, L=2, dtype="bfloat16", threads=3),
+    "pairs of gradients over two chunks of 256 rows": Case(
+        T=17, B=17, H=20, V=10, L=2, dtype="bfloat16"
+    ),
+    "more than 8 panels of depth in pairs": Case(T=2, B=3, H=8 * 16 + 3, V=10, dtype="bfloat16"),
 }
 
 # Windows whose head's products have tiles of every size: rows are streams, vectors symbols.

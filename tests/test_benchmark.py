@@ -224,9 +224,15 @@ def test_a_comparison_prints_a_table_and_writes_a_record(tmp_path: Path) -> None
     assert record["versions"]["numpy"] == np.__version__
     training, sampling = record["rows"]
     assert [list(row["systems"]) for row in record["rows"]] == [
-        ["charlstm", "NumPy"],
-        ["charlstm"],
+        ["charlstm", "charlstm, bfloat16", "NumPy"],
+        ["charlstm", "charlstm, bfloat16"],
     ]
+    lines = [line.split("|")[1:4] for line in result.stdout.splitlines() if "| 12, 2" in line]
+    assert [line[1].strip() for line in lines] == ["float32", "bfloat16"]
+    ours, bfloat16, numpy = (s["characters_per_second"] for s in training["systems"].values())
+    assert training["bfloat16"] == pytest.approx(
+        {"float32": bfloat16 / ours, "NumPy": bfloat16 / numpy}
+    )
     for system in training["systems"].values():
         assert len(system["seconds"]) == 2
         assert system["characters_per_second"] == pytest.approx(

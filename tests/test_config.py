@@ -173,11 +173,11 @@ def test_real_numbers_of_a_wrong_kind(name: str, value: Any) -> None:
         ("test_fraction", 1.5, "test_fraction must be less than 1, got 1.5"),
         ("test_fraction", -0.1, "test_fraction must be at least 0, got -0.1"),
         ("dropout", None, "dropout must be a number, got None"),
-        ("dtype", "float16", "dtype must be one of float32, float64, got 'float16'"),
+        ("dtype", "float16", "dtype must be one of float32, float64, bfloat16, got 'float16'"),
         ("optimizer", "sgd", "optimizer must be one of adagrad, rmsprop, adam, got 'sgd'"),
         ("schedule", None, "schedule must be one of constant, linear, cosine, step, got None"),
         ("optimizer", ["adam"], "optimizer must be one of adagrad, rmsprop, adam, got ['adam']"),
-        ("dtype", "\n", "dtype must be one of float32, float64, got '\\n'"),
+        ("dtype", "\n", "dtype must be one of float32, float64, bfloat16, got '\\n'"),
     ],
 )
 def test_out_of_range(name: str, value: Any, expected: str) -> None:

@@ -110,7 +110,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "dropout": (lambda: CharLSTM(VOCABULARY, 2, dropout=1), "dropout must be less than 1, got 1"),
     "dtype": (
         lambda: CharLSTM(VOCABULARY, 2, dtype=np.int32),
-        "dtype must be one of float32, float64, got <class 'numpy.int32'>",
+        "dtype must be one of float32, float64, bfloat16, got <class 'numpy.int32'>",
     ),
     "no dtype": (lambda: CharLSTM(VOCABULARY, 2, dtype=None), "dtype must be one of float32, "),
     "seed": (lambda: CharLSTM(VOCABULARY, 2, seed="a"), "seed must be a whole number, got 'a'"),

@@ -58,7 +58,7 @@ def test_step_leaves_a_tenth_and_then_a_hundredth() -> None:
 def test_a_floor_is_where_the_schedule_ends(schedule: str) -> None:
     """What a schedule does without, it does between the floor and the rate."""
     without = np.array(rates(schedule, 13, 0.25))
-    floored = [learning_rate_at(schedule, 0.3, step, 13, floor=0.05) for step in range(13)]
+    floored = [learning_rate_at(schedule, 0.3, step, 13, 0, floor=0.05) for step in range(13)]
     np.testing.assert_allclose(floored, 0.05 + without, rtol=1e-12)
     oracle = [
         reference_run.learning_rate_at(schedule, 0.3, step, 13, min_learning_rate=0.05)

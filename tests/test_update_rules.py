@@ -177,7 +177,7 @@ def test_other_decays_are_the_oracles(name: str, options: dict[str, float]) -> N
     parameters = {"p": np.zeros(SIZE)}
     state = reference_run.initial_optimizer_state(name, parameters)
     for step, gradient in enumerate(random_gradients(4)):
-        optimizer.step(buffer, buffer_of(gradient), 0.1, 0.0, 0.0)
+        optimizer.step(buffer, buffer_of(gradient), 0.1, 0.0, 0.0, NO_ROWS)
         parameters, state = reference_run.optimizer_step(
             name, parameters, {"p": gradient}, state, step, 0.1, (betas[0], betas[1])
         )

@@ -29,7 +29,7 @@ def memory_needed(model: ModelConfig, training: TrainConfig, length: int, thread
         Shards that work is split into.
     """
     batch_size, seq_length = fit_sizes(length, training.batch_size, training.seq_length)
-    buffer = ParameterLayout(model).size * np.dtype(model.dtype).itemsize
+    buffer = ParameterLayout(model).size * np.dtype(model.array_dtype).itemsize
     moved = 1 + len(OPTIMIZER_CLASSES[training.optimizer].names) + bool(training.ema_decay)
     moving = buffer * moved
     arrays = (

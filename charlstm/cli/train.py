@@ -37,6 +37,7 @@ from charlstm.cli.training_summary import (
 from charlstm.config import ModelConfig, TrainConfig, check_options
 from charlstm.errors import CharLSTMError, RunError, UsageError
 from charlstm.evaluation import evaluation_interval
+from charlstm.kernels import target
 from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint
 from charlstm.presets import preset_options
@@ -129,6 +130,16 @@ def _replaced(folder: RunFolder) -> list[str]:
     return [f"--overwrite replaces {what}, last saved {age} ago in {folder.path}"]
 
 
+def _slow_dtype(model: ModelConfig) -> list[str]:
+    """Tell of a dtype that this processor has no instructions for."""
+    if model.dtype != "bfloat16" or target.multiplies_bfloat16():
+        return []
+    return [
+        "this processor has no instructions for bfloat16: the same numbers are computed with "
+        "those for float32, and --dtype float32 would be faster"
+    ]
+
+
 def _train(
     folder: RunFolder,
     state: RunState,
@@ -146,7 +157,7 @@ def _train(
         if options["preset"]:
             log(preset_line(options["preset"], options))
         log(summary(trainer, folder))
-    for warning in state.warnings:
+    for warning in state.warnings + _slow_dtype(trainer.model.config):
         log(f"note: {warning}")
     with compile_notice(quiet):
         timing = time_steps(trainer, _timing_seconds(budget))

@@ -31,21 +31,25 @@ from charlstm.kernels.lstm import (
     lstm_forward,
 )
 from charlstm.kernels.microkernel import PANEL
+from charlstm.kernels.operands import numbers_per_element, store_operand
 from charlstm.kernels.packing import Matrix, PackedWeights, pack_shard, unpack_panel
 from charlstm.kernels.panel_layout import VECTORS_PER_PANEL, fill
-from charlstm.kernels.softmax import cross_entropy_row
-from charlstm.kernels.weight_gradients import (
-    Features,
-    dense_layer_gradients,
-    embedding_layer_gradients,
-)
+from charlstm.kernels.row_pairs import Features
+from charlstm.kernels.simd import LANES, load
+from charlstm.kernels.softmax import cross_entropy_row, panel_range
+from charlstm.kernels.weight_gradients import dense_layer_gradients, embedding_layer_gradients
 
 FORWARD, LOSS, TRAIN = 0, 1, 2  # modes: logits; losses too; gradients too
 PACK, STREAMS, GRADIENTS, ALL = 0, 1, 2, 3  # the phases; GRADIENTS to train only
 
 
 class Workspace(NamedTuple):
-    """A window's characters, and what its passes leave; W is H in whole lanes."""
+    """A window's characters, and what its passes leave; W is H in whole lanes.
+
+    Products read the operand arrays `h_operand`, `x`, `dgates` and `dlogits`. Those are half as
+    long where they hold pairs; where they hold numbers, the first is the same array as h, and
+    the others as gates and logits.
+    """
 
     inputs: np.ndarray  # (T, B) int32
     targets: np.ndarray  # (T, B) int32; in mode FORWARD not read
@@ -53,7 +57,10 @@ class Workspace(NamedTuple):
     h: np.ndarray  # (L, T + 1, B, W)
     c: np.ndarray  # (L, T + 1, B, W)
     tanh_c: np.ndarray  # (L, T, B, W)
-    x: np.ndarray  # (L, T + 1, B, W): h after dropout; the same array as h without
+    h_operand: np.ndarray  # (L, T + 1, B, W): h
+    x: np.ndarray  # (L, T + 1, B, W): h after dropout; the same array as h_operand without
+    dgates: np.ndarray  # (L, P, T, B, PANEL)
+    dlogits: np.ndarray  # (R, T, B, PANEL)
     logits: np.ndarray  # (R, T, B, PANEL): logits, then dlogits in their place
     losses: np.ndarray  # (T, B): nats
     dy: np.ndarray  # (L, T + 1, B, W): gradients of h from the layer above
@@ -61,6 +68,7 @@ class Workspace(NamedTuple):
     dc: np.ndarray  # (L, B, W)
     sums: np.ndarray  # (B, PANEL): one panel of W_hh h_{t-1}
     scratch: np.ndarray  # (shards, >= max(H, V) + H + 1, PANEL): some panels' gradients
+    pairs: np.ndarray  # (shards, n): see `row_pairs`; of operands that are pairs, else empty
 
 
 class Window(NamedTuple):
@@ -83,8 +91,9 @@ class Window(NamedTuple):
 def layer_activations(work, layer):
     """Return one layer's part of a Workspace, as views."""
     return LayerActivations(
-        work.gates[layer], work.h[layer], work.c[layer], work.tanh_c[layer], work.sums
-    )
+        work.gates[layer], work.h[layer], work.c[layer], work.tanh_c[layer], work.sums,
+        work.h_operand[layer], work.dgates[layer],
+    )  # fmt: skip
 
 
 @inlined_njit
@@ -94,7 +103,7 @@ def forward_shard(packed, work, dropout, first, last):
     `packed` (PackedWeights) holds the weights; `work` (Workspace) is overwritten from gates to
     logits; `dropout` is a Dropout.
     """
-    layers, _, streams, width = work.h.shape
+    layers, _, streams, width = work.x.shape
     for layer in range(layers):
         activations = layer_activations(work, layer)
         if layer > 0:
@@ -114,7 +123,8 @@ def forward_shard(packed, work, dropout, first, last):
 def loss_shard(work, symbols, train, first, last):
     """Compute the losses of the streams first..last; to `train`, the gradient of their mean.
 
-    `work` (Workspace): losses are overwritten and, to train, logits by dlogits. `symbols` is V.
+    `work` (Workspace): losses are overwritten and, to train, logits by dlogits, and what
+    products read of these. `symbols` is V.
     """
     _, steps, streams, _ = work.logits.shape
     rows = steps * streams
@@ -124,6 +134,11 @@ def loss_shard(work, symbols, train, first, last):
             work.losses[t, b] = cross_entropy_row(
                 work.logits, t * streams + b, rows, symbols, work.targets[t, b], scale, train
             )
+            if train and numbers_per_element(work.dlogits) > 1:
+                for panel in range(work.logits.shape[0]):
+                    start, end = panel_range(panel, t * streams + b, rows, symbols)
+                    for offset in range(start, end, LANES):
+                        store_operand(work.dlogits, offset, load(work.logits, offset))
 
 
 @inlined_njit
@@ -134,7 +149,7 @@ def backward_shard(packed, work, dropout, first, last):
     """
     layers, _, streams, width = work.h.shape
     top = layers - 1
-    head_backward(work.dy[top], work.logits, packed, first, last)
+    head_backward(work.dy[top], work.dlogits, packed, first, last)
     for layer in range(top, -1, -1):
         activations = layer_activations(work, layer)
         dy, dh, dc = work.dy[layer], work.dh[layer], work.dc[layer]
@@ -146,7 +161,7 @@ def backward_shard(packed, work, dropout, first, last):
         if layer > 0:
             weight = packed.weight_ih_t[layer - 1]
             below = work.dy[layer - 1]
-            dense_backward(below, streams * width, activations.gates, weight, first, last)
+            dense_backward(below, streams * width, activations.dgates, weight, first, last)
 
 
 @jitable
@@ -169,14 +184,16 @@ def gradient_shard(gradients, offsets, packed, work, shard, shards):
 
     `gradients`, the flat buffer, is overwritten where they lie (see `pack_shard` for
     `offsets`), but for the rows of symbols that are not in use. `packed` (PackedWeights) tells
-    these and the sizes; `work` (Workspace) holds dgates, dlogits, h and x, and its scratch is
-    overwritten.
+    these and the sizes; `work` (Workspace) holds dgates, dlogits, h and x, and its scratch and
+    pairs are overwritten.
     """
-    layers, panels, hidden, _ = packed.weight_hh.shape
+    layers, panels, _, _ = packed.weight_hh.shape
+    hidden = packed.hidden
     _, steps, streams, _ = work.logits.shape
     width = work.h.shape[3]
     symbols = packed.table.shape[1]
     buffer, scratch, ids = flat(gradients), flat(work.scratch[shard]), flat(work.inputs)
+    pairs = flat(work.pairs[shard])
     start, stop = panels * shard // shards, panels * (shard + 1) // shards
     for layer in range(layers):
         inputs = symbols if layer == 0 else hidden
@@ -185,15 +202,19 @@ def gradient_shard(gradients, offsets, packed, work, shard, shards):
         start_ih, start_hh, start_bias = offsets[layer]
         weight_hh = Matrix(buffer, start_hh, hidden, hidden, True)
         bias = Matrix(buffer, start_bias, 1, hidden, True)
-        dgates = flat(work.gates[layer])
-        h = Features(flat(work.h[layer]), 0, width, hidden)
+        dgates, operands = flat(work.gates[layer]), flat(work.dgates[layer])
+        h = Features(flat(work.h_operand[layer]), 0, width, hidden)
         for first in range(start, stop, group):
             last = min(stop, first + group)
             if layer == 0:
-                embedding_layer_gradients(scratch, dgates, ids, packed.used, h, first, last)
+                embedding_layer_gradients(
+                    scratch, pairs, dgates, operands, ids, packed.used, h, first, last
+                )
             else:
                 x = Features(flat(work.x[layer - 1]), streams * width, width, hidden)
-                dense_layer_gradients(scratch, dgates, steps * streams, x, h, first, last)
+                dense_layer_gradients(
+                    scratch, pairs, dgates, operands, steps * streams, x, h, first, last
+                )
             for p in range(first, last):
                 offset = (p - first) * size
                 if layer == 0:

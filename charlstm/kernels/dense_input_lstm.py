@@ -14,7 +14,8 @@ from charlstm.kernels.jit import cached_njit
 from charlstm.kernels.lstm import dense_backward, dense_forward, lstm_backward, lstm_forward
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import Matrix, pack_panel_transposed, pack_panels, unpack_panel
-from charlstm.kernels.weight_gradients import Features, dense_layer_gradients
+from charlstm.kernels.row_pairs import Features
+from charlstm.kernels.weight_gradients import dense_layer_gradients
 
 
 class LayerWeights(NamedTuple):
@@ -84,7 +85,9 @@ def layer_backward(gradients, dx, dh, dc, dy, activations, x, weights, packed):
     weight_hh = Matrix(flat(gradients.weight_hh), 0, hidden, hidden, True)
     bias = Matrix(flat(gradients.bias), 0, 1, hidden, True)
     for p in range(panels):
-        dense_layer_gradients(scratch, dgates, steps * streams, features, h, p, p + 1)
+        dense_layer_gradients(
+            scratch, scratch, dgates, dgates, steps * streams, features, h, p, p + 1
+        )
         unpack_panel(weight_ih, p, scratch, 0)
         unpack_panel(weight_hh, p, scratch, inputs * PANEL)
         unpack_panel(bias, p, scratch, (inputs + hidden) * PANEL)

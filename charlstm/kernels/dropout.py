@@ -7,7 +7,8 @@ after a resume, and in float32 as in float64.
 from typing import NamedTuple
 
 from charlstm.kernels.jit import cached_njit, jitable
-from charlstm.kernels.simd import LANES, dropout_mask, load, store
+from charlstm.kernels.operands import store_operand
+from charlstm.kernels.simd import LANES, dropout_mask, load
 
 
 class Dropout(NamedTuple):
@@ -24,22 +25,22 @@ NO_DROPOUT = Dropout(0, 1.0, 0, 0)
 
 @jitable
 def apply_dropout(out, source, layer, dropout, first, last):
-    """Set rows 1.. of `out` (T + 1, B, W), streams first..last, to `source` times the mask.
+    """Set rows 1.. of `out`, streams first..last, to `source` (T + 1, B, W) times the mask.
 
-    `source` is of the same shape, and may be `out`; `dropout` (Dropout) and the number of the
-    `layer` decide the mask. The same call undoes itself on gradients: dropout is linear and
-    its matrix diagonal.
+    `out`, an operand array, has as many numbers, and may be `source`; `dropout` (Dropout) and
+    the number of the `layer` decide the mask. The same call undoes itself on gradients: dropout
+    is linear and its matrix diagonal.
     """
-    rows, streams, width = out.shape
+    rows, streams, width = source.shape
     for t in range(1, rows):
         start = (t * streams + first) * width
         position = ((layer * rows + t) * streams + first) * width
         for i in range(0, (last - first) * width, LANES):
             mask = dropout_mask(
-                out, position + i, dropout.first_key, dropout.second_key,
+                source, position + i, dropout.first_key, dropout.second_key,
                 dropout.threshold, dropout.scale,
             )  # fmt: skip
-            store(out, start + i, load(source, start + i) * mask)
+            store_operand(out, start + i, load(source, start + i) * mask)
 
 
 @cached_njit

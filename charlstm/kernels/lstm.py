@@ -28,9 +28,11 @@ from charlstm.kernels.matmul import (
     Panel,
     multiply_panel,
     multiply_rows,
+    run_length,
     split_evenly,
 )
 from charlstm.kernels.microkernel import PANEL, tile_shape
+from charlstm.kernels.operands import numbers_per_element, store_operand
 from charlstm.kernels.simd import LANES, load, store
 
 PART_ROWS = 96  # of a part of the products over all T; see `row_runs`
@@ -44,6 +46,8 @@ class LayerActivations(NamedTuple):
     c: np.ndarray  # (T + 1, B, W)
     tanh_c: np.ndarray  # (T, B, W)
     sums: np.ndarray  # (B, PANEL), scratch: one panel of W_hh h_{t-1}
+    h_operand: np.ndarray  # h as products read it: itself, or its pairs (T + 1, B, W / 2)
+    dgates: np.ndarray  # gates, or the pairs (P, T, B, PANEL / 2) of the dgates they become
 
 
 @inline_jitable
@@ -51,11 +55,12 @@ def cell_forward(activations, bias, embedding, panel, t, first, last):
     """Equations (1) to (4) for one panel at one step.
 
     `activations` (LayerActivations) is read at h[t], c[t] and `sums`, which holds W_hh h_{t-1}, and
-    overwritten at gates[:, t], c[t + 1], tanh_c[t] and h[t + 1]. `bias` is (P, PANEL).
+    overwritten at gates[:, t], c[t + 1], tanh_c[t], h[t + 1] and h_operand[t + 1]. `bias` is
+    (P, PANEL).
     `embedding` (Embedding, or None for none) holds W_ih x_t if this layer reads it; else it is
     in the gates.
     """
-    gates, h, c, tanh_c, sums = activations
+    gates, h, c, tanh_c, sums, h_operand, _ = activations
     _, steps, streams, _ = gates.shape
     width = h.shape[2]
     if embedding is None:
@@ -87,18 +92,23 @@ def cell_forward(activations, bias, embedding, panel, t, first, last):
         store(gates, z + 3 * LANES, o)
         store(c, after_offset, c_t)
         store(tanh_c, before_offset, tanh_c_t)
-        store(h, after_offset, o * tanh_c_t)
+        h_t = o * tanh_c_t
+        store(h, after_offset, h_t)
+        if numbers_per_element(h_operand) > 1:
+            store_operand(h_operand, after_offset, h_t)
 
 
 @inline_jitable
 def cell_backward(activations, dc, dy, dh, panel, t, first, last):
     """Undo equations (4) to (2) for one panel at one step.
 
-    `activations` (LayerActivations): gates[:, t] become dgates. `dc` (B, W) goes from the gradient
+    `activations` (LayerActivations): gates[:, t] become dgates, and dgates[:, t] what products
+    read of these. `dc` (B, W) goes from the gradient
     of c_t to that of c_{t-1}. `dy` (T + 1, B, W) and `dh` (B, W) are the parts of h_t's
     gradient that come from above and from the next step.
     """
     gates, c, tanh_c = activations.gates, activations.c, activations.tanh_c
+    dgates = activations.dgates
     _, steps, streams, _ = gates.shape
     width = c.shape[2]
     for b in range(first, last):
@@ -112,10 +122,19 @@ def cell_backward(activations, dc, dy, dh, panel, t, first, last):
         tanh_c_t = load(tanh_c, before_offset)
         dh_t = load(dy, before_offset + streams * width) + load(dh, state_offset)
         dc_t = load(dc, state_offset) + dh_t * o * (1.0 - tanh_c_t * tanh_c_t)  # (4)
-        store(gates, z, dc_t * g * i * (1.0 - i))  # (3), (2)
-        store(gates, z + LANES, dc_t * load(c, before_offset) * f * (1.0 - f))
-        store(gates, z + 2 * LANES, dc_t * i * (1.0 - g * g))
-        store(gates, z + 3 * LANES, dh_t * tanh_c_t * o * (1.0 - o))
+        dz_i = dc_t * g * i * (1.0 - i)  # (3), (2)
+        dz_f = dc_t * load(c, before_offset) * f * (1.0 - f)
+        dz_g = dc_t * i * (1.0 - g * g)
+        dz_o = dh_t * tanh_c_t * o * (1.0 - o)
+        store(gates, z, dz_i)
+        store(gates, z + LANES, dz_f)
+        store(gates, z + 2 * LANES, dz_g)
+        store(gates, z + 3 * LANES, dz_o)
+        if numbers_per_element(dgates) > 1:
+            store_operand(dgates, z, dz_i)
+            store_operand(dgates, z + LANES, dz_f)
+            store_operand(dgates, z + 2 * LANES, dz_g)
+            store_operand(dgates, z + 3 * LANES, dz_o)
         store(dc, state_offset, dc_t * f)
 
 
@@ -123,16 +142,20 @@ def cell_backward(activations, dc, dy, dh, panel, t, first, last):
 def lstm_forward(activations, weight_hh, bias, embedding, first, last):
     """Run the recurrence over all T.
 
-    `activations` (LayerActivations) is overwritten: gates (activated), c[1:], tanh_c, h[1:], sums.
-    `weight_hh` (P, H, PANEL) and `bias` (P, PANEL) are packed. W_ih x_t comes from `embedding`
-    (Embedding, or None for none) if this layer reads it; else it is what `dense_forward` left
-    in the gates.
+    `activations` (LayerActivations) is overwritten: gates (activated), c[1:], tanh_c, h[1:], sums,
+    and h_operand. `weight_hh` (P, H, PANEL) and `bias` (P, PANEL) are packed. W_ih x_t comes
+    from `embedding` (Embedding, or None for none) if this layer reads it; else it is what
+    `dense_forward` left in the gates.
     """
     panels, steps, streams, _ = activations.gates.shape
-    width = activations.h.shape[2]
+    width = activations.h_operand.shape[2]
     k = weight_hh.shape[1]
-    sums, h, weight = flat(activations.sums), flat(activations.h), flat(weight_hh)
-    tile_rows, _ = tile_shape(sums)
+    sums, h, weight = flat(activations.sums), flat(activations.h_operand), flat(weight_hh)
+    tile_rows, _ = tile_shape(h)
+    if numbers_per_element(h) > 1:  # the carried-in state
+        state_width = activations.h.shape[2]
+        for i in range(first * state_width, last * state_width, LANES):
+            store_operand(h, i, load(activations.h, i))
     tiles, size, remainder = split_evenly(last - first, tile_rows)
     for t in range(steps):
         for index in range(panels):
@@ -153,15 +176,16 @@ def lstm_forward(activations, weight_hh, bias, embedding, first, last):
 def lstm_backward(activations, dh, dc, dy, weight_hh, first, last):
     """Run the recurrence back over all T; T steps give the bits of T calls of one step.
 
-    `activations` (LayerActivations): gates are overwritten by dgates. `dh` and `dc` (B, W) go from
-    the gradients of h[T], beside `dy`, and c[T] to those of h[0] and c[0]. `dy` (T + 1, B, W)
-    holds the gradients that h[1:] get from above. `weight_hh` (Q, P * PANEL, PANEL) is packed
-    by `pack_panel_transposed`.
+    `activations` (LayerActivations): gates are overwritten by dgates, and dgates by what products
+    read of these. `dh` and `dc` (B, W) go from the gradients of h[T], beside `dy`, and c[T] to
+    those of h[0] and c[0]. `dy` (T + 1, B, W) holds the gradients that h[1:] get from above.
+    `weight_hh` (Q, P * PANEL, PANEL) is packed by `pack_panel_transposed`.
     """
     panels, steps, streams, _ = activations.gates.shape
     width = dh.shape[1]
     columns, k, _ = weight_hh.shape
-    dh_flat, dgates, weight = flat(dh), flat(activations.gates), flat(weight_hh)
+    dh_flat, dgates, weight = flat(dh), flat(activations.dgates), flat(weight_hh)
+    run = run_length(dgates)
     for t in range(steps - 1, -1, -1):
         for p in range(panels):
             cell_backward(activations, dc, dy, dh, p, t, first, last)
@@ -169,8 +193,8 @@ def lstm_backward(activations, dh, dc, dy, weight_hh, first, last):
             q = index if t % 2 == 0 else columns - 1 - index
             multiply_panel(
                 Output(dh_flat, first * width + q * PANEL, width),
-                Input(dgates, (t * streams + first) * PANEL, PANEL, 1, steps * streams * PANEL),
-                Panel(weight, q * k * PANEL, PANEL, panels),
+                Input(dgates, (t * streams + first) * run, run, 1, steps * streams * run),
+                Panel(weight, q * k * PANEL, run, panels),
                 last - first, min(PANEL, width - q * PANEL), False,
             )  # fmt: skip
 
@@ -190,8 +214,8 @@ def row_runs(steps, streams, first, last):
 def dense_forward(gates, x, x_offset, weight_ih, first, last):
     """Compute W_ih x_t for all T at once, the input's part of equation (1).
 
-    `gates` (P, T, B, PANEL) are overwritten. `x` (rows, B, X) holds the row (t, b) = (0, 0)
-    from the flat `x_offset` on; `weight_ih` (P, I, PANEL) is packed.
+    `gates` (P, T, B, PANEL) are overwritten. `x` (rows, B, X), an operand array, holds the row
+    (t, b) = (0, 0) from the flat `x_offset` on; `weight_ih` (P, I, PANEL) is packed.
     """
     panels, steps, streams, _ = gates.shape
     width = x.shape[2]
@@ -215,12 +239,12 @@ def dense_backward(dx, dx_offset, dgates, weight_ih, first, last):
     """Compute the gradients of x for all T at once, undoing `dense_forward`.
 
     `dx` (rows, B, X) is overwritten, the row (t, b) = (0, 0) from the flat `dx_offset` on;
-    `dgates` is (P, T, B, PANEL), and `weight_ih` (Q, P * PANEL, PANEL) is packed by
-    `pack_panel_transposed`.
+    `dgates`, an operand array, is (P, T, B, PANEL), and `weight_ih` (Q, P * PANEL, PANEL) is
+    packed by `pack_panel_transposed`.
     """
     panels, steps, streams, _ = dgates.shape
     width = dx.shape[2]
-    k = panels * PANEL
+    k, run = weight_ih.shape[1], run_length(dgates)
     runs, rows, parts = row_runs(steps, streams, first, last)
     out, gradients, weight = flat(dx), flat(dgates), flat(weight_ih)
     for part in range(runs * parts):
@@ -230,7 +254,7 @@ def dense_backward(dx, dx_offset, dgates, weight_ih, first, last):
         for q in range(weight_ih.shape[0]):
             multiply_panel(
                 Output(out, dx_offset + row * width + q * PANEL, width),
-                Input(gradients, row * PANEL, PANEL, 1, steps * streams * PANEL),
-                Panel(weight, q * k * PANEL, PANEL, panels),
+                Input(gradients, row * run, run, 1, steps * streams * run),
+                Panel(weight, q * k * PANEL, run, panels),
                 count, min(PANEL, width - q * PANEL), False,
             )  # fmt: skip

@@ -3,7 +3,7 @@
 A and C are anything with regular strides, B is one panel. The product is blocked twice, so
 that a block of A's rows and a chunk of B stay in the first cache, and then cut into the
 micro-kernel's tiles. Arrays are flat, with offsets, so that each function compiles once per
-dtype.
+dtype. A and B are operand arrays (see `operands`), and k counts their elements: numbers or pairs.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 
 from charlstm.kernels.jit import inline_jitable, jitable
 from charlstm.kernels.microkernel import PANEL, multiply_tile, tile_shape
+from charlstm.kernels.operands import numbers_per_element
 from charlstm.kernels.simd import LANES
 
 KC = 2 * PANEL  # rows in a chunk of a panel: 32 KiB of float32, which the first cache holds
@@ -43,13 +44,19 @@ class Input(NamedTuple):
 class Panel(NamedTuple):
     """B of a product: element (k, n) is ``data[offset + k * PANEL + n]``.
 
-    It has `runs` times `k` rows: one run of any length, or several of PANEL rows.
+    It has `runs` times `k` rows: one run of any length, or several of `run_length` rows.
     """
 
     data: np.ndarray
     offset: int
     k: int
     runs: int
+
+
+@inline_jitable
+def run_length(operand):
+    """Return how many elements of an operand array hold PANEL numbers."""
+    return PANEL // numbers_per_element(operand)
 
 
 @inline_jitable
@@ -73,19 +80,19 @@ def multiply_panel(c, a, b, rows, width, accumulate):
     A block of rows stays in the first cache through all of k, and a chunk of the panel while
     every tile of the block passes it. Blocks are even: 50 rows are two of 25.
     """
-    first = 0
+    first, run = 0, run_length(b.data)
     parts, size, remainder = split_evenly(rows, MC)
     for part in range(parts):
         count = size + 1 if part < remainder else size
-        limit = KC if b.runs == 1 else RUNS * PANEL
+        limit = KC if b.runs == 1 else RUNS * run
         for chunk in range((b.k * b.runs + limit - 1) // limit):
             done = chunk * limit
             if b.runs == 1:
                 a_offset = a.offset + first * a.row_stride + done * a.k_stride
                 k, runs = min(KC, b.k - done), 1
             else:
-                a_offset = a.offset + first * a.row_stride + done // PANEL * a.run_stride
-                k, runs = b.k, min(RUNS, b.runs - done // PANEL)
+                a_offset = a.offset + first * a.row_stride + done // run * a.run_stride
+                k, runs = b.k, min(RUNS, b.runs - done // run)
             multiply_chunk(
                 Output(c.data, c.offset + first * c.row_stride, c.row_stride),
                 Input(a.data, a_offset, a.row_stride, a.k_stride, a.run_stride),
@@ -101,7 +108,7 @@ def multiply_chunk(c, a, b, rows, width, accumulate):
 
     Arguments are those of `multiply_panel`.
     """
-    tile_rows, _ = tile_shape(c.data)
+    tile_rows, _ = tile_shape(a.data)
     first = 0
     tiles, size, remainder = split_evenly(rows, tile_rows)
     for tile in range(tiles):
@@ -122,7 +129,7 @@ def multiply_rows(c, a, b, rows, width, accumulate):
 
     Arguments are those of `multiply_panel`.
     """
-    _, tile_vectors = tile_shape(c.data)
+    _, tile_vectors = tile_shape(a.data)
     for column in range(0, width, tile_vectors * LANES):
         vectors = min(tile_vectors, (width - column) // LANES)
         multiply_tile(rows, vectors, column, c, a, b, accumulate)

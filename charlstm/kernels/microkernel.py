@@ -7,10 +7,6 @@ of C is one chain of multiply-adds in order of k, so its bits depend neither on 
 size nor on the machine's vector width.
 """
 
-import platform
-
-import llvmlite.binding
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -24,51 +20,68 @@ from charlstm.kernels.simd import (
     prefetch,
     store_vector,
 )
+from charlstm.kernels.target import IS_ARM, IS_X86, has_feature, multiplies_bfloat16
 
 PANEL = 64  # columns of a packed panel: the four gates of LANES units
 PREFETCH_DISTANCE = 32  # rows of B that a tile of one row asks for before it needs them
 INDEX = ir.IntType(64)
 
 
-def _has_feature(name: str) -> bool:
-    """Tell whether the kernels' target has a processor feature (NUMBA_CPU_FEATURES first)."""
-    features = numba.config.CPU_FEATURES
-    if features is not None:
-        return f"+{name}" in features.split(",")
-    return bool(llvmlite.binding.get_host_cpu_features().get(name, False))
+def tile_limits(dtype: types.Number) -> tuple[int, int]:
+    """Return the largest tile (rows, vectors) whose accumulators fit the registers.
 
-
-def tile_limits(dtype: types.Float) -> tuple[int, int]:
-    """Return the largest tile (rows, vectors) whose accumulators fit the registers."""
-    arm = platform.machine().lower() in ("arm64", "aarch64")
-    wide = _has_feature("avx512f")
-    register_bits = 512 if wide else 256 if _has_feature("avx") else 128
-    accumulators = 24 if wide or arm else 12
+    The dtype is that of the operands: uint32 where they are pairs.
+    """
+    wide = has_feature("avx512f")
+    register_bits = 512 if wide else 256 if has_feature("avx") else 128
+    accumulators = 24 if wide or IS_ARM else 12
+    if dtype == types.uint32 and not multiplies_bfloat16():
+        accumulators = 12 if wide or IS_ARM else 6  # both halves of pairs need registers
     registers = LANES * dtype.bitwidth // register_bits  # that one vector occupies
     vectors = max(1, accumulators // 6 // registers)
     return min(6, max(1, accumulators // (vectors * registers))), vectors
 
 
 @intrinsic
-def tile_shape(typing_context, c):
-    """Return `tile_limits` of an array's dtype as constants."""
-    limits = tile_limits(c.dtype)
+def tile_shape(typing_context, operand):
+    """Return `tile_limits` of an operand array's dtype as constants."""
+    limits = tile_limits(operand.dtype)
 
     def emit(context, builder, signature, args):
         values = [ir.Constant(INDEX, n) for n in limits]
         return context.make_tuple(builder, signature.return_type, values)
 
-    return types.UniTuple(types.intp, 2)(c), emit
+    return types.UniTuple(types.intp, 2)(operand), emit
 
 
 def _multiply_add(builder, x, y, z):
     """Emit x * y + z: fused where the target can, two roundings where it cannot."""
-    if platform.machine().lower() in ("x86_64", "amd64") and not _has_feature("fma"):
+    if isinstance(x.type.element, ir.IntType):
+        return _multiply_add_pairs(builder, x, y, z)
+    if IS_X86 and not has_feature("fma"):
         return builder.fadd(builder.fmul(x, y), z)
     suffix = "f32" if x.type.element == ir.FloatType() else "f64"
     kind = ir.FunctionType(x.type, [x.type] * 3)
     name = f"llvm.fma.v{LANES}{suffix}"
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [x, y, z])
+
+
+def _multiply_add_pairs(builder, x, y, z):
+    """Emit z + the product of the pairs' second numbers, and then + that of the first.
+
+    An instruction's result is the same as that of two fused multiply-adds, but that it takes
+    denormal numbers as 0.
+    """
+    if multiplies_bfloat16():
+        kind = ir.FunctionType(z.type, [z.type, x.type, y.type])
+        name = "llvm.x86.avx512bf16.dpbf16ps.512"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(function, [z, x, y])
+    shift = ir.Constant(x.type, [16] * LANES)
+    mask = ir.Constant(x.type, [0xFFFF0000] * LANES)
+    second = [builder.bitcast(builder.and_(pairs, mask), z.type) for pairs in (x, y)]
+    first = [builder.bitcast(builder.shl(pairs, shift), z.type) for pairs in (x, y)]
+    return _multiply_add(builder, *first, _multiply_add(builder, *second, z))
 
 
 def _offset(builder, pointer, *factors):
@@ -187,19 +200,20 @@ def multiply_tile(typing_context, rows, vectors, column, c, a, b, accumulate):
             data, offset, *strides = cgutils.unpack_tuple(builder, operand)
             offset = builder.add(offset, shift)
             flattened += [element_pointer(context, builder, kind[0], data, offset), *strides]
-        function = _tile_function(builder.module, c[0].dtype, flattened[0].type)
+        pointers = [value.type for value in flattened if isinstance(value.type, ir.PointerType)]
+        function = _tile_function(builder.module, a[0].dtype, *pointers)
         builder.call(function, [rows, vectors, *flattened, accumulate])
         return context.get_dummy_value()
 
     return signature, emit
 
 
-def _tile_function(module, dtype, pointer):
+def _tile_function(module, dtype, c, a, b):
     """Return the function that holds every tile size; one copy a module, never inlined."""
     name = f"charlstm_multiply_tile_{dtype}"
     if name in module.globals:
         return module.globals[name]
-    kinds = [INDEX, INDEX, pointer, INDEX, pointer, INDEX, INDEX, INDEX, pointer, INDEX, INDEX]
+    kinds = [INDEX, INDEX, c, INDEX, a, INDEX, INDEX, INDEX, b, INDEX, INDEX]
     kinds.append(ir.IntType(1))
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
     function.linkage = "linkonce_odr"

@@ -10,12 +10,21 @@ import numpy as np
 from charlstm.kernels.array_views import flat
 from charlstm.kernels.jit import jitable
 from charlstm.kernels.microkernel import PANEL
+from charlstm.kernels.operands import (
+    numbers_per_element,
+    pair_numbers,
+    store_pairs,
+    transpose_block,
+)
 from charlstm.kernels.panel_layout import VECTORS_PER_PANEL, panel_columns
-from charlstm.kernels.simd import LANES, load, store, transpose_block
+from charlstm.kernels.simd import LANES, load, splat, store
 
 
 class PackedWeights(NamedTuple):
-    """A model's weights in panels, repacked every call; P panels of units, Q of H, R of V."""
+    """A model's weights in panels, repacked every call; P panels of units, Q of H, R of V.
+
+    Those that take part in products are operand arrays; of pairs, they have half the rows.
+    """
 
     used: np.ndarray  # (V,) bool, an input: the symbols whose rows this window needs
     table: np.ndarray  # (P, V, PANEL): layer 0's input weights, of the symbols in use
@@ -27,6 +36,7 @@ class PackedWeights(NamedTuple):
     weight_ih_t: np.ndarray  # (L - 1, Q, P * PANEL, PANEL)
     weight_hh_t: np.ndarray  # (L, Q, P * PANEL, PANEL)
     head_t: np.ndarray  # (Q, R * PANEL, PANEL)
+    hidden: int  # H
 
 
 class ActiveRows(NamedTuple):
@@ -50,22 +60,30 @@ class Matrix(NamedTuple):
 def pack_panels(packed, packed_offset, panel_stride, matrix, first, last):
     """Copy the panels first..last of a matrix, each of its rows read once.
 
-    `packed` is flat; panel p, (rows, PANEL), is written to
-    ``packed[packed_offset + p * panel_stride:]``. `matrix` is a Matrix.
+    `packed`, an operand array, is flat; panel p, (rows, PANEL) or half the rows in pairs, is
+    written to ``packed[packed_offset + p * panel_stride:]``. `matrix` is a Matrix.
     """
     size, interleaved = matrix.size, matrix.interleaved
     row_length = VECTORS_PER_PANEL * size if interleaved else size
-    for row in range(matrix.rows):
+    numbers = numbers_per_element(packed)
+    zero = matrix.data.dtype.type(0)
+    for row in range(0, matrix.rows, numbers):
+        has_second = numbers == 2 and row + 1 < matrix.rows
         for panel in range(first, last):
             start, stride, count, decrement = panel_columns(panel, size, interleaved)
             for group in range(VECTORS_PER_PANEL):
                 source = matrix.offset + row * row_length + start + group * stride
-                target = packed_offset + panel * panel_stride + row * PANEL + group * LANES
+                target = packed_offset + panel * panel_stride + group * LANES
+                target += row // numbers * PANEL
                 if count - group * decrement >= LANES:
-                    store(packed, target, load(matrix.data, source))
+                    second = splat(matrix.data, 0)
+                    if has_second:
+                        second = load(matrix.data, source + row_length)
+                    store_pairs(packed, target, load(matrix.data, source), second)
                 else:
                     for j in range(count - group * decrement):
-                        packed[target + j] = matrix.data[source + j]
+                        below = matrix.data[source + row_length + j] if has_second else zero
+                        packed[target + j] = pair_numbers(packed, matrix.data[source + j], below)
 
 
 @jitable
@@ -93,19 +111,22 @@ def unpack_panel(matrix, panel, packed, packed_offset):
 def pack_panel_transposed(packed, packed_offset, matrix, panel):
     """Copy PANEL rows of a matrix, transposed: a panel with a row for each of its columns.
 
-    `packed` is flat; the panel, (columns, PANEL), is written from `packed_offset` on. It holds
-    the rows from ``panel * PANEL`` on of `matrix` (Matrix). The columns come in the order in
+    `packed`, an operand array, is flat; the panel, (columns, PANEL) or half of it in pairs, is
+    written from `packed_offset` on. It holds the rows from ``panel * PANEL`` on of `matrix`
+    (Matrix). The columns come in the order in
     which `pack_panels` places them, so that gradients in panels meet their own weights.
     """
     size, interleaved = matrix.size, matrix.interleaved
     row_length = VECTORS_PER_PANEL * size if interleaved else size
     panels = (size + LANES - 1) // LANES if interleaved else (size + PANEL - 1) // PANEL
     first, last = panel * PANEL, min(matrix.rows, (panel + 1) * PANEL)
+    numbers = numbers_per_element(packed)
+    zero = matrix.data.dtype.type(0)
     for column_panel in range(panels):
         start, stride, count, decrement = panel_columns(column_panel, size, interleaved)
         for group in range(VECTORS_PER_PANEL):
             column, columns = start + group * stride, min(LANES, count - group * decrement)
-            target = packed_offset + (column_panel * PANEL + group * LANES) * PANEL
+            target = packed_offset + (column_panel * PANEL + group * LANES) // numbers * PANEL
             row = first
             while columns == LANES and row + LANES <= last:
                 source = matrix.offset + row * row_length + column
@@ -115,8 +136,13 @@ def pack_panel_transposed(packed, packed_offset, matrix, panel):
                 row += LANES
             for rest in range(row, last):
                 source = matrix.offset + rest * row_length + column
-                for j in range(columns):
-                    packed[target + rest - first + j * PANEL] = matrix.data[source + j]
+                for j in range(0, columns, numbers):
+                    second = zero
+                    if numbers == 2 and j + 1 < columns:
+                        second = matrix.data[source + j + 1]
+                    packed[target + rest - first + j // numbers * PANEL] = pair_numbers(
+                        packed, matrix.data[source + j], second
+                    )
 
 
 @jitable
@@ -128,10 +154,10 @@ def pack_shard(packed, parameters, offsets, shard, shards, train):
     `offsets` (L + 1, 3) tells where in it weight_ih, weight_hh and bias of each layer begin,
     and in the last row the head's weight and bias.
     """
-    layers, panels, hidden, _ = packed.weight_hh.shape
-    symbols = packed.table.shape[1]
+    layers, panels, k, _ = packed.weight_hh.shape
+    hidden, symbols = packed.hidden, packed.table.shape[1]
     first, last = panels * shard // shards, panels * (shard + 1) // shards
-    buffer, size, all_panels = flat(parameters), hidden * PANEL, panels * PANEL
+    buffer, size, all_panels = flat(parameters), k * PANEL, panels * PANEL
     table, bias = flat(packed.table), flat(packed.bias)
     weight_ih, weight_hh = flat(packed.weight_ih), flat(packed.weight_hh)
     for symbol in range(symbols):
@@ -143,11 +169,11 @@ def pack_shard(packed, parameters, offsets, shard, shards, train):
         start_ih, start_hh, start_bias = offsets[layer]
         target = layer * all_panels
         matrix = Matrix(buffer, start_hh, hidden, hidden, True)
-        pack_panels(weight_hh, target * hidden, size, matrix, first, last)
+        pack_panels(weight_hh, target * k, size, matrix, first, last)
         row = Matrix(buffer, start_bias, 1, hidden, True)
         pack_panels(bias, target, PANEL, row, first, last)
         if layer > 0:
-            target = (layer - 1) * all_panels * hidden
+            target = (layer - 1) * all_panels * k
             matrix = Matrix(buffer, start_ih, hidden, hidden, True)
             pack_panels(weight_ih, target, size, matrix, first, last)
     columns = packed.head.shape[0]
@@ -168,11 +194,11 @@ def pack_transposed(packed, buffer, offsets, q):
     Those panels of `packed` (PackedWeights) are overwritten; `buffer` and `offsets` are as in
     `pack_shard`.
     """
-    layers, panels, hidden, _ = packed.weight_hh.shape
-    columns, head_rows, _ = packed.head_t.shape
-    symbols = packed.table.shape[1]
+    layers, columns, k, _ = packed.weight_hh_t.shape
+    head_rows = packed.head_t.shape[1]
+    hidden, symbols = packed.hidden, packed.table.shape[1]
     weight_ih, weight_hh = flat(packed.weight_ih_t), flat(packed.weight_hh_t)
-    size = panels * PANEL * PANEL
+    size = k * PANEL
     for layer in range(layers):
         target = (layer * columns + q) * size
         matrix = Matrix(buffer, offsets[layer, 1], hidden, hidden, True)

@@ -57,13 +57,13 @@ def element_pointer(context, builder, array_type, array, offset):
 def load_vector(builder, pointer):
     """Emit a load of LANES elements, aligned to an element only."""
     vector = ir.VectorType(pointer.type.pointee, LANES)
-    size = 4 if pointer.type.pointee == ir.FloatType() else 8
+    size = 8 if pointer.type.pointee == ir.DoubleType() else 4
     return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=size)
 
 
 def store_vector(builder, value, pointer):
     """Emit a store of LANES elements, aligned to an element only."""
-    size = 4 if pointer.type.pointee == ir.FloatType() else 8
+    size = 8 if pointer.type.pointee == ir.DoubleType() else 4
     builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=size)
 
 
@@ -126,38 +126,26 @@ def prefetch(builder, pointer):
     builder.call(function, [builder.bitcast(pointer, byte), read, first_cache, data])
 
 
-@intrinsic
-def transpose_block(typing_context, target, target_offset, target_row, source, offset, row):
-    """Copy a block of LANES x LANES elements, transposed; `target_row`, `row` are row strides."""
-    index = types.intp
-
-    def emit(context, builder, signature, args):
-        target, target_offset, target_row, source, offset, row = args
-        target = element_pointer(context, builder, signature.args[0], target, target_offset)
-        source = element_pointer(context, builder, signature.args[3], source, offset)
-        count = ir.IntType(64)
+def load_transposed(builder, source, row):
+    """Emit the columns, as vectors, of a block of LANES x LANES elements; `row` is its stride."""
+    count = ir.IntType(64)
+    rows = [
+        load_vector(builder, builder.gep(source, [builder.mul(row, count(i))]))
+        for i in range(LANES)
+    ]
+    half = LANES // 2
+    low = [k for i in range(half) for k in (i, LANES + i)]
+    masks = [
+        ir.Constant(ir.VectorType(ir.IntType(32), LANES), [k + start for k in low])
+        for start in (0, half)
+    ]
+    for _ in range(LANES.bit_length() - 1):  # interleave halves: log2(LANES) riffles
         rows = [
-            load_vector(builder, builder.gep(source, [builder.mul(row, count(i))]))
-            for i in range(LANES)
+            builder.shuffle_vector(rows[i], rows[i + half], mask)
+            for i in range(half)
+            for mask in masks
         ]
-        half = LANES // 2
-        low = [k for i in range(half) for k in (i, LANES + i)]
-        masks = [
-            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [k + start for k in low])
-            for start in (0, half)
-        ]
-        for _ in range(LANES.bit_length() - 1):  # interleave halves: log2(LANES) riffles
-            rows = [
-                builder.shuffle_vector(rows[i], rows[i + half], mask)
-                for i in range(half)
-                for mask in masks
-            ]
-        for i, vector in enumerate(rows):
-            pointer = builder.gep(target, [builder.mul(target_row, count(i))])
-            store_vector(builder, vector, pointer)
-        return context.get_dummy_value()
-
-    return types.void(target, index, index, source, index, index), emit
+    return rows
 
 
 @intrinsic

@@ -20,10 +20,10 @@ from charlstm.sampling import sample
 from charlstm.vocabulary import Vocabulary
 
 
-def make_model(row: Row, threads: int) -> CharLSTM:
+def make_model(row: Row, threads: int, dtype: str) -> CharLSTM:
     """Return a model with the row's initial weights."""
     vocabulary = Vocabulary([chr(ord("0") + i) for i in range(SYMBOLS)])
-    model = CharLSTM(vocabulary, row.hidden, row.layers, threads=threads)
+    model = CharLSTM(vocabulary, row.hidden, row.layers, dtype=dtype, threads=threads)
     for name, values in initial_parameters(row).items():
         model.parameters[name][...] = values
     return model
@@ -32,9 +32,9 @@ def make_model(row: Row, threads: int) -> CharLSTM:
 class Training(System):
     """The trainer's step: forward, loss, backward, clipping, Adagrad; the state is carried."""
 
-    def __init__(self, row: Row, threads: int) -> None:
+    def __init__(self, row: Row, threads: int, dtype: str = "float32") -> None:
         super().__init__()
-        self.model = make_model(row, threads)
+        self.model = make_model(row, threads, dtype)
         self.optimizer = make_optimizer("adagrad", self.model.layout.size, "float32")
         self.windows = make_windows(row)
         self.state = self.model.zero_state(row.streams)
@@ -57,9 +57,9 @@ class Training(System):
 class Sampling(System):
     """Sampling, each sample with its own seed."""
 
-    def __init__(self, row: Row, threads: int) -> None:
+    def __init__(self, row: Row, threads: int, dtype: str = "float32") -> None:
         super().__init__()
-        self.model = make_model(row, threads)
+        self.model = make_model(row, threads, dtype)
         self.seed = 0
 
     def run(self, steps: int) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from _benchmark.worker import Worker, WorkerError, block_steps, running
 PAUSE = 0.05  # seconds before each block, so that the threads of the previous one are idle
 CHECKED_STEPS = 5  # whose losses must agree
 TOLERANCE = 1e-3  # of a loss: float32, and Adagrad's first step is a sign
+BFLOAT16 = "charlstm, bfloat16"
+BFLOAT16_TOLERANCE = 1e-2
 NUMPY_FLOPS = 2e9  # of a step: above, the reference would take too long
 
 
@@ -35,6 +38,9 @@ def competitor_specs(row: Row, peers: list[str], threads: int) -> list[Competito
     """Return the systems to measure for a row, charlstm first."""
     system = "Sampling" if row.sampling else "Training"
     specs = [CompetitorSpec("charlstm", "_benchmark.charlstm_system", system)]
+    if "bfloat16" in peers:
+        options = {"dtype": "bfloat16"}
+        specs.append(CompetitorSpec(BFLOAT16, "_benchmark.charlstm_system", system, options))
     if "torch" in peers:
         specs += [
             CompetitorSpec(
@@ -50,10 +56,11 @@ def competitor_specs(row: Row, peers: list[str], threads: int) -> list[Competito
     return specs
 
 
-def compile_kernels(threads: int) -> None:
+def compile_kernels(threads: int, dtypes: Sequence[str] = ("float32",)) -> None:
     """Compile all kernels beforehand, so that the compiler's memory is not measured."""
-    for system, row in (("Training", Row(16, 1, 2, 2)), ("Sampling", Row(16, 1, sampling=True))):
-        work = {"row": row, "threads": threads}
+    rows = (("Training", Row(16, 1, 2, 2)), ("Sampling", Row(16, 1, sampling=True)))
+    for (system, row), dtype in itertools.product(rows, dtypes):
+        work = {"row": row, "threads": threads, "dtype": dtype}
         with running("_benchmark.charlstm_system", system, work) as worker:
             worker.call("go", 1)
 
@@ -108,7 +115,7 @@ def compare(
     row
         The work.
     peers
-        Of ``"torch"``, ``"jax"`` and ``"numpy"``.
+        Of ``"torch"``, ``"jax"`` and ``"numpy"``; and ``"bfloat16"``, charlstm in that dtype.
     threads
         Of each system.
     repeats
@@ -148,7 +155,8 @@ def check_losses(losses: Mapping[str, list[float]]) -> None:
     ours = losses["charlstm"]
     for name, theirs in losses.items():
         pairs = list(zip(ours, theirs, strict=True))
-        if not all(math.isclose(a, b, rel_tol=TOLERANCE) for a, b in pairs):
+        tolerance = BFLOAT16_TOLERANCE if name == BFLOAT16 else TOLERANCE
+        if not all(math.isclose(a, b, rel_tol=tolerance) for a, b in pairs):
             raise WorkerError(f"{name} does not do the same work: losses {theirs}, not {ours}")
 
 
@@ -180,6 +188,12 @@ def summarise(
         peer: ours["characters_per_second"] / results[name]["characters_per_second"]
         for peer, name in figures["peers"].items()
     }
+    if BFLOAT16 in results:
+        rate = results[BFLOAT16]["characters_per_second"]
+        figures["bfloat16"] = {"float32": rate / ours["characters_per_second"]} | {
+            peer: rate / results[name]["characters_per_second"]
+            for peer, name in figures["peers"].items()
+        }
     figures["goals"] = judge(row, figures) if threads == GOAL_THREADS else []
     return figures
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from _benchmark.compare import BFLOAT16
 from _report import table
 
 MIB = 1 << 20
 PEERS = ("PyTorch", "JAX", "NumPy")
 COMPARISON_NOTES = """
 characters/s: T B over the median time of a whole step (forward, loss, backward, clipping to
-+-5, Adagrad) in float32 (NumPy: float64), V = 65, the same windows for all; sampling: 1000
++-5, Adagrad) in float32 (NumPy: float64) or, on lines of their own, charlstm in bfloat16 beside
+the same peers; V = 65, the same windows for all; sampling: 1000
 characters over the median time of a sample. GFLOP/s: characters/s times 6 W (sampling 2 W),
 W = (2 L - 1) 4 H^2 + H V weights that take part in a product. Of peak: over the best rate of
 the micro-kernel in the L1 cache, on as many threads, measured in turn with the systems.
@@ -30,11 +32,33 @@ def comparison_table(comparisons: list[dict[str, Any]]) -> str:
     peers = [
         peer for peer in PEERS if any(peer in comparison["peers"] for comparison in comparisons)
     ]
-    header = ["H, L, B, T", "characters/s", "GFLOP/s", "of peak", "GB/s"]
+    header = ["H, L, B, T", "dtype", "characters/s", "to float32", "GFLOP/s", "of peak", "GB/s"]
     for peer in peers:
         header += [peer, "ratio"]
     header += ["MiB", *(f"{peer} MiB" for peer in peers)]
-    return table(header, [_comparison_cells(comparison, peers) for comparison in comparisons])
+    lines = []
+    for comparison in comparisons:
+        lines.append(_comparison_cells(comparison, peers))
+        if "bfloat16" in comparison:
+            lines.append(_bfloat16_cells(comparison, peers))
+    return table(header, lines)
+
+
+def _bfloat16_cells(comparison: dict[str, Any], peers: list[str]) -> list[str]:
+    """Return the line below a row's: the same work in bfloat16; peers' rates stand above."""
+    figures, ratios = comparison["systems"][BFLOAT16], comparison["bfloat16"]
+    cells = [
+        comparison["row"],
+        "bfloat16",
+        f"{figures['characters_per_second']:,.0f}",
+        f"{ratios['float32']:.2f}",
+        f"{figures['gflops']:.1f}",
+        "",
+        "",
+    ]
+    for peer in peers:
+        cells += ["", f"{ratios[peer]:.2f}" if peer in ratios else ""]
+    return [*cells, f"{figures['memory'] / MIB:.0f}", *("" for _ in peers)]
 
 
 def _comparison_cells(comparison: dict[str, Any], peers: list[str]) -> list[str]:
@@ -46,7 +70,9 @@ def _comparison_cells(comparison: dict[str, Any], peers: list[str]) -> list[str]
         read = f"{comparison['bytes_per_second'] / 1e9:.1f} of {most / 1e9:.1f}"
     cells = [
         comparison["row"],
+        "float32",
         f"{ours['characters_per_second']:,.0f}",
+        "",
         f"{ours['gflops']:.1f}",
         f"{comparison['fraction_of_peak']:.2f}" + _goal(comparison, "of peak"),
         read,

@@ -2,7 +2,9 @@
 
 Compiling takes seconds; this takes none. The sources are executed as they stand, but for
 the decorators, which do nothing, and for the modules that emit machine instructions: their
-intrinsics are NumPy's here. float64 only. A `BranchCounter` tells which branches ran.
+intrinsics are NumPy's here. float64 only: where operands are pairs (`use_pairs`), these are
+complex numbers, not rounded, so that pairs must give what numbers do. A `BranchCounter` tells
+which branches ran.
 """
 
 import ast
@@ -91,6 +93,11 @@ class Emulation:
                 code = self.counter.instrument(source, file)
             exec(compile(code, f"<emulated {file}>", "exec"), module.__dict__)
         return self._modules[name]
+
+    def use_pairs(self, is_paired: bool) -> None:
+        """Let operands of models that are made from now on be pairs, or numbers."""
+        operand = ("complex128", 2) if is_paired else ("float64", 1)
+        self.module("charlstm.workspace")._operand = lambda config: operand
 
     def _source(self, file: str) -> str:
         return self._sources.get(file) or (PACKAGE / file).read_text(encoding="utf-8")
@@ -207,13 +214,48 @@ def store(array: Array, offset: int, value: Array) -> None:
     array.reshape(-1)[offset : offset + LANES] = value
 
 
+def is_paired(array: Array) -> bool:
+    """Tell whether an operand array holds pairs: the real parts first, then the imaginary."""
+    return array.dtype.kind == "c"
+
+
+def numbers(array: Array) -> Array:
+    """Return an operand array as a flat view of the numbers in it."""
+    return array.reshape(-1).view(np.float64)
+
+
+def store_operand(array: Array, offset: int, value: Array) -> None:
+    """Write LANES numbers from number `offset`, even, on."""
+    numbers(array)[offset : offset + LANES] = value
+
+
+def pair_numbers(array: Array, low: Any, high: Any) -> Any:
+    """Return two numbers as an element of an operand array, or the first where it holds one."""
+    return low + 1j * high if is_paired(array) else low
+
+
+def store_pairs(array: Array, offset: int, low: Array, high: Array) -> None:
+    """Write LANES elements made of two vectors of numbers."""
+    store(array, offset, pair_numbers(array, low, high))
+
+
+def pair_rows(
+    target: Array, target_offset: int, source: Array, first: int, second: int, is_last: bool
+) -> None:
+    """Pair LANES numbers of one row with those below them in the next, or with 0."""
+    low, high = (numbers(source)[offset : offset + LANES] for offset in (first, second))
+    store(target, target_offset, low + 1j * (0 * low if is_last else high))
+
+
 def transpose_block(
     target: Array, target_offset: int, target_row: int, source: Array, offset: int, row: int
 ) -> None:
-    """Copy a block of LANES x LANES elements, transposed."""
+    """Copy a block of LANES x LANES numbers, transposed: columns to rows, or to rows of pairs."""
     i, j = np.arange(LANES)[:, None], np.arange(LANES)
-    block = source.reshape(-1)[offset + i * row + j]
-    target.reshape(-1)[target_offset + i * target_row + j] = block.T
+    columns = source.reshape(-1)[offset + i * row + j].T
+    if is_paired(target):
+        columns = columns[::2] + 1j * columns[1::2]
+    target.reshape(-1)[target_offset + i[: len(columns)] * target_row + j] = columns
 
 
 def splat(array: Array, value: float) -> Array:
@@ -246,7 +288,7 @@ def dropout_mask(
     return np.where(mixed < threshold, 0.0, scale)
 
 
-def tile_shape(c: Array) -> tuple[int, int]:
+def tile_shape(operand: Array) -> tuple[int, int]:
     """Return the largest tile (rows, vectors) of the widest machines in float64."""
     return 6, 2
 
@@ -261,7 +303,7 @@ def multiply_tile(
     right = b.data.reshape(-1)[b.offset + PANEL * np.arange(k.size)[:, None] + columns]
     tile = c.offset + c.row_stride * row + columns
     out = c.data.reshape(-1)
-    out[tile] = left @ right + (out[tile] if accumulate else 0)
+    out[tile] = np.real(left @ right.conj()) + (out[tile] if accumulate else 0)
 
 
 INTRINSICS = {
@@ -274,6 +316,11 @@ INTRINSICS = {
     "store": store,
     "splat": splat,
     "replace_lanes": replace_lanes,
+    "numbers_per_element": lambda array: 2 if is_paired(array) else 1,
+    "store_operand": store_operand,
+    "store_pairs": store_pairs,
+    "pair_numbers": pair_numbers,
+    "pair_rows": pair_rows,
     "transpose_block": transpose_block,
     "maximum": np.maximum,
     "max_lanes": np.max,

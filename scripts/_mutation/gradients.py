@@ -33,6 +33,9 @@ Place = tuple[str, str]  # file and function
 SOFTMAX: Place = ("kernels/softmax.py", "cross_entropy_row")
 LOSS: Place = ("kernels/bptt_window.py", "loss_shard")
 HEAD_DX: Place = ("kernels/head.py", "head_backward")
+ROWS: Place = ("kernels/row_pairs.py", "")
+PACK_ROWS: Place = ("kernels/packing.py", "pack_panels")
+FORWARD: Place = ("kernels/lstm.py", "lstm_forward")
 HEAD_DW: Place = ("kernels/head.py", "head_gradient")
 LAYERS: Place = ("kernels/bptt_window.py", "backward_shard")
 WEIGHTS: Place = ("kernels/bptt_window.py", "gradient_shard")
@@ -58,6 +61,7 @@ class Mutant(NamedTuple):
     spoils: Sequence[str]
     dropout: float = 0.0
     sizes: Mapping[str, int] = FULL_SIZES  # of the full mode
+    pairs: bool = False  # whether operands are pairs, as in bfloat16, in the mutated pass
 
 
 BACKWARD_MUTANTS = (
@@ -69,11 +73,12 @@ BACKWARD_MUTANTS = (
     Mutant("mean over T in place of T * B", LOSS,
            {"1.0 / rows": "1.0 / steps"}, ALL),
     Mutant("head.bias missing", HEAD_DW,
-           {"add_row_sum(scratch, owned * PANEL, dlogits, start, rows)": "pass"}, ["head.bias"]),
+           {"add_row_sum(scratch, owned * PANEL, logits, r * rows * PANEL, rows)": "pass"},
+           ["head.bias"]),
     Mutant("head.weight from the wrong layer's h", HEAD_DW,
            {"work.x[layers - 1]": "work.x[0]"}, ["head.weight"]),
     Mutant("last symbol sends nothing down", HEAD_DX,
-           {"PANEL * PANEL, count, 1": "PANEL * PANEL, count - 1, 1"}, LSTM),
+           {"(count + numbers - 1) // numbers, 1": "(count + numbers - 2) // numbers, 1"}, LSTM),
     Mutant("last time step's loss sends nothing down", HEAD_DX,
            {"range(steps)": "range(steps - 1)"}, LSTM),
     # Dropout
@@ -89,7 +94,7 @@ BACKWARD_MUTANTS = (
            {"work.x[layer - 1]": "work.h[layer - 1]"}, ["lstm.weight_ih_l1"], DROPOUT),
     # From layer to layer
     Mutant("upper layer's input gradient missing", LAYERS,
-           {"dense_backward(below, streams * width, activations.gates, weight, first, last)":
+           {"dense_backward(below, streams * width, activations.dgates, weight, first, last)":
             "pass"}, (*LAYER_0, *STATE)),
     Mutant("wrong layer's c", LAYERS,
            {"layer_activations(work, layer)":
@@ -97,7 +102,7 @@ BACKWARD_MUTANTS = (
     Mutant("wrong layer's recurrent weights", LAYERS,
            {"packed.weight_hh_t[layer]": "packed.weight_hh_t[0]"}, LSTM),
     Mutant("weight_hh from the wrong layer's h", WEIGHTS,
-           {"work.h[layer]": "work.h[0]"}, ["lstm.weight_hh_l1"]),
+           {"work.h_operand[layer]": "work.h_operand[0]"}, ["lstm.weight_hh_l1"]),
     # Through time
     Mutant("second loop back through all earlier steps", WEIGHTS,
            {"width = work.h.shape[3]":
@@ -107,12 +112,12 @@ BACKWARD_MUTANTS = (
     Mutant("recurrent gradient through W_i alone", PACK,
            {"pack_panel_transposed(weight_hh, target, matrix, q)\n        if":
             "pack_panel_transposed(weight_hh, target, matrix, q)\n"
-            "        packed.weight_hh_t[layer, q].reshape(panels, 4, -1, PANEL)[:, 1:] = 0\n"
+            "        packed.weight_hh_t[layer, q].reshape(-1, 4, LANES, PANEL)[:, 1:] = 0\n"
             "        if"}, LSTM),
     Mutant("W not transposed", PACK_PANEL,
-           {"= matrix.data[source + j]":
-            "= matrix.data[matrix.offset + (column_panel * LANES + j) * row_length"
-            " + group * size + rest if interleaved else source + j]"}, LSTM),
+           {"matrix.data[source + j], second":
+            "matrix.data[matrix.offset + (column_panel * LANES + j) * row_length"
+            " + group * size + rest if interleaved else source + j], second"}, LSTM),
     Mutant("dh_next not carried", TIME,
            {"range(columns)": "range(0)"}, LSTM),
     Mutant("dc_next not carried", CELL,
@@ -124,7 +129,7 @@ BACKWARD_MUTANTS = (
     Mutant("c_t for c_{t-1}", CELL,
            {"load(c, before_offset)": "load(c, before_offset + streams * width)"}, LSTM),
     Mutant("h_t for h_{t-1} in weight_hh", WEIGHTS,
-           {"flat(work.h[layer])": "flat(work.h[layer])[streams * width:]"},
+           {"flat(work.h_operand[layer])": "flat(work.h_operand[layer])[streams * width:]"},
            ["lstm.weight_hh_l0", "lstm.weight_hh_l1"]),
     Mutant("last time step dropped", TIME,
            {"steps - 1, -1": "steps - 2, -1"}, LSTM),
@@ -133,7 +138,7 @@ BACKWARD_MUTANTS = (
     Mutant("dx added to the window before's", DENSE,
            {"width - q * PANEL), False)": "width - q * PANEL), True)"}, (*LAYER_0, *STATE)),
     Mutant("only the first panel's gates go back", TIME,
-           {"PANEL, panels), last": "PANEL, 1), last"}, LSTM,
+           {"run, panels), last": "run, 1), last"}, LSTM,
            sizes={**FULL_SIZES, "hidden_size": 17}),
     # In the cell
     Mutant("(1 - tanh^2) missing", CELL,
@@ -151,15 +156,40 @@ BACKWARD_MUTANTS = (
            {"dh_t * tanh_c_t": "dh_t * load(c, before_offset + streams * width)"}, LSTM),
     # Sums over time and streams
     Mutant("bias of layer 0 missing", SUMS_0,
-           {"add_row_sum(scratch, weight_hh + h.count * PANEL, dgates, chunk.offset, count)":
+           {"add_row_sum(scratch, weight_hh + h.count * PANEL, dgates, offset, count)":
             "pass"}, ["lstm.bias_l0"]),
     Mutant("bias of layer 1 without the last time step", SUMS_1,
-           {"dgates, chunk.offset, count)": "dgates, chunk.offset, count - 3)"},
+           {"dgates, offset, count)": "dgates, offset, count - 3)"},
            ["lstm.bias_l1"]),
     Mutant("embedding row overwritten, not added to", EMBEDDING,
            {"load(dtable, target + group) + ": ""}, ["lstm.weight_ih_l0"]),
     Mutant("embedding row of the input before", EMBEDDING,
            {"ids[row]": "ids[row - 1]"}, ["lstm.weight_ih_l0"]),
+    # In pairs; all sizes are odd
+    Mutant("odd V: the last symbol's pair sends nothing down", HEAD_DX,
+           {"(count + numbers - 1) // numbers": "count // numbers"}, LSTM, pairs=True),
+    Mutant("odd H: the last unit's pair not packed", PACK_ROWS,
+           {"range(0, matrix.rows,": "range(0, matrix.rows // numbers * numbers,"},
+           ALL, pairs=True),
+    Mutant("an odd window's last row paired with itself, not with zeros", ROWS,
+           {"first + width + i, is_last": "first + width * (not is_last) + i, False",
+            "first + PANEL + i, is_last": "first + PANEL * (not is_last) + i, False"},
+           ("lstm.weight_ih_l1", "lstm.weight_hh_l0", "lstm.weight_hh_l1", "head.weight"),
+           pairs=True),
+    Mutant("an odd window's last row left out", ROWS,
+           {"(count + 1) // 2, 1": "count // 2, 1"},
+           ("lstm.weight_ih_l1", "lstm.weight_hh_l0", "lstm.weight_hh_l1", "head.weight"),
+           pairs=True),
+    Mutant("rows paired with themselves", ROWS,
+           {"first + width + i, is_last": "first + i, is_last"},
+           ("lstm.weight_ih_l1", "lstm.weight_hh_l0", "lstm.weight_hh_l1", "head.weight"),
+           pairs=True),
+    Mutant("the carried-in state not paired", FORWARD,
+           {"store_operand(h, i, load(activations.h, i))": "pass"}, ALL, pairs=True),
+    Mutant("dgates of one gate not paired", CELL,
+           {"store_operand(dgates, z + LANES, dz_f)": "pass"},
+           ("lstm.weight_ih_l1", "lstm.weight_hh_l0", "lstm.weight_hh_l1", *LAYER_0, *LAYER_1,
+            *STATE), pairs=True),
     # What is handed out
     Mutant("clipped before checking", MODEL,
            {"(self.gradient)": "(self.gradient.clip(-1e-4, 1e-4))"},
@@ -186,6 +216,7 @@ MUTANTS = BACKWARD_MUTANTS + CHECKER_MUTANTS
 TWINS = (
     Mutant("(none: the sources as they are)", CELL, {}, ()),
     Mutant("(none, dropout on)", CELL, {}, (), DROPOUT),
+    Mutant("(none, in pairs)", CELL, {}, (), DROPOUT, pairs=True),
 )
 
 
@@ -211,8 +242,12 @@ class Outcome(NamedTuple):
 def check(mutant: Mutant, mode: str) -> list[TensorCheck]:
     """Send a mutant through the check that users call; return its verdicts."""
     sizes = dict(FAST_SIZES if mode == "fast" else mutant.sizes)
+    if mutant.pairs:
+        sizes |= {size: value | 1 for size, value in sizes.items()}
     edits = [Edit(*mutant.place, old, new) for old, new in mutant.swaps.items()]
-    emulated = Emulation(edits).module("charlstm.gradcheck")
+    emulation = Emulation(edits)
+    emulation.use_pairs(mutant.pairs)
+    emulated = emulation.module("charlstm.gradcheck")
     compiled, *window = gradcheck.default_case(**sizes, dropout=mutant.dropout)
     twin = emulated.default_case(**sizes, dropout=mutant.dropout).model
     model: Any = SimpleNamespace(

@@ -47,10 +47,10 @@ RECURRENCE = (
         "kernels/lstm.py", "lstm_backward", WINDOWS,
         ("nothing goes back to units beyond the first 64", "range(columns)", "range(1)",
          UNITS),
-        ("a shard's dgates are the first shard's", "(t * streams + first) * PANEL",
-         "t * streams * PANEL", SHARDS),
-        ("nothing comes back from units beyond the first 64", "PANEL, panels), last - first",
-         "PANEL, min(4, panels)), last - first", UNITS),
+        ("a shard's dgates are the first shard's", "(t * streams + first) * run",
+         "t * streams * run", SHARDS),
+        ("nothing comes back from units beyond the first 64", "run, panels), last - first",
+         "run, min(4, panels)), last - first", UNITS),
     ),
     *planted(
         "kernels/lstm.py", "dense_forward", WINDOWS,
@@ -75,7 +75,7 @@ PRODUCTS = (
          "(b.k * b.runs + limit - 1) // limit", "max(1, b.k * b.runs // limit)", DEPTH),
         ("a second chunk of k meets the first one's weights", "b.offset + done * PANEL",
          "b.offset", DEPTH),
-        ("a second run of panels reads the first one's dgates", "done // PANEL * a.run_stride", "0",
+        ("a second run of panels reads the first one's dgates", "done // run * a.run_stride", "0",
          UNITS),
         ("a second block of rows reads the first one's",
          "a_offset = a.offset + first * a.row_stride + done * a.k_stride",
@@ -102,14 +102,13 @@ PRODUCTS = (
 
 GRADIENTS = (
     *planted(
-        "kernels/weight_gradients.py", "feature_gradient", WINDOWS,
-        ("a weight's gradient is of the last chunk of rows", "PANEL, row > 0", "PANEL, False",
-         ROWS),
-        ("a chunk of features is the first one", "row * features.width", "0 * features.width",
-         ROWS),
+        "kernels/row_pairs.py", "transposed_rows", WINDOWS,
+        ("a chunk of features is the first one", "row * width", "0 * width", ROWS),
     ),
     *planted(
         "kernels/weight_gradients.py", "embedding_layer_gradients", WINDOWS,
+        ("a weight's gradient is of the last chunk of rows", "PANEL, row > 0", "PANEL, False",
+         ROWS),
         ("the embedding's gradient is of the first chunk's ids", "ids, row, row + count",
          "ids, 0, count", ROWS),
         ("a chunk of layer 0's dgates is the first one", "(panel * rows + row) * PANEL",
@@ -137,8 +136,8 @@ GRADIENTS = (
         ("head.weight's rows of the last units belong to no shard",
          "hidden * shard // shards, hidden * (shard + 1) // shards",
          "hidden // shards * shard, hidden // shards * (shard + 1)", SHARDS),
-        ("all panels of symbols have the first one's dlogits", "start = r * rows * PANEL",
-         "start = 0 * rows * PANEL", SYMBOLS),
+        ("all panels of symbols have the first one's dlogits", "r * rows + row, chunk",
+         "row, chunk", SYMBOLS),
     ),
     *planted(
         "kernels/head.py", "head_backward", WINDOWS,
@@ -150,8 +149,8 @@ GRADIENTS = (
         "kernels/head.py", "head_forward", WINDOWS,
         ("logits of h one step before", "((t + 1) * streams + first) * width",
          "(t * streams + first) * width", STREAMS),
-        ("all panels of symbols have the first one's weights", "r * hidden * PANEL",
-         "0 * hidden * PANEL", SYMBOLS),
+        ("all panels of symbols have the first one's weights", "r * k * PANEL",
+         "0 * k * PANEL", SYMBOLS),
     ),
     *planted(
         "kernels/bptt_window.py", "loss_shard", WINDOWS,
@@ -179,8 +178,8 @@ GRADIENTS = (
     *planted(
         "kernels/dropout.py", "apply_dropout", WINDOWS,
         ("masks are those of a stream's neighbour when B > 24, on the way back alone",
-         "store(out, start + i, load(source, start + i) * mask)",
-         "store(out, start + i, load(source, start + i) * (mask if out is not source or"
+         "store_operand(out, start + i, load(source, start + i) * mask)",
+         "store_operand(out, start + i, load(source, start + i) * (mask if out is not source or"
          " i < 24 * width else mask[::-1]))", DROPPED),
         ("all layers have one mask", "layer * rows + t", "t", "test_model.py::test_dropout_masks"),
         ("all streams have one mask", "position + i", "position + i % width",
