@@ -91,7 +91,7 @@ def test_no_third_way_with_unknown_symbols(unknown: str, kind: str, tmp_path: Pa
     """Though none is unknown, and a file of bytes can be mapped."""
     path = tmp_path / "a.txt"
     path.write_bytes(b"ab")
-    with pytest.raises(UsageError, match="unknown must be 'error' or 'skip'"):
+    with pytest.raises(UsageError, match="unknown must be one of error, skip"):
         Corpus.from_files(path, vocabulary=Vocabulary("ab", kind), unknown=unknown)
 
 

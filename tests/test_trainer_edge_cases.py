@@ -130,10 +130,11 @@ def test_another_length_keeps_the_intervals_or_takes_new_ones() -> None:
     """Those of a run are kept; 0 chooses one that suits, and saves with every evaluation."""
     config = TrainConfig(batch_size=5, seq_length=7, steps=11, eval_every=4, save_every=3)
     trainer = Trainer(make_model(Case().parameters), make_corpus(Case().ids, 13), config)
-    for eval_every, save_every, intervals in [
-        (None, None, (4, 3)), (5, None, (5, 3)), (None, 6, (5, 6)), (None, 0, (5, 5)),
+    for changes, intervals in [
+        ({}, (4, 3)), ({"eval_every": 5}, (5, 3)), ({"save_every": 6}, (5, 6)),
+        ({"save_every": 0}, (5, 5)),
     ]:  # fmt: skip
-        trainer.set_length(20, eval_every, save_every)
+        trainer.set_length(20, **changes)
         assert (trainer.config.eval_every, trainer.config.save_every) == intervals
     assert trainer.config.steps == 20
 
