@@ -115,6 +115,11 @@ def test_jax_trains_what_the_reference_does(options: dict[str, Any], oracle: lis
 
 def test_different_losses_are_refused() -> None:
     compare.check_losses({"charlstm": [4.0, 3.0], "other": [4.0, 3.0001]})
+    compare.check_losses(
+        {"charlstm": [4.0, 3.0, 3.0, 5.0], compare.BFLOAT16: [4.0, 3.01, 3.0, 4.0]}
+    )
+    with pytest.raises(WorkerError, match="bfloat16 does not do the same work"):
+        compare.check_losses({"charlstm": [4.0, 3.0], compare.BFLOAT16: [4.0, 3.1]})
     for losses in ([4.0, 3.1], [4.0, float("nan")]):
         with pytest.raises(WorkerError, match="other does not do the same work"):
             compare.check_losses({"charlstm": [4.0, 3.0], "other": losses})

@@ -18,7 +18,8 @@ PAUSE = 0.05  # seconds before each block, so that the threads of the previous o
 CHECKED_STEPS = 5  # whose losses must agree
 TOLERANCE = 1e-3  # of a loss: float32, and Adagrad's first step is a sign
 BFLOAT16 = "charlstm, bfloat16"
-BFLOAT16_TOLERANCE = 1e-2
+# Rounding turns the sign of small gradients, and so Adagrad's first step: later losses part.
+BFLOAT16_STEPS, BFLOAT16_TOLERANCE = 3, 1e-2
 NUMPY_FLOPS = 2e9  # of a step: above, the reference would take too long
 
 
@@ -154,8 +155,9 @@ def check_losses(losses: Mapping[str, list[float]]) -> None:
     """Raise WorkerError if a system's first losses differ from charlstm's."""
     ours = losses["charlstm"]
     for name, theirs in losses.items():
-        pairs = list(zip(ours, theirs, strict=True))
-        tolerance = BFLOAT16_TOLERANCE if name == BFLOAT16 else TOLERANCE
+        pairs, tolerance = list(zip(ours, theirs, strict=True)), TOLERANCE
+        if name == BFLOAT16:
+            pairs, tolerance = pairs[:BFLOAT16_STEPS], BFLOAT16_TOLERANCE
         if not all(math.isclose(a, b, rel_tol=tolerance) for a, b in pairs):
             raise WorkerError(f"{name} does not do the same work: losses {theirs}, not {ours}")
 
