@@ -275,7 +275,8 @@ def test_temporary_files_that_stay_are_seen(
 def test_soak(tmp_path: Path) -> None:
     workload = Workload(tmp_path, 0)
     readings: list[Reading] = []
-    while len(readings) < 12:  # a busy machine takes longer
+    # On a busy machine a round takes long, and a quarter of the time may hold no reading.
+    while len(readings) < 12 or soak.judge(readings).losses == ["too short to judge"]:
         readings += workload.work(1)
     outcome = soak.judge(readings)
     assert outcome.losses == workload.losses == []
