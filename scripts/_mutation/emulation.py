@@ -221,7 +221,8 @@ def is_paired(array: Array) -> bool:
 
 def numbers(array: Array) -> Array:
     """Return an operand array as a flat view of the numbers in it."""
-    return array.reshape(-1).view(np.float64)
+    flat = array.reshape(-1)
+    return flat.view(np.float64) if is_paired(array) else flat
 
 
 def store_operand(array: Array, offset: int, value: Array) -> None:
