@@ -90,14 +90,14 @@ def begin_saving(folder: str | os.PathLike[str], overwrite: bool) -> SavedRun:
     RunError
         If it holds a run and may not be overwritten, or belongs to a running process.
     """
-    run = RunFolder(check_path("folder", folder))
-    if run.is_taken() and not overwrite:
+    saved = SavedRun(folder)
+    if saved.run.is_taken() and not overwrite:
         raise RunError(
-            f"{run.path} already holds another run: continue that (Trainer.resume), replace it "
-            "(overwrite=True) or save to another folder"
+            f"{saved.run.path} already holds another run: continue that (Trainer.resume), replace "
+            "it (overwrite=True) or save to another folder"
         )
-    run.create(overwrite)
-    return SavedRun(folder)
+    saved.run.create(overwrite)
+    return saved
 
 
 def load_run(folder: str | os.PathLike[str]) -> tuple[Tensors, RunMetadata, SavedRun]:
@@ -110,10 +110,8 @@ def load_run(folder: str | os.PathLike[str]) -> tuple[Tensors, RunMetadata, Save
     CheckpointError
         If its last checkpoint cannot be read.
     """
-    run = RunFolder(check_path("folder", folder))
-    path = run.resume()
     saved = SavedRun(folder)  # first: if the file is replaced while it is read, saving refuses
-    tensors, metadata = load_checkpoint(path)
+    tensors, metadata = load_checkpoint(saved.run.resume())
     saved.command = metadata.command
     return tensors, metadata, saved
 

@@ -107,8 +107,7 @@ def train(
         try:
             for record in trainer:
                 if record.improved and record.val_loss is not None:
-                    with trainer.averaged_weights():
-                        best = model.buffer.copy()
+                    best = _weights(trainer)
                 _show(bar, record)
                 if interrupts:
                     raise KeyboardInterrupt
@@ -118,11 +117,14 @@ def train(
             if best is None:
                 raise
             warnings.warn(f"{error}; the model has its best weights before that", stacklevel=2)
-    if best is None:
-        with trainer.averaged_weights():
-            best = model.buffer.copy()
-    model.buffer[:] = best
+    model.buffer[:] = _weights(trainer) if best is None else best
     return model
+
+
+def _weights(trainer: Trainer) -> npt.NDArray[Any]:
+    """Return a copy of the weights that are evaluated, flat."""
+    with trainer.averaged_weights():
+        return trainer.model.buffer.copy()
 
 
 @contextmanager

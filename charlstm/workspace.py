@@ -126,7 +126,7 @@ def _bytes(shapes: Shapes) -> int:
 
 def without_dropout(work: Workspace) -> Workspace:
     """Return the same memory for a window without dropout: x aliases h_operand."""
-    return work._replace(x=work.h_operand)
+    return work if work.x is work.h_operand else work._replace(x=work.h_operand)
 
 
 def load_state(work: Workspace, state: State | None, config: ModelConfig) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures and settings of all tests: Hypothesis' examples, a folder with a corpus, and PyTorch."""
+"""Fixtures and settings of all tests: Hypothesis' examples, files, checkpoints, and PyTorch."""
 
 import importlib
 import os
@@ -9,8 +9,12 @@ from types import ModuleType
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
+from checkpoints import METADATA, small_tensors
 from commands import TEXT
+from corpora import Write
 from hypothesis import settings
+
+from charlstm import checkpoint
 
 # The same examples in every run, and no deadline: the first may wait for a compiler.
 settings.register_profile("charlstm", deadline=None, derandomize=True)
@@ -24,6 +28,31 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlstm.cli.train.TIMING_RUN", 0.01)
     monkeypatch.setattr("charlstm.cli.train.LONG_TIMING_RUN", 0.1)
     Path("fox.txt").write_text(TEXT * 20)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Return a function that writes a file and returns its path."""
+
+    def write_file(name: str, content: bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a place for a checkpoint, in a folder that holds nothing else."""
+    return tmp_path / "last.safetensors"
+
+
+@pytest.fixture
+def saved(path: Path) -> Path:
+    """Return a checkpoint that is there already."""
+    checkpoint.save(path, small_tensors(), METADATA)
+    return path
 
 
 @pytest.fixture(scope="session")

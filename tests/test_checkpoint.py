@@ -16,20 +16,6 @@ from hypothesis.extra import numpy as hnp
 import charlstm
 from charlstm import checkpoint
 
-
-@pytest.fixture
-def path(tmp_path):
-    """Return a place for a checkpoint, in a folder that holds nothing else."""
-    return tmp_path / "last.safetensors"
-
-
-@pytest.fixture
-def saved(path):
-    """Return a checkpoint that is there already."""
-    checkpoint.save(path, small_tensors(), METADATA)
-    return path
-
-
 # Round trips
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from checkpoints import METADATA, assert_same, small_tensors
+from checkpoints import assert_same
 from faults import failing
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,19 +21,6 @@ from charlstm import checkpoint
 from charlstm.errors import CheckpointError
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def path(tmp_path):
-    """Return a place for a checkpoint, in a folder that holds nothing else."""
-    return tmp_path / "last.safetensors"
-
-
-@pytest.fixture
-def saved(path):
-    """Return a checkpoint that is there already."""
-    checkpoint.save(path, small_tensors(), METADATA)
-    return path
 
 
 def layout(header, data=b"") -> bytes:

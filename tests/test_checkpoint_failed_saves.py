@@ -22,19 +22,6 @@ from charlstm.errors import CheckpointError
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def path(tmp_path):
-    """Return a place for a checkpoint, in a folder that holds nothing else."""
-    return tmp_path / "last.safetensors"
-
-
-@pytest.fixture
-def saved(path):
-    """Return a checkpoint that is there already."""
-    checkpoint.save(path, small_tensors(), METADATA)
-    return path
-
-
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
 @pytest.mark.parametrize("function", ["builtins.open", "os.fsync", "os.replace"])
 def test_a_failed_save_leaves_the_old_file(saved, monkeypatch, function, number):

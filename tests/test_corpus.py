@@ -22,18 +22,6 @@ SETTINGS = settings(deadline=None, derandomize=True)
 fractions = st.floats(0, 0.49)
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Return a function that writes a file and returns its path."""
-
-    def write_file(name: str, content: bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write_file
-
-
 # Text and its parts
 
 

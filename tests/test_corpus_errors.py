@@ -19,19 +19,6 @@ from charlstm.errors import CorpusError, UsageError
 from charlstm.model import CharLSTM
 from charlstm.trainer import Trainer
 
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Return a function that writes a file and returns its path."""
-
-    def write_file(name: str, content: bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write_file
-
-
 # What cannot be read
 
 

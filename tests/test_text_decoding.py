@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from pathlib import Path
 
 import pytest
 from corpora import Write, one_line, read_stdin, string
@@ -19,18 +18,6 @@ from charlstm.vocabulary import Vocabulary
 SETTINGS = settings(deadline=None, derandomize=True)
 some_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 splittable = st.text(st.sampled_from("ab\r\n\0é→😀\ufeff"), min_size=1)
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Return a function that writes a file and returns its path."""
-
-    def write_file(name: str, content: bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write_file
 
 
 # Reading

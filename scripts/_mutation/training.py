@@ -136,11 +136,9 @@ AVERAGING = (
          FURTHER),
     ),
     *planted(
-        "training.py", "train", "test_averaging.py",
-        ("the weights in training are returned as the best",
-         "if best is None:\n        with trainer.averaged_weights():",
-         "if best is None:\n        if True:",
-         "test_training_in_one_call_returns_averaged_weights"),
+        "training.py", "_weights", "test_averaging.py",
+        ("the weights in training are returned as the best", "with trainer.averaged_weights():",
+         "if True:", "test_training_in_one_call_returns_averaged_weights"),
     ),
     *planted(
         "parameters.py", "init_parameters", "test_parameters.py",
@@ -346,7 +344,8 @@ RUNS = (
     ),
     *planted(
         "training.py", "train", "test_training.py",
-        ("the last weights for the best", "model.buffer[:] = best", "pass",
+        ("the last weights for the best", "_weights(trainer) if best is None else best",
+         "_weights(trainer)",
          "test_the_weights_are_those_of_the_lowest_validation_loss"),
         ("a divergence ends everything", "best is None:\n                raise",
          "True:\n                raise",
