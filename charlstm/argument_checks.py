@@ -220,11 +220,14 @@ def as_ids(name: str, value: object, count: int) -> npt.NDArray[np.int32]:
         raise UsageError(f"{name} must be a (T, B) array of ids, got shape {array.shape}", [name])
     if array.dtype.kind not in "iu":
         raise UsageError(f"{name} must be integers, got {array.dtype}", [name])
-    if array.min() < 0 or array.max() >= count:
+    is_plain = array.dtype == np.int32
+    # Read without their sign, negative numbers are large ones: one pass finds both.
+    highest = array.view(np.uint32).max() if is_plain else array.max()
+    if highest >= count or (not is_plain and array.min() < 0):
         raise UsageError(
             f"{name} must be ids from 0 to {count - 1}, got {array.min()} to {array.max()}", [name]
         )
     # One type of array, whatever the caller's: another would compile the kernels anew.
-    if array.dtype == np.int32 and array.flags.carray:
+    if is_plain and array.flags.carray:
         return array
     return np.require(array, np.int32, ["C", "A", "W"])

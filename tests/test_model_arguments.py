@@ -100,6 +100,7 @@ def test_ids_of_any_kind(convert: Callable[[Array], Any]) -> None:
         ([["a"]], "inputs must be integers, got <U1"),
         ([[0, 67]], "inputs must be ids from 0 to 66, got 0 to 67"),
         ([[3], [-1]], "inputs must be ids from 0 to 66, got -1 to 3"),
+        (np.array([[3], [-1]], np.int32), "inputs must be ids from 0 to 66, got -1 to 3"),
         (np.array([[2**64 - 1]], np.uint64), f"ids from 0 to 66, got {2**64 - 1}"),
     ],
 )

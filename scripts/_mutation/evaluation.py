@@ -236,9 +236,16 @@ CLOCK = (
          "test_dropout_masks"),
     ),
     *planted(
+        "argument_checks.py", "as_ids", "test_model_arguments.py",
+        ("negative ids pass", "array.view(np.uint32).max()", "array.max()",
+         "test_wrong_inputs_are_refused"),
+        ("negative ids of other types pass", "array.min() < 0", "False",
+         "test_wrong_inputs_are_refused"),
+    ),
+    *planted(
         "model.py", "_mark_active", "test_optimizers.py",
-        ("gradients of the window before stay", "self._written if mode == TRAIN else False",
-         "False", "test_a_gradient_is_of_its_own_window[1]"),
+        ("gradients of the window before stay", "np.logical_or(present, self._written, out=used)",
+         "used[:] = present", "test_a_gradient_is_of_its_own_window[1]"),
     ),
 )  # fmt: skip
 
