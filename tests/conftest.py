@@ -1,7 +1,10 @@
 """Fixtures and settings of all tests: Hypothesis' examples, files, checkpoints, and PyTorch."""
 
+import functools
 import importlib
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -13,12 +16,38 @@ from checkpoints import METADATA, small_tensors
 from commands import TEXT
 from corpora import Write
 from hypothesis import settings
+from kernel_targets import Processes, start_processes
 
 from charlstm import checkpoint
 
 # The same examples in every run, and no deadline: the first may wait for a compiler.
 settings.register_profile("charlstm", deadline=None, derandomize=True)
 settings.load_profile("charlstm")
+
+
+TARGET_PROCESSES = pytest.StashKey[Processes]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Compile for other processors from the start, on a core that most tests leave idle."""
+    is_wanted = any("processes" in getattr(item, "fixturenames", ()) for item in session.items)
+    if is_wanted and not session.config.option.collectonly:
+        folder = Path(tempfile.mkdtemp(prefix="charlstm-kernels-"))
+        session.config.stash[TARGET_PROCESSES] = start_processes(folder)
+        session.config.add_cleanup(functools.partial(shutil.rmtree, folder))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End what is still compiling."""
+    for process in session.config.stash.get(TARGET_PROCESSES, {}).values():
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def processes(request: pytest.FixtureRequest) -> Processes:
+    """Return the processes of `kernel_targets`, started when the session was."""
+    return request.config.stash[TARGET_PROCESSES]
 
 
 @pytest.fixture
