@@ -36,7 +36,8 @@ def check_rows(
     try:
         return parse_rows(texts)
     except ValueError as error:
-        raise click.BadParameter(f"not default, all, H,L,B,T or sample:H,L: {error}") from error
+        message = f"not default, all, H,L,B,T or sample:H,L[,B]: {error}"
+        raise click.BadParameter(message) from error
 
 
 def check_peers(context: click.Context, option: click.Parameter, text: str) -> list[str]:
@@ -126,7 +127,7 @@ def grow(
 @click.command(help=__doc__.split("\n")[0])
 @click.option(
     "--rows", multiple=True, default=("default",), callback=check_rows,
-    help="default, all, H,L,B,T or sample:H,L; may be given several times.",
+    help="default, all, H,L,B,T or sample:H,L[,B]; may be given several times.",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option(

@@ -166,6 +166,15 @@ def run_resets(streams: int, probability: float, emulation: Emulation) -> Outcom
     return Outcome(solve(emulated), solve(random.bernoulli))
 
 
+def run_throughput(emulation: Emulation) -> Outcome:
+    """Multiply the rows of a tile by a panel, twice."""
+    c, a, b = np.zeros((6, PANEL)), *map(np.ones, ((6, 5), (5, PANEL)))
+    b *= np.arange(PANEL)
+    module = emulation.module("charlstm.kernels.throughput")
+    rows = module.multiply_repeatedly(c.reshape(-1), a.reshape(-1), b.reshape(-1), 5, 2)
+    return Outcome({"c": c, "rows": rows}, {"c": 2 * a @ b, "rows": 6})
+
+
 CHOICES = {
     "temperature 0 takes the first of equals": Choice([1, 3, 3, 2], 0.9, 1, temperature=0),
     "a logit that is no number": Choice([1, NAN, 3], 0.9, -1),
@@ -210,6 +219,7 @@ CASES: dict[str, Run] = {
     "RMSprop of one vector": partial(run_optimizer, "rmsprop", [], 16),
     "Adam": partial(run_optimizer, "adam", [True], 32),
     "Adam of one vector": partial(run_optimizer, "adam", [], 16),
+    "the largest tile, twice": run_throughput,
     "average": partial(run_average, 32),
     "average of one vector": partial(run_average, 16),
     "dynamic evaluation": partial(run_dynamic, 32),

@@ -53,6 +53,10 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
         "range(steps)": NUMBERS,
     },
     "head_forward": {"range(steps)": NUMBERS, "range(columns)": NUMBERS},
+    "multiply_repeatedly": {
+        "range(repeats)": NUMBERS,
+        "range(0, PANEL, vectors * LANES)": NUMBERS,
+    },
     "head_gradient": {"range(columns)": NUMBERS, "range(0, rows, length)": NUMBERS},
     "layer_backward": {
         "range(packed.weight_ih_t.shape[0])": NUMBERS,

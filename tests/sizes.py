@@ -53,7 +53,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "H": (100, 128, 192, 250, 256, 384, 500, 512),
     "V": (1, 17, 65, 66, 130, 257, 4000),
     "L": (1, 2, 3),
-    "dtype": ("float32", "float64"),
+    "dtype": ("float32", "float64", "bfloat16"),
     "threads": (1, 2, 3, 4),
     "dropout": (0.0, 0.25),
 }

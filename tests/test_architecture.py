@@ -26,7 +26,7 @@ LAYERS = [
     ["resources", "thread_tuner"],
     ["parameters"],
     ["kernels"],
-    ["workspace", "randomness"],
+    ["workspace", "randomness", "dtype_timing"],
     ["layers", "losses"],
     ["model"],
     ["optimizers", "averaging", "evaluation", "transfer"],

@@ -46,9 +46,14 @@ def paired(x: Array) -> Array:
     return halves[::2] | halves[1::2].astype(np.uint32) << 16
 
 
+def flushed(x: Array) -> Array:
+    """Return float32 with denormal numbers as 0."""
+    return np.where(np.abs(x) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), x), x)
+
+
 def fused(a: Array, b: Array, c: Array) -> Array:
     """Return a * b + c, rounded once: products of bfloat16 are exact in float64."""
-    return (a.astype(np.float64) * b + c).astype(np.float32)
+    return flushed((a.astype(np.float64) * b + flushed(c)).astype(np.float32))
 
 
 def product(a: Array, b: Array, c: Array) -> Array:
@@ -159,6 +164,24 @@ def test_tiles(way: str, accumulate: bool) -> None:
         expected[tile] = product(pairs_a, pairs_b, start)[tile]
         call(c, np.ascontiguousarray(runs_of_a), pairs_b, k, runs, rows, vectors, accumulate)
         np.testing.assert_array_equal(c, expected)
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_denormal_sums_are_0(way: str, accumulate: bool) -> None:
+    """Those that a tile begins with, those on the way, and those it ends with."""
+    if way == "emulation" and not target.IS_X86:
+        pytest.skip("only x86 has a register for it that the kernels set")
+    rng, k, tile = np.random.default_rng(0), 9, np.s_[:1, :LANES]
+    a, b = (rng.normal(size=(2 * k, n)) * 2.0**-63 for n in (7, PANEL))
+    pairs_a, pairs_b = paired(a).T, paired(b)
+    c = (rng.normal(size=(7, PANEL)) * 2.0**-126).astype(np.float32)
+    expected = c.copy()
+    expected[tile] = product(pairs_a, pairs_b, c if accumulate else np.zeros_like(c))[tile]
+    tile_caller()(c, np.ascontiguousarray(pairs_a), pairs_b, k, 1, 1, 1, accumulate)
+    np.testing.assert_array_equal(c, expected)
+    assert 0 < np.count_nonzero(expected[tile]) < LANES
+    tiny = np.full(1, np.finfo(np.float32).tiny)
+    assert tiny / 2 > 0  # outside of the tile numbers are what they were
 
 
 def test_odd_number_is_added_first(way: str) -> None:

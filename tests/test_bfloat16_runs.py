@@ -1,6 +1,7 @@
 """Models in bfloat16: gradients beside float32's, threads, runs, and every command on them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from commands import TEXT, assert_one_line, tensors, train
 from problems import Sizes, assert_close, assert_same_bits, make_model, random_problem, solve
 
 import charlstm
-from charlstm import checkpoint
+from charlstm import checkpoint, dtype_timing
 from charlstm.cli import main
 
 TOLERANCE = 2e-2  # normwise: an operand's rounding error is up to 2**-9
@@ -128,14 +129,53 @@ def test_commands_on_a_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_processor_without_the_instruction_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the start, in bfloat16 alone."""
-    monkeypatch.setattr("charlstm.kernels.target.multiplies_bfloat16", lambda: False)
+    """At the start, with a measurement; in bfloat16 alone."""
+    monkeypatch.setattr("charlstm.cli.train.multiplies_bfloat16", lambda: False)
     assert train(*OPTIONS, "--steps", "2") == 0
-    said = capsys.readouterr().err
-    assert "note: this processor has no instructions for bfloat16" in said
+    (note,) = notes(capsys)
+    assert re.search(r"no instructions for bfloat16, products in bfloat16 take \d+\.\d\d ", note)
     assert train("--steps", "2", "--out", "other") == 0
-    assert "instructions" not in capsys.readouterr().err
-    monkeypatch.undo()
+    assert notes(capsys) == []
+
+
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize(("slowdown", "is_told"), [(0.51, False), (0.95, True), (1.32, True)])
+def test_a_processor_slow_in_bfloat16_is_told(
+    slowdown: float,
+    is_told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where it has the instruction, the measurement alone decides."""
+    monkeypatch.setattr("charlstm.cli.train.multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("charlstm.cli.train.bfloat16_slowdown", lambda hidden_size: slowdown)
+    assert train(*OPTIONS, "--steps", "2") == 0
+    told = [f"products in bfloat16 take {slowdown} times" in note for note in notes(capsys)]
+    assert told == [True] * is_told
+
+
+def notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines that tell of the dtype's speed."""
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if line.startswith("note: on this processor")]
+
+
+def test_dtypes_are_compared_by_the_time_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that products move: pairs 4 a tile of 3 rows, numbers 2 a tile of 6."""
+    clock, sizes_of = [0.0], {np.dtype(np.uint32): (3, 4e-6), np.dtype(np.float32): (6, 2e-6)}
+    depths = set()
+
+    def multiply(c: Any, a: Any, b: Any, k: int, repeats: int) -> int:
+        rows, seconds = sizes_of[a.dtype]
+        clock[0] += seconds * repeats
+        depths.add((a.dtype.name, k))
+        return rows
+
+    monkeypatch.setattr(dtype_timing, "multiply_repeatedly", multiply)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    assert dtype_timing.bfloat16_slowdown(37) == pytest.approx(4.0)
+    assert depths == {("float32", 37), ("uint32", 19)}
+    assert clock[0] < 1
 
 
 @pytest.mark.usefixtures("in_folder")

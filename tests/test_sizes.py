@@ -15,8 +15,8 @@ from sizes import CASES, COVERING, MASK_STEP, ROWS, VALUES, Case
 from charlstm import model as model_module
 from charlstm.kernels.bptt_window import run_phase_parallel
 
-# Normwise, five times what has been seen: 9e-15 and 3.4e-6.
-TOLERANCE = {"float64": 5e-14, "float32": 1.7e-5}
+# Normwise, five times what has been seen: 9e-15 and 3.4e-6; of bfloat16 see test_bfloat16_runs.
+TOLERANCE = {"float64": 5e-14, "float32": 1.7e-5, "bfloat16": 2e-2}
 FEW_RUNS_FROM = 2e10  # operations of a window that is not run with every number of threads
 
 

@@ -35,9 +35,10 @@ from charlstm.cli.training_summary import (
     summary,
 )
 from charlstm.config import ModelConfig, TrainConfig, check_options
+from charlstm.dtype_timing import bfloat16_slowdown
 from charlstm.errors import CharLSTMError, RunError, UsageError
 from charlstm.evaluation import evaluation_interval
-from charlstm.kernels import target
+from charlstm.kernels.target import multiplies_bfloat16
 from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint
 from charlstm.presets import preset_options
@@ -48,6 +49,7 @@ from charlstm.text_decoding import check_encoding
 TIMING_RUN = 0.2  # seconds of steps to tell the speed by
 LONG_TIMING_RUN, TIMED_SHARE = 2.0, 0.02  # where the speed decides the number of steps
 LONGEST_TIMING_RUN = 20.0
+BREAK_EVEN = 0.9  # of float32's time: products in bfloat16 that take more do not pay for rounding
 MORE = "a larger --steps, --epochs or --minutes, counted from the run's start, continues it"
 
 
@@ -130,14 +132,17 @@ def _replaced(folder: RunFolder) -> list[str]:
     return [f"--overwrite replaces {what}, last saved {age} ago in {folder.path}"]
 
 
-def _slow_dtype(model: ModelConfig) -> list[str]:
-    """Tell of a dtype that this processor has no instructions for."""
-    if model.dtype != "bfloat16" or target.multiplies_bfloat16():
-        return []
-    return [
-        "this processor has no instructions for bfloat16: the same numbers are computed with "
-        "those for float32, and --dtype float32 would be faster"
-    ]
+def _warn_of_slow_dtype(model: ModelConfig) -> None:
+    """Tell of a dtype that this processor does not multiply faster than float32."""
+    if model.dtype != "bfloat16":
+        return
+    slowdown = bfloat16_slowdown(model.hidden_size)
+    if slowdown > BREAK_EVEN or not multiplies_bfloat16():
+        lack = "" if multiplies_bfloat16() else ", which has no instructions for bfloat16,"
+        log(
+            f"note: on this processor{lack} products in bfloat16 take {slowdown:.2f} times as "
+            "long as in float32, and rounding comes on top: compare with --dtype float32"
+        )
 
 
 def _train(
@@ -157,10 +162,11 @@ def _train(
         if options["preset"]:
             log(preset_line(options["preset"], options))
         log(summary(trainer, folder))
-    for warning in state.warnings + _slow_dtype(trainer.model.config):
+    for warning in state.warnings:
         log(f"note: {warning}")
     with compile_notice(quiet):
         timing = time_steps(trainer, _timing_seconds(budget))
+        _warn_of_slow_dtype(trainer.model.config)
     steps = _total(state, budget, timing)
     if steps <= trainer.step:
         log(f"nothing to do, {_done(trainer.step)} done: {MORE}")

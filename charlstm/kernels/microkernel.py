@@ -24,7 +24,8 @@ from charlstm.kernels.target import IS_ARM, IS_X86, has_feature, multiplies_bflo
 
 PANEL = 64  # columns of a packed panel: the four gates of LANES units
 PREFETCH_DISTANCE = 32  # rows of B that a tile of one row asks for before it needs them
-INDEX = ir.IntType(64)
+INDEX, WORD, BYTE = (ir.IntType(bits) for bits in (64, 32, 8))
+FLUSH_TO_ZERO = 0x8040  # of x86's MXCSR: denormal results, and denormal operands
 
 
 def tile_limits(dtype: types.Number) -> tuple[int, int]:
@@ -70,7 +71,8 @@ def _multiply_add_pairs(builder, x, y, z):
     """Emit z + the product of the pairs' second numbers, and then + that of the first.
 
     An instruction's result is the same as that of two fused multiply-adds, but that it takes
-    denormal numbers as 0.
+    denormal numbers as 0, terms and sums. On x86 the emulation's tiles do, too: see
+    `_flush_denormals`; on other processors sums below 2**-126 stay what they are.
     """
     if multiplies_bfloat16():
         kind = ir.FunctionType(z.type, [z.type, x.type, y.type])
@@ -193,13 +195,7 @@ def multiply_tile(typing_context, rows, vectors, column, c, a, b, accumulate):
 
     def emit(context, builder, signature, args):
         rows, vectors, column, *operands, accumulate = args
-        flattened = []
-        for kind, operand, shift in zip(
-            (c, a, b), operands, (column, INDEX(0), column), strict=True
-        ):
-            data, offset, *strides = cgutils.unpack_tuple(builder, operand)
-            offset = builder.add(offset, shift)
-            flattened += [element_pointer(context, builder, kind[0], data, offset), *strides]
+        flattened = _flatten(context, builder, (c, a, b), operands, column)
         pointers = [value.type for value in flattened if isinstance(value.type, ir.PointerType)]
         function = _tile_function(builder.module, a[0].dtype, *pointers)
         builder.call(function, [rows, vectors, *flattened, accumulate])
@@ -208,9 +204,38 @@ def multiply_tile(typing_context, rows, vectors, column, c, a, b, accumulate):
     return signature, emit
 
 
+@intrinsic
+def multiply_largest_tile(typing_context, c, a, b):
+    """Add A @ B to one tile of C, of `tile_shape`: sooner compiled than a tile of any size.
+
+    `c` (Output) is added to; `a` is an Input, `b` a Panel; neither k nor runs are zero.
+    """
+
+    def emit(context, builder, signature, args):
+        operands = _flatten(context, builder, (c, a, b), args, INDEX(0))
+        c_pointer, a_pointer, b_pointer = operands[:2], operands[2:6], operands[6:]
+        limits = tile_limits(a[0].dtype)
+        _emit_tile(builder, *limits, c_pointer, a_pointer, b_pointer, ir.IntType(1)(1))
+        return context.get_dummy_value()
+
+    return types.void(c, a, b), emit
+
+
+def _flatten(context, builder, kinds, operands, column):
+    """Return pointers and sizes of an Output, an Input and a Panel, from a column on, in a row."""
+    flattened = []
+    for kind, operand, shift in zip(kinds, operands, (column, INDEX(0), column), strict=True):
+        data, offset, *strides = cgutils.unpack_tuple(builder, operand)
+        offset = builder.add(offset, shift)
+        flattened += [element_pointer(context, builder, kind[0], data, offset), *strides]
+    return flattened
+
+
 def _tile_function(module, dtype, c, a, b):
     """Return the function that holds every tile size; one copy a module, never inlined."""
-    name = f"charlstm_multiply_tile_{dtype}"
+    is_emulated = dtype == types.uint32 and not multiplies_bfloat16()
+    # Of functions of one name the compiler keeps the first, whichever module it is in.
+    name = f"charlstm_multiply_tile_{dtype}" + "_emulated" * is_emulated
     if name in module.globals:
         return module.globals[name]
     kinds = [INDEX, INDEX, c, INDEX, a, INDEX, INDEX, INDEX, b, INDEX, INDEX]
@@ -221,6 +246,7 @@ def _tile_function(module, dtype, c, a, b):
     rows, vectors, *operands, accumulate = function.args
     c, a, b = operands[:2], operands[2:6], operands[6:]
     builder = ir.IRBuilder(function.append_basic_block())
+    control = _flush_denormals(builder) if is_emulated and IS_X86 else None
     max_rows, max_vectors = tile_limits(dtype)
     done = function.append_basic_block()
     size = builder.add(builder.mul(rows, INDEX(max_vectors + 1)), vectors)
@@ -232,5 +258,26 @@ def _tile_function(module, dtype, c, a, b):
             _emit_tile(builder, r, v, c, a, b, accumulate)
             builder.branch(done)
     builder.position_at_end(done)
+    if control:
+        _call_with_pointer(builder, "llvm.x86.sse.ldmxcsr", control)
     builder.ret_void()
     return function
+
+
+def _flush_denormals(builder):
+    """Emit what makes the processor take denormal numbers as 0; return where its state before is.
+
+    The compiler moves no arithmetic across: every sum is between a load and a store.
+    """
+    before, during = (builder.alloca(WORD) for _ in range(2))
+    _call_with_pointer(builder, "llvm.x86.sse.stmxcsr", before)
+    builder.store(builder.or_(builder.load(before), WORD(FLUSH_TO_ZERO)), during)
+    _call_with_pointer(builder, "llvm.x86.sse.ldmxcsr", during)
+    return before
+
+
+def _call_with_pointer(builder, name, pointer):
+    """Emit a call of an intrinsic whose argument is the address of bytes."""
+    kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer()])
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    builder.call(function, [builder.bitcast(pointer, BYTE.as_pointer())])

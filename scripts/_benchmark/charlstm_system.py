@@ -16,7 +16,7 @@ from _benchmark.rows import (
 from _benchmark.worker import System, block_steps
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer
-from charlstm.sampling import sample
+from charlstm.sampling import generate
 from charlstm.vocabulary import Vocabulary
 
 
@@ -55,18 +55,20 @@ class Training(System):
 
 
 class Sampling(System):
-    """Sampling, each sample with its own seed."""
+    """Sampling, each batch of samples with its own seed."""
 
     def __init__(self, row: Row, threads: int, dtype: str = "float32") -> None:
         super().__init__()
         self.model = make_model(row, threads, dtype)
+        self.streams = row.streams
         self.seed = 0
 
     def run(self, steps: int) -> None:
-        """Draw `steps` samples."""
+        """Draw `steps` samples of each stream."""
         for _ in range(steps):
             self.seed += 1
-            sample(self.model, SAMPLE_LENGTH, seed=self.seed)
+            for _ in generate(self.model, SAMPLE_LENGTH, seed=self.seed, count=self.streams):
+                pass
 
 
 class Growth:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from _benchmark.rows import GOAL_THREADS, GOALS, Row
+from _benchmark.rows import GOAL_THREADS, GOALS, Goals, Row
 from _benchmark.worker import Worker, WorkerError, block_steps, running
 
 PAUSE = 0.05  # seconds before each block, so that the threads of the previous one are idle
@@ -25,13 +25,17 @@ NUMPY_FLOPS = 2e9  # of a step: above, the reference would take too long
 
 @dataclass(frozen=True)
 class CompetitorSpec:
-    """A system to measure: its class, the options to make it with, and whether others are tuned."""
+    """A system to measure: its class, the options to make it with, and whether others are tuned.
+
+    One that is not required is left out where none of its options works.
+    """
 
     name: str
     module: str
     system: str
     options: dict[str, Any] = field(default_factory=dict)
     is_tuned: bool = False
+    is_required: bool = True
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -39,16 +43,23 @@ def competitor_specs(row: Row, peers: list[str], threads: int) -> list[Competito
     """Return the systems to measure for a row, charlstm first."""
     system = "Sampling" if row.sampling else "Training"
     specs = [CompetitorSpec("charlstm", "_benchmark.charlstm_system", system)]
+    options: dict[str, Any]
     if "bfloat16" in peers:
         options = {"dtype": "bfloat16"}
         specs.append(CompetitorSpec(BFLOAT16, "_benchmark.charlstm_system", system, options))
     if "torch" in peers:
-        specs += [
-            CompetitorSpec(
-                f"PyTorch, oneDNN {word}", "_benchmark.torch_system", system, {"onednn": on}, True
+        for word, on in (("on", True), ("off", False)):
+            options = {"onednn": on}
+            specs.append(
+                CompetitorSpec(
+                    f"PyTorch, oneDNN {word}", "_benchmark.torch_system", system, options, True
+                )
             )
-            for word, on in (("on", True), ("off", False))
-        ]
+            if "bfloat16" in peers:
+                name, rounded = f"PyTorch, bfloat16, oneDNN {word}", f"Bfloat16{system}"
+                specs.append(
+                    CompetitorSpec(name, "_benchmark.torch_system", rounded, options, True, False)
+                )
     if "jax" in peers and not row.sampling:
         specs.append(CompetitorSpec("JAX", "_benchmark.jax_system", system, is_tuned=True))
     if "numpy" in peers and not row.sampling and row.flops * row.characters <= NUMPY_FLOPS:
@@ -66,16 +77,39 @@ def compile_kernels(threads: int, dtypes: Sequence[str] = ("float32",)) -> None:
             worker.call("go", 1)
 
 
+class LeftOutError(RuntimeError):
+    """None of a system's options works here."""
+
+
 class Competitor:
-    """A system in its process, warmed up, with its fastest options and the steps of a block."""
+    """A system in its process, warmed up, with its fastest options and the steps of a block.
+
+    Attributes
+    ----------
+    notes : list of str
+        Of options that were tried and do not work.
+
+    Raises
+    ------
+    LeftOutError
+        If no option works, and the system is not required.
+    WorkerError
+        If the system fails otherwise.
+    """
 
     def __init__(self, spec: CompetitorSpec, row: Row, threads: int, seconds: float) -> None:
         work = {"row": row, "threads": threads}
         self.options = dict(spec.options)
+        self.notes: list[str] = []
         if spec.is_tuned:  # in a separate process, whose memory is not measured
             fixed = {**work, **self.options, "module": spec.module, "system": spec.system}
             with running("_benchmark.worker", "Tuner", fixed, spec.environment) as tuner:
-                self.options |= tuner.call("fastest", seconds)
+                fastest, failures = tuner.call("fastest", seconds)
+            self.notes = [f"{row.name}: {spec.name} fails with {failure}" for failure in failures]
+            if fastest is None:
+                error = WorkerError if spec.is_required else LeftOutError
+                raise error("\n".join(self.notes))
+            self.options |= fastest
         self.worker = Worker(spec.module, spec.system, {**work, **self.options}, spec.environment)
         self.losses: list[float] = self.worker.call("first_losses", CHECKED_STEPS)
         self.steps = block_steps(self._go, seconds)
@@ -131,11 +165,17 @@ def compare(
     """
     peaks: dict[int, list[float]] = {count: [] for count in sorted({1, threads})}
     reads: list[float] = []
+    notes: list[str] = []
     with contextlib.ExitStack() as stack:
         machine = stack.enter_context(running("_benchmark.peak", "Peak", {"seconds": seconds}))
         competitors = {}
         for spec in competitor_specs(row, peers, threads):
-            competitor = Competitor(spec, row, threads, seconds)
+            try:
+                competitor = Competitor(spec, row, threads, seconds)
+            except LeftOutError as error:
+                notes += [*str(error).splitlines(), f"{row.name}: {spec.name} is left out"]
+                continue
+            notes += competitor.notes
             competitors[spec.name] = stack.enter_context(contextlib.closing(competitor))
         check_losses({name: competitor.losses for name, competitor in competitors.items()})
         for _ in range(repeats):
@@ -148,7 +188,12 @@ def compare(
                 time.sleep(PAUSE)
                 competitor.take_turn()
         results = {name: competitor.result(row) for name, competitor in competitors.items()}
-    return summarise(row, results, peaks, threads, reads)
+    return {**summarise(row, results, peaks, threads, reads), "notes": notes}
+
+
+def is_bfloat16(name: str) -> bool:
+    """Tell whether a system computes in bfloat16."""
+    return "bfloat16" in name
 
 
 def check_losses(losses: Mapping[str, list[float]]) -> None:
@@ -156,7 +201,7 @@ def check_losses(losses: Mapping[str, list[float]]) -> None:
     ours = losses["charlstm"]
     for name, theirs in losses.items():
         pairs, tolerance = list(zip(ours, theirs, strict=True)), TOLERANCE
-        if name == BFLOAT16:
+        if is_bfloat16(name):
             pairs, tolerance = pairs[:BFLOAT16_STEPS], BFLOAT16_TOLERANCE
         if not all(math.isclose(a, b, rel_tol=tolerance) for a, b in pairs):
             raise WorkerError(f"{name} does not do the same work: losses {theirs}, not {ours}")
@@ -169,45 +214,64 @@ def summarise(
     threads: int,
     reads: list[float],
 ) -> dict[str, Any]:
-    """Return measurements, rates, ratios and goals; the faster PyTorch system counts."""
+    """Return measurements, rates, ratios and goals.
+
+    Of PyTorch the fastest system counts: for charlstm in bfloat16 the fastest of all, for
+    float32 of those in float32.
+    """
     ours = results["charlstm"]
     peak = max(peaks[threads])  # the maximum: disturbances only lower it
-    peers = {"JAX": "JAX", "NumPy": "NumPy"}
-    if pytorch := [name for name in results if name.startswith("PyTorch")]:
-        peers["PyTorch"] = max(pytorch, key=lambda name: results[name]["characters_per_second"])
     figures: dict[str, Any] = {
         "row": row.name,
         "threads": threads,
         "systems": results,
-        "peers": {peer: name for peer, name in peers.items() if name in results},
+        "peers": fastest_peers([name for name in results if not is_bfloat16(name)], results),
         "peak_gflops": {count: [value / 1e9 for value in all_] for count, all_ in peaks.items()},
         "fraction_of_peak": ours["gflops"] * 1e9 / peak,
     }
     if reads and row.weight_bytes:
         figures["bytes_per_second"] = ours["characters_per_second"] * row.weight_bytes
         figures["bytes_per_second_at_most"] = statistics.median(reads)
-    figures["ratios"] = {
-        peer: ours["characters_per_second"] / results[name]["characters_per_second"]
-        for peer, name in figures["peers"].items()
-    }
+    figures["ratios"] = _ratios("charlstm", figures["peers"], results)
     if BFLOAT16 in results:
-        rate = results[BFLOAT16]["characters_per_second"]
-        figures["bfloat16"] = {"float32": rate / ours["characters_per_second"]} | {
-            peer: rate / results[name]["characters_per_second"]
-            for peer, name in figures["peers"].items()
-        }
+        figures["bfloat16_peers"] = fastest_peers(list(results), results)
+        peers = {"float32": "charlstm", **figures["bfloat16_peers"]}
+        figures["bfloat16"] = _ratios(BFLOAT16, peers, results)
     figures["goals"] = judge(row, figures) if threads == GOAL_THREADS else []
     return figures
 
 
+def fastest_peers(names: Sequence[str], results: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return each peer's fastest system among `names`."""
+    peers: dict[str, str] = {}
+    for peer in ("JAX", "NumPy", "PyTorch"):
+        if systems := [name for name in names if name.split(",")[0] == peer]:
+            peers[peer] = max(systems, key=lambda name: results[name]["characters_per_second"])
+    return peers
+
+
+def _ratios(
+    system: str, peers: dict[str, str], results: dict[str, dict[str, Any]]
+) -> dict[str, float]:
+    """Return a system's characters a second as multiples of each peer's."""
+    rates = {name: result["characters_per_second"] for name, result in results.items()}
+    return {peer: rates[system] / rates[name] for peer, name in peers.items()}
+
+
 def judge(row: Row, figures: dict[str, Any]) -> list[dict[str, Any]]:
     """Return each goal of the row that was measured: what, required, measured, and met."""
-    goals = []
-    row_goals = GOALS.get(row)
-    for peer, ratio in (row_goals.ratios if row_goals else {}).items():
-        if peer in figures["ratios"]:
-            goals.append((f"times {peer}", ratio, figures["ratios"][peer]))
-    if row_goals and row_goals.peak:
+    row_goals = GOALS.get(row, Goals({}))
+    sought = (
+        ("times", row_goals.ratios, figures["ratios"]),
+        ("bfloat16, times", row_goals.bfloat16, figures.get("bfloat16", {})),
+    )
+    goals = [
+        (f"{prefix} {peer}", ratio, measured[peer])
+        for prefix, required, measured in sought
+        for peer, ratio in required.items()
+        if peer in measured
+    ]
+    if row_goals.peak:
         goals.append(("of peak", row_goals.peak, figures["fraction_of_peak"]))
     judged = [
         {"what": what, "required": least, "measured": measured, "met": measured >= least}

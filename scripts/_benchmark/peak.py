@@ -11,24 +11,13 @@ import numpy as np
 
 from _benchmark.rows import FLOAT
 from charlstm.kernels.jit import cached_njit
-from charlstm.kernels.matmul import Input, Output, Panel
-from charlstm.kernels.microkernel import PANEL, multiply_tile, tile_shape
+from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.simd import LANES, load, splat, sum_lanes
+from charlstm.kernels.throughput import multiply_repeatedly
 from charlstm.parameters import aligned_zeros
 
 K = 96  # rows of a panel: 24 KiB of float32, within any first cache
 ROWS = 6  # of the largest tile
-
-
-@cached_njit
-def multiply_in_cache(c, a, b, repeats):
-    """Multiply rows of A by one panel over and over with the largest tile; return its rows."""
-    rows, vectors = tile_shape(c)
-    operands = Output(c, 0, PANEL), Input(a, 0, K, 1, 0), Panel(b, 0, K, 1)
-    for _ in range(repeats):
-        for column in range(0, PANEL, vectors * LANES):
-            multiply_tile(rows, vectors, column, *operands, True)
-    return rows
 
 
 @cached_njit
@@ -71,12 +60,12 @@ class Peak:
             a.fill(1e-4)
             b.fill(1e-4)
             self.operands.append((aligned_zeros(ROWS * PANEL, np.float32), a, b))
-        multiply_in_cache(*self.operands[0], 1)  # compiled before the clock starts
+        multiply_repeatedly(*self.operands[0], K, 1)  # compiled before the clock starts
         ready = threading.Barrier(threads + 1)
 
         def work(operands: tuple[Any, Any, Any]) -> int:
             ready.wait()
-            return int(multiply_in_cache(*operands, self.repeats))
+            return int(multiply_repeatedly(*operands, K, self.repeats))
 
         with ThreadPoolExecutor(threads) as pool:
             done = [pool.submit(work, operands) for operands in self.operands[:threads]]

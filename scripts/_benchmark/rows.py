@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Row:
     hidden, layers, streams, steps
         H, L, B and T.
     sampling
-        Whether one stream is sampled, character by character; B and T are then 1.
+        Whether it is sampled from, character by character; T is then 1.
     """
 
     hidden: int
@@ -40,26 +40,27 @@ class Row:
 
     @classmethod
     def parse(cls, text: str) -> Row:
-        """Parse ``H,L,B,T`` or ``sample:H,L``; ValueError if it is neither."""
+        """Parse ``H,L,B,T``, ``sample:H,L`` or ``sample:H,L,B``; ValueError if it is none."""
         sizes = text.removeprefix("sample:")
         numbers = [int(number) for number in sizes.split(",")]
         sampling = sizes != text
-        if len(numbers) != (2 if sampling else 4) or min(numbers) < 1:
+        if len(numbers) not in ((2, 3) if sampling else (4,)) or min(numbers) < 1:
             raise ValueError(text)
-        hidden, layers, streams, steps = numbers if not sampling else [*numbers, 1, 1]
+        hidden, layers, streams, steps = [*numbers, 1, 1][:4]
         return cls(hidden, layers, streams, steps, sampling)
 
     @property
     def name(self) -> str:
         """The row's name in tables."""
         if self.sampling:
-            return f"sampling, {self.hidden} x {self.layers}"
+            streams = f", {self.streams} streams" if self.streams > 1 else ""
+            return f"sampling, {self.hidden} x {self.layers}{streams}"
         return f"{self.hidden}, {self.layers}, {self.streams}, {self.steps}"
 
     @property
     def characters(self) -> int:
-        """Characters of a step: of a window, or of a sample."""
-        return SAMPLE_LENGTH if self.sampling else self.streams * self.steps
+        """Characters of a step: of a window, or of the samples drawn at once."""
+        return self.streams * (SAMPLE_LENGTH if self.sampling else self.steps)
 
     @property
     def product_weights(self) -> int:
@@ -90,27 +91,32 @@ class Goals:
     Parameters
     ----------
     ratios
-        Characters a second, at least, as a multiple of a peer's.
+        Characters a second in float32, at least, as a multiple of a peer's.
     peak
-        Fraction of the machine's FMA peak, at least.
+        Fraction of the machine's FMA peak, at least, in float32.
+    bfloat16
+        Characters a second in bfloat16, at least, as a multiple of a peer's, or of charlstm's
+        in ``"float32"``.
     """
 
     ratios: dict[str, float]
     peak: float | None = None
+    bfloat16: dict[str, float] = field(default_factory=dict)
 
 
 GOAL_THREADS = 2
 GOALS = {
     Row(100, 1, 1, 25): Goals({"PyTorch": 8, "JAX": 3}),
     Row(128, 1, 50, 50): Goals({"PyTorch": 2.2}, 0.70),
-    Row(128, 2, 50, 50): Goals({"PyTorch": 2.0}, 0.85),
-    Row(256, 2, 50, 50): Goals({"PyTorch": 1.6}, 0.87),
-    Row(512, 2, 64, 64): Goals({"PyTorch": 1.4}, 0.88),
-    Row(512, 1, 64, 128): Goals({"PyTorch": 1.5}, 0.86),
-    Row(128, 2, sampling=True): Goals({"PyTorch": 25}),
+    Row(128, 2, 50, 50): Goals({"PyTorch": 2.0}, 0.80, {"float32": 1.3, "PyTorch": 2.0}),
+    Row(256, 2, 50, 50): Goals({"PyTorch": 1.6}, 0.85, {"float32": 1.45, "PyTorch": 2.4}),
+    Row(512, 2, 64, 64): Goals({"PyTorch": 1.4}, 0.88, {"float32": 1.65, "PyTorch": 2.3}),
+    Row(512, 1, 64, 128): Goals({"PyTorch": 1.5}, 0.86, {"float32": 1.6, "PyTorch": 2.5}),
+    Row(128, 2, sampling=True): Goals({"PyTorch": 25}, None, {"float32": 1.5, "PyTorch": 17}),
+    Row(512, 2, sampling=True): Goals({}, None, {"float32": 1.7}),
 }
 DEFAULT = list(GOALS)
-ALL = [*DEFAULT, Row(256, 1, 32, 64), Row(512, 2, sampling=True)]
+ALL = [*DEFAULT, Row(256, 1, 32, 64), Row(128, 2, streams=8, sampling=True)]
 
 
 def parse_rows(texts: tuple[str, ...]) -> list[Row]:

@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 from _benchmark.compare import BFLOAT16
+from _benchmark.worker import describe
 from _report import table
 
 MIB = 1 << 20
@@ -13,13 +14,13 @@ PEERS = ("PyTorch", "JAX", "NumPy")
 COMPARISON_NOTES = """
 characters/s: T B over the median time of a whole step (forward, loss, backward, clipping to
 +-5, Adagrad) in float32 (NumPy: float64) or, on lines of their own, charlstm in bfloat16 beside
-the same peers; V = 65, the same windows for all; sampling: 1000
-characters over the median time of a sample. GFLOP/s: characters/s times 6 W (sampling 2 W),
-W = (2 L - 1) 4 H^2 + H V weights that take part in a product. Of peak: over the best rate of
-the micro-kernel in the L1 cache, on as many threads, measured in turn with the systems.
-GB/s, one stream only: characters/s times 8 W (sampling 4 W) bytes, each weight being read
-once forward and once backward; after "of", the read bandwidth of one thread over that many
-bytes. Peers run with their fastest options. MiB: peak of resident memory.
+the peers, PyTorch in whichever of float32 and bfloat16 is faster; V = 65, the same windows for
+all; sampling: 1000 characters of each stream over the median time. GFLOP/s: characters/s times
+6 W (sampling 2 W), W = (2 L - 1) 4 H^2 + H V weights that take part in a product. Of peak: over
+the best rate of the micro-kernel in the L1 cache in float32, on as many threads, measured in
+turn with the systems. GB/s, one stream only: characters/s times 8 W (sampling 4 W) bytes, each
+weight being read once forward and once backward; after "of", the read bandwidth of one thread
+over that many bytes. Peers run with their fastest options. MiB: peak of resident memory.
 """
 PROFILE_NOTES = """
 One thread, medians. Indented rows are parts of the phases above, run alone on other memory: an
@@ -45,25 +46,52 @@ def comparison_table(comparisons: list[dict[str, Any]]) -> str:
 
 
 def _bfloat16_cells(comparison: dict[str, Any], peers: list[str]) -> list[str]:
-    """Return the line below a row's: the same work in bfloat16; peers' rates stand above."""
+    """Return the line below a row's: the same work in bfloat16."""
     figures, ratios = comparison["systems"][BFLOAT16], comparison["bfloat16"]
+    theirs = _of_peers(comparison, "bfloat16_peers")
     cells = [
         comparison["row"],
         "bfloat16",
         f"{figures['characters_per_second']:,.0f}",
-        f"{ratios['float32']:.2f}",
+        f"{ratios['float32']:.2f}" + _goal(comparison, "bfloat16, times float32"),
         f"{figures['gflops']:.1f}",
         "",
         "",
     ]
+    cells += _peer_cells(comparison, peers, theirs, ratios, "bfloat16, times")
+    return [*cells, f"{figures['memory'] / MIB:.0f}", *_memory_cells(peers, theirs)]
+
+
+def _of_peers(comparison: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """Return the figures of each peer's fastest system."""
+    return {peer: comparison["systems"][name] for peer, name in comparison[key].items()}
+
+
+def _peer_cells(
+    comparison: dict[str, Any],
+    peers: list[str],
+    theirs: dict[str, dict[str, Any]],
+    ratios: dict[str, float],
+    what: str,
+) -> list[str]:
+    """Return the rate of each peer and the ratio to it, with its goal."""
+    cells: list[str] = []
     for peer in peers:
-        cells += ["", f"{ratios[peer]:.2f}" if peer in ratios else ""]
-    return [*cells, f"{figures['memory'] / MIB:.0f}", *("" for _ in peers)]
+        if peer in theirs:
+            rate = theirs[peer]["characters_per_second"]
+            cells += [f"{rate:,.0f}", f"{ratios[peer]:.2f}" + _goal(comparison, f"{what} {peer}")]
+        else:
+            cells += ["", ""]
+    return cells
+
+
+def _memory_cells(peers: list[str], theirs: dict[str, dict[str, Any]]) -> list[str]:
+    return [f"{theirs[peer]['memory'] / MIB:.0f}" if peer in theirs else "" for peer in peers]
 
 
 def _comparison_cells(comparison: dict[str, Any], peers: list[str]) -> list[str]:
     ours = comparison["systems"]["charlstm"]
-    theirs = {peer: comparison["systems"][name] for peer, name in comparison["peers"].items()}
+    theirs = _of_peers(comparison, "peers")
     read = ""
     if "bytes_per_second" in comparison:
         most = comparison["bytes_per_second_at_most"]
@@ -77,16 +105,11 @@ def _comparison_cells(comparison: dict[str, Any], peers: list[str]) -> list[str]
         f"{comparison['fraction_of_peak']:.2f}" + _goal(comparison, "of peak"),
         read,
     ]
-    for peer in peers:
-        if peer in theirs:
-            rate, ratio = theirs[peer]["characters_per_second"], comparison["ratios"][peer]
-            cells += [f"{rate:,.0f}", f"{ratio:.2f}" + _goal(comparison, f"times {peer}")]
-        else:
-            cells += ["", ""]
+    cells += _peer_cells(comparison, peers, theirs, comparison["ratios"], "times")
     verdict = {True: " met", False: " not met"}
     met = [goal["met"] for goal in comparison["goals"] if goal["what"] == "memory"]
     cells.append(f"{ours['memory'] / MIB:.0f}" + (verdict[met[0]] if met else ""))
-    return cells + [f"{theirs[p]['memory'] / MIB:.0f}" if p in theirs else "" for p in peers]
+    return cells + _memory_cells(peers, theirs)
 
 
 def _goal(comparison: dict[str, Any], what: str) -> str:
@@ -97,7 +120,7 @@ def _goal(comparison: dict[str, Any], what: str) -> str:
 
 
 def comparison_summary(comparisons: list[dict[str, Any]]) -> str:
-    """Return the peaks, the peers' fastest options, and how many goals are met."""
+    """Return the peaks, the peers' fastest options and failures, and how many goals are met."""
     lines = []
     counts = comparisons[0]["peak_gflops"]
     for count in counts:
@@ -106,7 +129,8 @@ def comparison_summary(comparisons: list[dict[str, Any]]) -> str:
             f"FMA peak, {count} thread{'s' if count > 1 else ''}: median "
             f"{statistics.median(values):.1f} GFLOP/s, best {max(values):.1f}"
         )
-    lines += [line for comparison in comparisons for line in _fastest_options(comparison)]
+    for comparison in comparisons:
+        lines += _fastest_options(comparison) + comparison.get("notes", [])
     goals = [goal for comparison in comparisons for goal in comparison["goals"]]
     if goals:
         lines.append(f"goals met: {sum(goal['met'] for goal in goals)} of {len(goals)}")
@@ -116,11 +140,12 @@ def comparison_summary(comparisons: list[dict[str, Any]]) -> str:
 def _fastest_options(comparison: dict[str, Any]) -> list[str]:
     """Return a line for each peer with tuned options."""
     lines = []
-    for peer, name in comparison["peers"].items():
-        options = comparison["systems"][name]["options"]
-        if options:
-            described = ", ".join(f"{option} {value}" for option, value in options.items())
-            lines.append(f"{comparison['row']}: {peer} ran fastest with {described}")
+    for dtype, key in (("float32", "peers"), ("bfloat16", "bfloat16_peers")):
+        for peer, name in comparison.get(key, {}).items():
+            options = comparison["systems"][name]["options"]
+            if options and (dtype == "float32" or peer == "PyTorch"):
+                beside = f"{comparison['row']}, beside {dtype}"
+                lines.append(f"{beside}: {peer} ran fastest with {describe(options)}")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import multiprocessing
 import os
 import signal
@@ -63,14 +64,24 @@ class System:
 
 
 class Tuner:
-    """Finds the fastest options of a system for a row, one option at a time."""
+    """Finds the fastest options of a system for a row, one option at a time.
+
+    Attributes
+    ----------
+    failures : list of str
+        What was tried and failed, and why: a line each.
+    """
 
     def __init__(self, module: str, system: str, **fixed: Any) -> None:
         self.make = getattr(importlib.import_module(module), system)
         self.fixed = fixed
+        self.failures: list[str] = []
 
-    def fastest(self, seconds: float) -> dict[str, Any]:
-        """Return the fastest value of each option, in blocks of up to `seconds`."""
+    def fastest(self, seconds: float) -> tuple[dict[str, Any] | None, list[str]]:
+        """Return the fastest value of each option, and `failures`.
+
+        The options are None if nothing works. Each is tried in blocks of up to `seconds`.
+        """
         best = {option: values[0] for option, values in self.make.CHOICES.items()}
         least = self._step_seconds(best, seconds)
         for option, values in self.make.CHOICES.items():
@@ -79,10 +90,21 @@ class Tuner:
                 taken = self._step_seconds(changed, seconds)
                 if taken < least:
                     best, least = changed, taken
-        return best
+        return best if math.isfinite(least) else None, self.failures
 
     def _step_seconds(self, options: dict[str, Any], seconds: float) -> float:
-        return step_seconds(self.make(**self.fixed, **options).go, seconds)
+        """Return the time of a step; infinity if the system cannot do one."""
+        try:
+            return step_seconds(self.make(**self.fixed, **options).go, seconds)
+        except RuntimeError as error:  # which is what PyTorch and JAX raise for lack of a kernel
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            self.failures.append(f"{describe(options)}: {reason}")
+            return math.inf
+
+
+def describe(options: Mapping[str, Any]) -> str:
+    """Return options and their values as a list in words."""
+    return ", ".join(f"{option} {value}" for option, value in options.items())
 
 
 def step_seconds(go: Callable[[int], float], seconds: float) -> float:

@@ -307,6 +307,11 @@ def multiply_tile(
     out[tile] = np.real(left @ right.conj()) + (out[tile] if accumulate else 0)
 
 
+def multiply_largest_tile(c: Any, a: Any, b: Any) -> None:
+    """Add A @ B to one tile of C of the largest size."""
+    multiply_tile(*tile_shape(a.data), 0, c, a, b, True)
+
+
 INTRINSICS = {
     "inline_jitable": _unchanged,
     "LANES": LANES,
@@ -333,4 +338,5 @@ INTRINSICS = {
     "_exponential_parts": exponential_parts,
     "tile_shape": tile_shape,
     "multiply_tile": multiply_tile,
+    "multiply_largest_tile": multiply_largest_tile,
 }

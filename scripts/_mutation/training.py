@@ -357,6 +357,23 @@ RUNS = (
          "test_timing_a_run_does_not_train_it"),
     ),
     *planted(
+        "dtype_timing.py", "_seconds_per_row", "test_bfloat16_runs.py",
+        ("a tile's rows do not count", "rows * repeats", "repeats",
+         "test_dtypes_are_compared_by_the_time_of_a_row"),
+    ),
+    *planted(
+        "dtype_timing.py", "bfloat16_slowdown", "test_bfloat16_runs.py",
+        ("as many pairs as numbers", "(k + 1) // 2", "k",
+         "test_dtypes_are_compared_by_the_time_of_a_row"),
+    ),
+    *planted(
+        "cli/train.py", "_warn_of_slow_dtype", "test_bfloat16_runs.py",
+        ("a dtype that just fails to pay is not told of", "slowdown > BREAK_EVEN",
+         "slowdown > 1", "test_a_processor_slow_in_bfloat16_is_told"),
+        ("only the measurement counts", "or not multiplies_bfloat16()", "",
+         "test_a_processor_without_the_instruction_is_told"),
+    ),
+    *planted(
         "metadata.py", "to_dict", "test_metadata.py",
         ("what was requested is stored by another name", "'asked'", "'requested'",
          "test_what_is_written_reads_the_same"),
