@@ -166,13 +166,13 @@ def run_resets(streams: int, probability: float, emulation: Emulation) -> Outcom
     return Outcome(solve(emulated), solve(random.bernoulli))
 
 
-def run_throughput(emulation: Emulation) -> Outcome:
-    """Multiply the rows of a tile by a panel, twice."""
+def run_throughput(repeats: int, emulation: Emulation) -> Outcome:
+    """Multiply the rows of a tile by a panel, so many times."""
     c, a, b = np.zeros((6, PANEL)), *map(np.ones, ((6, 5), (5, PANEL)))
     b *= np.arange(PANEL)
     module = emulation.module("charlstm.kernels.throughput")
-    rows = module.multiply_repeatedly(c.reshape(-1), a.reshape(-1), b.reshape(-1), 5, 2)
-    return Outcome({"c": c, "rows": rows}, {"c": 2 * a @ b, "rows": 6})
+    rows = module.multiply_repeatedly(c.reshape(-1), a.reshape(-1), b.reshape(-1), 5, repeats)
+    return Outcome({"c": c, "rows": rows}, {"c": repeats * a @ b, "rows": 6})
 
 
 CHOICES = {
@@ -219,7 +219,8 @@ CASES: dict[str, Run] = {
     "RMSprop of one vector": partial(run_optimizer, "rmsprop", [], 16),
     "Adam": partial(run_optimizer, "adam", [True], 32),
     "Adam of one vector": partial(run_optimizer, "adam", [], 16),
-    "the largest tile, twice": run_throughput,
+    "the largest tile": partial(run_throughput, 1),
+    "the largest tile, twice": partial(run_throughput, 2),
     "average": partial(run_average, 32),
     "average of one vector": partial(run_average, 16),
     "dynamic evaluation": partial(run_dynamic, 32),

@@ -107,4 +107,6 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
 OTHERS: dict[tuple[str, str, str], str] = {
     ("run_phase_parallel", "for shard in numba.prange(shards)", "once"):
         "one thread runs all phases in one call",
+    ("multiply_repeatedly", "for column in range(0, PANEL, vectors * LANES)", "once"):
+        "a float64 tile has half a panel's columns",
 }  # fmt: skip

@@ -146,16 +146,38 @@ def test_goals_of_bfloat16_are_judged_by_the_fastest_pytorch() -> None:
     assert figures["bfloat16_peers"] == {"PyTorch": "PyTorch, oneDNN on"}
 
 
+class Local:
+    """A worker in this process, where PyTorch is loaded: loading it takes seconds."""
+
+    def __init__(self, module: str, name: str, arguments: Any, environment: Any = None) -> None:
+        self.target = getattr(importlib.import_module(module), name)(**arguments)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method."""
+        return getattr(self.target, method)(*arguments)
+
+    def close(self) -> None:
+        """Nothing is to be ended."""
+
+
 def test_pytorch_runs_with_its_fastest_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without oneDNN; a second PyTorch would take as long again to load."""
-    pytest.importorskip("torch")
+    """Of float32 and of bfloat16, each with and without oneDNN: here without."""
+    torch = pytest.importorskip("torch")
     row = Row(12, 1, 1, 2)
-    specs = compare.competitor_specs(row, ["torch"], 1)
-    names = ["charlstm", "PyTorch, oneDNN on", "PyTorch, oneDNN off"]
-    assert [spec.name for spec in specs] == names
-    monkeypatch.setattr(compare, "competitor_specs", lambda *_: [specs[0], specs[2]])
-    figures = compare.compare(row, ["torch"], 1, 1, 0.001)
+    specs = compare.competitor_specs(row, ["bfloat16", "torch"], 1)
+    assert [spec.name for spec in specs] == [
+        "charlstm", compare.BFLOAT16, "PyTorch, oneDNN on", "PyTorch, bfloat16, oneDNN on",
+        "PyTorch, oneDNN off", "PyTorch, bfloat16, oneDNN off",
+    ]  # fmt: skip
+    monkeypatch.setattr(compare, "competitor_specs", lambda *_: [*specs[:2], *specs[4:]])
+    monkeypatch.setattr(compare, "Worker", Local)
+    monkeypatch.setattr(compare, "running", lambda *a: contextlib.closing(Local(*a)))
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", True)  # as it will be again
+    figures = compare.compare(row, ["bfloat16", "torch"], 1, 1, 0.001)
     options = figures["systems"]["PyTorch, oneDNN off"]["options"]
     assert options.keys() == {"onednn", "inputs", "optimizer", "pool"}
     assert options["onednn"] is False
     assert figures["ratios"].keys() == {"PyTorch"}
+    rounded = figures["systems"]["PyTorch, bfloat16, oneDNN off"]["options"]
+    assert rounded.keys() == options.keys() | {"precision"}
+    assert figures["bfloat16"].keys() == {"float32", "PyTorch"}
