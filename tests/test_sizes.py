@@ -88,7 +88,7 @@ def test_the_cases_are_spread() -> None:
         assert min(uses[value] for value in VALUES[name]) >= len(COVERING) // 8, name
     for threads, dtype in itertools.product((2, 3, 4), VALUES["dtype"]):
         shared = [c for c in CASES if shares_work(c) and (c.threads, c.dtype) == (threads, dtype)]
-        assert len(shared) >= 4
+        assert len(shared) >= 3
     assert {(row.H, row.L, row.B, row.T) for row in ROWS} == {
         (100, 1, 1, 25), (128, 1, 50, 50), (128, 2, 50, 50), (256, 2, 50, 50),
         (512, 2, 64, 64), (512, 1, 64, 128),
