@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import as_ids, check_dtype, check_seed, check_whole, show
-from charlstm.config import DTYPES, MAX_THREADS, MAX_WINDOW, ModelConfig
+from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.bptt_window import (
     ALL,
@@ -30,6 +30,7 @@ from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
 from charlstm.kernels.packing import ActiveRows, PackedWeights
 from charlstm.kernels.panel_layout import column_panel
 from charlstm.kernels.simd import LANES
+from charlstm.option_checks import DTYPES, MAX_THREADS, MAX_WINDOW
 from charlstm.parameters import ParameterLayout, Parameters, aligned_zeros, init_parameters
 from charlstm.randomness import DROPOUT, derive_key
 from charlstm.resources import available_processors, can_use_pool

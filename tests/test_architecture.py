@@ -18,6 +18,7 @@ MAX_LINES = 350
 LAYERS = [
     ["errors"],
     ["argument_checks"],
+    ["option_checks"],
     ["config", "presets"],
     ["vocabulary", "text_decoding"],
     ["metadata", "symbol_encoding"],

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlstm import errors
-from charlstm.config import DEFAULT_LEARNING_RATES, ModelConfig, TrainConfig, check_fractions
+from charlstm.config import DEFAULT_LEARNING_RATES, ModelConfig, TrainConfig
 from charlstm.errors import CharLSTMError, CheckpointError, UsageError
+from charlstm.option_checks import check_fractions
 
 SETTINGS = settings(deadline=None, derandomize=True)
 

@@ -13,14 +13,12 @@ from charlstm.config import (
     DEFAULT_BETA2,
     DEFAULT_LEARNING_RATES,
     DEFAULT_WARMUPS,
-    DTYPES,
     DYNAMIC_DECAY,
     DYNAMIC_RATE,
-    OPTIMIZERS,
-    SCHEDULES,
     ModelConfig,
     TrainConfig,
 )
+from charlstm.option_checks import DTYPES, OPTIMIZERS, SCHEDULES
 from charlstm.presets import PRESETS
 
 _option = partial(click.option, show_default=True)

@@ -8,7 +8,6 @@ from typing import Any
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import plural, write_line
 from charlstm.cli.corpus_source import find_run, read_own_corpus
-from charlstm.config import check_options
 from charlstm.errors import CharLSTMError, UsageError
 from charlstm.gradcheck import (
     GradcheckCase,
@@ -20,6 +19,7 @@ from charlstm.gradcheck import (
     to_json,
 )
 from charlstm.model_loading import load_checkpoint, restore_model
+from charlstm.option_checks import check_options
 
 _SHAPE = ("hidden_size", "layers", "dropout")
 

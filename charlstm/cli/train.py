@@ -34,13 +34,14 @@ from charlstm.cli.training_summary import (
     report_stop,
     summary,
 )
-from charlstm.config import ModelConfig, TrainConfig, check_options
+from charlstm.config import ModelConfig, TrainConfig
 from charlstm.dtype_timing import bfloat16_slowdown
 from charlstm.errors import CharLSTMError, RunError, UsageError
 from charlstm.evaluation import evaluation_interval
 from charlstm.kernels.target import multiplies_bfloat16
 from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint
+from charlstm.option_checks import check_options
 from charlstm.presets import preset_options
 from charlstm.resources import available_processors
 from charlstm.run_folder import RunFolder

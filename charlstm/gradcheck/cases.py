@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.batches import fit_sizes
-from charlstm.config import check_options
 from charlstm.errors import UsageError
 from charlstm.gradcheck.finite_differences import SAMPLES, TOLERANCE, check_gradients
 from charlstm.gradcheck.report import GradientReport
 from charlstm.model import CharLSTM
+from charlstm.option_checks import check_options
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State
 
