@@ -25,7 +25,7 @@ DYNAMIC_RATE, DYNAMIC_DECAY = 0.0005, 0.002  # of dynamic evaluation
 ADDED_LATER: dict[str, Any] = {
     "warmup": 0, "reset_probability": 0.0, "patience": 0, "forget_bias": 1.0, "beta1": 0.9,
     "beta2": None, "initial_accumulator": 0.0, "weight_decay": 0.0, "min_learning_rate": 0.0,
-    "ema_decay": 0.0,
+    "ema_decay": 0.0, "weight_drop": 0.0, "dropout_mask": "step",
 }  # fmt: skip
 # Options that may change when a run is resumed, beside its length and the intervals.
 CHANGEABLE = (
@@ -96,6 +96,12 @@ class ModelConfig(_Options):
     forget_bias
         First value of the forget gates' biases, in new models only: how long memories last
         before training decides.
+    weight_drop
+        Probability, in [0, 1), that a recurrent weight is dropped in a training step
+        (DropConnect; Merity et al. 2018).
+    dropout_mask
+        ``"step"``: `dropout` drops other outputs in each time step; ``"window"``: the same in
+        all of a window (Gal and Ghahramani 2016).
 
     Raises
     ------
@@ -116,6 +122,8 @@ class ModelConfig(_Options):
     dropout: float = 0.0
     dtype: str = "float32"
     forget_bias: float = 1.0
+    weight_drop: float = 0.0
+    dropout_mask: str = "step"
 
     def __post_init__(self) -> None:
         """Check every option and make its type plain."""

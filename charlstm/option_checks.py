@@ -17,6 +17,7 @@ from charlstm.errors import UsageError
 
 FLOAT_DTYPES = ("float32", "float64")
 DTYPES = (*FLOAT_DTYPES, "bfloat16")
+DROPOUT_MASKS = ("step", "window")
 SCHEDULES = ("constant", "linear", "cosine", "step")
 OPTIMIZERS = ("adagrad", "rmsprop", "adam")
 MAX_SYMBOLS = 65_536  # ids of a character corpus are kept in 16 bits
@@ -30,6 +31,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "hidden_size": partial(check_whole, minimum=1, maximum=MAX_HIDDEN_SIZE),
     "layers": partial(check_whole, minimum=1, maximum=MAX_LAYERS),
     "dropout": partial(check_real, below=1.0),
+    "dropout_mask": partial(check_choice, choices=DROPOUT_MASKS),
+    "weight_drop": partial(check_real, below=1.0),
     "dtype": partial(check_choice, choices=DTYPES),
     "forget_bias": partial(check_real, above=-math.inf),
     "batch_size": partial(check_whole, minimum=1, maximum=MAX_WINDOW),

@@ -232,6 +232,11 @@ def learning_rate_at(
     return (min_learning_rate + way * factors[schedule]) * warmth
 
 
+def masked(tensors: Parameters, factors: Mapping[str, Array] | None) -> Parameters:
+    """Multiply each tensor by its factors, if there are any."""
+    return tensors if factors is None else {name: t * factors[name] for name, t in tensors.items()}
+
+
 def decay_weights(parameters: Mapping[str, Array], rate: float) -> Parameters:
     """Take a share of every parameter away (Loshchilov and Hutter 2019)."""
     return {name: p - rate * p for name, p in parameters.items()}
@@ -313,6 +318,7 @@ def train(
     options: Options,
     masks: Sequence[Sequence[Array]] | None = None,
     resets: Sequence[Array] | None = None,
+    weight_masks: Sequence[Mapping[str, Array]] | None = None,
 ) -> Iterator[Step]:
     """Continue a run to step `options.steps`, yielding every step.
 
@@ -330,6 +336,8 @@ def train(
     resets
         For each step the streams (B,) bool whose state is set to zero before the window; all
         are at the start of an epoch.
+    weight_masks
+        For each step the factors of all parameters, by which their gradients are multiplied, too.
     """
     windows = epoch_windows(train_ids, options.batch_size, options.seq_length)
     iterates: list[Parameters] = []
@@ -338,10 +346,13 @@ def train(
         state = zero_state(run.parameters, options.batch_size) if number == 0 else run.state
         if resets is not None:
             state = reset_streams(state, resets[run.step])
+        factors = None if weight_masks is None else weight_masks[run.step]
         loss, gradients, state = loss_and_gradients(
-            run.parameters, *windows[number], state, None if masks is None else masks[run.step]
-        )
+            masked(run.parameters, factors), *windows[number], state,
+            None if masks is None else masks[run.step],
+        )  # fmt: skip
         gradients = {name: gradients[name] for name in run.parameters}  # not those of h0 and c0
+        gradients = masked(gradients, factors)
         clipped = clip_gradients(gradients, options.clip, options.clip_norm)
         rate = learning_rate_at(
             options.schedule, options.learning_rate, run.step, options.steps, options.warmup,

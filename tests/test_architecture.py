@@ -28,7 +28,7 @@ LAYERS = [
     ["parameters"],
     ["kernels"],
     ["workspace", "randomness", "dtype_timing"],
-    ["layers", "losses"],
+    ["layers", "losses", "regularization"],
     ["model"],
     ["optimizers", "averaging", "evaluation", "transfer"],
     ["dynamic_evaluation"],

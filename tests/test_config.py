@@ -30,7 +30,7 @@ WHOLE = {  # option -> smallest and largest value
     "save_every": (0, 2**63 - 1),
 }
 REAL = (
-    "dropout", "forget_bias", "learning_rate", "min_learning_rate", "beta1", "beta2",
+    "dropout", "weight_drop", "forget_bias", "learning_rate", "min_learning_rate", "beta1", "beta2",
     "initial_accumulator", "weight_decay", "ema_decay", "clip", "clip_norm", "val_fraction",
     "test_fraction",
 )  # fmt: skip
@@ -66,6 +66,8 @@ def test_defaults() -> None:
         "dropout": 0.0,
         "dtype": "float32",
         "forget_bias": 1.0,
+        "weight_drop": 0.0,
+        "dropout_mask": "step",
     }
     assert TrainConfig().to_dict() == {
         "batch_size": 50,
@@ -155,6 +157,8 @@ def test_real_numbers_of_a_wrong_kind(name: str, value: Any) -> None:
     [
         ("dropout", -0.1, "dropout must be at least 0, got -0.1"),
         ("dropout", 1.0, "dropout must be less than 1, got 1.0"),
+        ("weight_drop", 1.0, "weight_drop must be less than 1, got 1.0"),
+        ("dropout_mask", "epoch", "dropout_mask must be one of step, window, got 'epoch'"),
         ("learning_rate", 0.0, "learning_rate must be greater than 0, got 0.0"),
         ("learning_rate", -1, "learning_rate must be greater than 0, got -1"),
         ("clip", -5.0, "clip must be at least 0, got -5.0"),

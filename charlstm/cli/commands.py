@@ -18,7 +18,7 @@ from charlstm.config import (
     ModelConfig,
     TrainConfig,
 )
-from charlstm.option_checks import DTYPES, OPTIMIZERS, SCHEDULES
+from charlstm.option_checks import DROPOUT_MASKS, DTYPES, OPTIMIZERS, SCHEDULES
 from charlstm.presets import PRESETS
 
 _option = partial(click.option, show_default=True)
@@ -56,6 +56,10 @@ def commands() -> None:
 @_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
 @_option("--layers", default=ModelConfig.layers, help="Stacked LSTM layers.")
 @_option("--dropout", default=ModelConfig.dropout, help="Share of outputs dropped in training.")
+@_option("--dropout-mask", type=_choice(DROPOUT_MASKS), default=ModelConfig.dropout_mask,
+         help="Drop other outputs in each time step, or the same in all of a window.")  # fmt: skip
+@_option("--weight-drop", default=ModelConfig.weight_drop,
+         help="Share of recurrent weights dropped in a training step.")  # fmt: skip
 @_option("--forget-bias", default=ModelConfig.forget_bias,
          help="First bias of the forget gates, of a new model.")  # fmt: skip
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
@@ -103,7 +107,7 @@ def commands() -> None:
 @click.option("--patience", type=int, default=TrainConfig.patience,
               help="End after this many evaluations without a new lowest loss; 0 is off."
               "  [default: 10, or 0 where the length of training is given]")  # fmt: skip
-@_option("--seed", default=TrainConfig.seed, help="Of the first weights and of dropout.")
+@_option("--seed", default=TrainConfig.seed, help="Of the first weights and of all masks.")
 @click.option(
     "--threads",
     type=click.IntRange(1, 4096),
@@ -164,6 +168,7 @@ def sample(run: str | None, **options: Any) -> int:
 @click.option("--hidden-size", type=int, help="[default: 17]")
 @click.option("--layers", type=int, help="[default: 2]")
 @click.option("--dropout", type=float, help="Its masks stay fixed.  [default: 0]")
+@click.option("--weight-drop", type=float, help="Its masks stay fixed.  [default: 0]")
 @click.option("--batch-size", type=int, help="[default: 5]")
 @click.option("--seq-length", type=int, help="[default: 7]")
 @_option("--tolerance", default=1e-8, help="Largest error that passes.")

@@ -21,7 +21,7 @@ from charlstm.gradcheck import (
 from charlstm.model_loading import load_checkpoint, restore_model
 from charlstm.option_checks import check_options
 
-_SHAPE = ("hidden_size", "layers", "dropout")
+_SHAPE = ("hidden_size", "layers", "dropout", "weight_drop")
 
 
 def gradcheck(
@@ -69,9 +69,11 @@ def gradcheck(
     if as_json:
         write_line(json.dumps(to_json(checks)))
     else:
-        dropout = case.model.config.dropout if case.dropout_step is not None else 0
+        dropped = f"dropout {case.model.config.dropout:g}"
+        if case.model.config.weight_drop:
+            dropped += f", weight drop {case.model.config.weight_drop:g}"
         write_line(format_table(checks))
-        write_line(f"{checks.verdict}; dropout {dropout:g}, loss in float64, unclipped")
+        write_line(f"{checks.verdict}; {dropped}, loss in float64, unclipped")
         write_line(format_coverage(checks))
     if failed:
         worst = max(check.error for check in checks)

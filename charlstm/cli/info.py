@@ -93,8 +93,8 @@ def _rows(
         "trained": f"{last:,} of {plural(training.steps, 'step')}, "
         f"{plural(last * size * length, 'character')}",
         "best": _best(facts),
-        "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}, dropout "
-        f"{model.dropout:g}: {plural(facts['parameters'], 'parameter')}",
+        "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}, "
+        f"{_dropped(model)}: {plural(facts['parameters'], 'parameter')}",
         "symbols": f"{plural(len(symbols), kind)}: "
         + escape_control(repr("".join(symbols[:MAX_SYMBOLS])))
         + ("..." if len(symbols) > MAX_SYMBOLS else ""),
@@ -110,6 +110,12 @@ def _rows(
         "seed": str(training.seed),
         "made with": ", ".join(f"{k} {v}" for k, v in (facts["versions"] or {}).items()),
     }
+
+
+def _dropped(model: ModelConfig) -> str:
+    masks = " of whole windows" if model.dropout_mask == "window" else ""
+    weights = f", weight drop {model.weight_drop:g}" if model.weight_drop else ""
+    return f"dropout {model.dropout:g}{masks}{weights}"
 
 
 def _best(facts: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
 
 def _options(options: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
     """Check the options of model and training before anything is read."""
-    shapes = ("hidden_size", "layers", "dropout", "dtype", "forget_bias")
+    shapes = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocabulary_size"}
     shape = {name: options[name] for name in shapes}
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     training = {name: options[name] for name in names if options[name] is not None}

@@ -12,6 +12,7 @@ RESUMED = "test_what_a_resumed_trainer_starts_from"
 STOPPED = "test_whole_run.py::test_an_interrupted_run_agrees_with_the_oracle"
 AVERAGED = "test_whole_run.py::test_a_run_agrees_with_the_oracle"
 FURTHER = "test_whole_run.py::test_an_interrupted_run_with_further_options_agrees"
+WEIGHT_MASKS = "test_masks_are_functions_of_seed_step_layer_and_entry"
 PARTS = "test_the_parts_follow_each_other_and_do_not_overlap"
 
 TRAINER = (
@@ -154,6 +155,36 @@ AVERAGING = (
     ),
 )  # fmt: skip
 
+MASKED = (
+    *planted(
+        "regularization.py", "at", "test_regularization.py",
+        ("weight drop repeats dropout's draws", "derive_key(WEIGHT_DROP,", "derive_key(DROPOUT,",
+         "test_masks_are_those_of_saved_runs"),
+        ("weight drop is every step's", "derive_key(WEIGHT_DROP, self._seed, step)",
+         "derive_key(WEIGHT_DROP, self._seed, 0)", WEIGHT_MASKS),
+        ("weight drop is every seed's", "derive_key(WEIGHT_DROP, self._seed, step)",
+         "derive_key(WEIGHT_DROP, 0, step)", WEIGHT_MASKS),
+        ("a window's masks are a step's", "config.dropout_mask == 'step'", "True",
+         "test_masks_of_a_window_are_the_same_in_every_time_step"),
+    ),
+    *planted(
+        "regularization.py", "_threshold", "test_regularization.py",
+        ("what is kept is not scaled", "1 / (1 - rate)", "1.0",
+         "test_a_quarter_of_the_recurrent_weights_is_dropped_and_the_rest_scaled"),
+    ),
+    *planted(
+        "regularization.py", "masked_weights", "test_regularization.py",
+        ("weights in training are masked for good", "drop_weights(self._masked, buffer,",
+         "drop_weights(buffer, buffer,",
+         "test_loss_and_gradients_are_the_oracles_with_masked_weights"),
+    ),
+    *planted(
+        "cli/train.py", "_options", "test_cli_whole_run.py",
+        ("options of the model are left out", "- {'vocabulary_size'}",
+         "- {'vocabulary_size', 'weight_drop'}", "test_train_agrees_with_the_oracle[rmsprop]"),
+    ),
+)  # fmt: skip
+
 BEGUN = (
     *planted(
         "transfer.py", "transfer_weights", "test_transfer.py",
@@ -261,6 +292,9 @@ CHECKPOINT = (
         "model_loading.py", "restore_model", "test_trainer.py",
         ("the seed of masks and resets is forgotten", "metadata.seed", "0", RESUMED),
         ("dropout is forgotten", "dropout=config.dropout", "dropout=0.0", RESUMED),
+        ("weight drop is forgotten", "weight_drop=config.weight_drop", "weight_drop=0.0", FURTHER),
+        ("dropout's kind of masks is forgotten", "dropout_mask=config.dropout_mask",
+         "dropout_mask='step'", FURTHER),
         ("the weights are forgotten", "fill(model.parameters, tensors)", "pass",
          "test_metadata.py::test_what_python_saved_needs_no_command"),
     ),
@@ -380,4 +414,4 @@ RUNS = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*TRAINER, *AVERAGING, *DYNAMIC, *BEGUN, *CHECKPOINT, *RUNS)
+MUTANTS = (*TRAINER, *AVERAGING, *MASKED, *DYNAMIC, *BEGUN, *CHECKPOINT, *RUNS)
