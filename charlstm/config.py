@@ -25,12 +25,12 @@ DYNAMIC_RATE, DYNAMIC_DECAY = 0.0005, 0.002  # of dynamic evaluation
 ADDED_LATER: dict[str, Any] = {
     "warmup": 0, "reset_probability": 0.0, "patience": 0, "forget_bias": 1.0, "beta1": 0.9,
     "beta2": None, "initial_accumulator": 0.0, "weight_decay": 0.0, "min_learning_rate": 0.0,
-    "ema_decay": 0.0, "weight_drop": 0.0, "dropout_mask": "step",
+    "ema_decay": 0.0, "weight_drop": 0.0, "dropout_mask": "step", "average_tail": 0,
 }  # fmt: skip
 # Options that may change when a run is resumed, beside its length and the intervals.
 CHANGEABLE = (
     "learning_rate", "schedule", "min_learning_rate", "warmup", "beta1", "beta2", "weight_decay",
-    "ema_decay", "clip", "clip_norm", "reset_probability", "patience",
+    "ema_decay", "average_tail", "clip", "clip_norm", "reset_probability", "patience",
 )  # fmt: skip
 INTERVALS = ("eval_every", "save_every")
 MAX_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
@@ -169,6 +169,10 @@ class TrainConfig(_Options):
     ema_decay
         Decay, in [0, 1), of the averaged weights, which are then evaluated, saved and sampled
         from in the place of those in training; 0 is off. About 1 / (1 - decay) steps count.
+    average_tail
+        Evaluations in a row without a new lowest loss after which the plain mean of the weights
+        from there on is evaluated, saved and sampled from in their place (NT-ASGD; Merity et al.
+        2018); 0 is off. Not with `ema_decay`.
     clip
         Bound on the magnitude of each gradient entry; 0 is off.
     clip_norm
@@ -217,6 +221,7 @@ class TrainConfig(_Options):
     initial_accumulator: float = 0.0
     weight_decay: float = 0.0
     ema_decay: float = 0.0
+    average_tail: int = 0
     clip: float = 5.0
     clip_norm: float = 0.0
     reset_probability: float = 0.01
@@ -244,6 +249,17 @@ class TrainConfig(_Options):
                 f"min_learning_rate must be at most learning_rate, {self.learning_rate:g}, "
                 f"got {self.min_learning_rate:g}",
                 ["min_learning_rate", "learning_rate"],
+            )
+        if self.ema_decay and self.average_tail:
+            raise UsageError(
+                "ema_decay and average_tail exclude each other: leave one of them out",
+                ["ema_decay", "average_tail"],
+            )
+        if 0 < self.patience <= self.average_tail:
+            raise UsageError(
+                f"patience must be more than average_tail, {self.average_tail}, or 0, got "
+                f"{self.patience}: the average would never begin",
+                ["patience", "average_tail"],
             )
         check_fractions(self.val_fraction, self.test_fraction)
 

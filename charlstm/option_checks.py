@@ -47,6 +47,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "initial_accumulator": check_real,
     "weight_decay": check_real,
     "ema_decay": partial(check_real, below=1.0),
+    "average_tail": check_whole,
     "clip": check_real,
     "clip_norm": check_real,
     "reset_probability": partial(check_real, below=1.0),

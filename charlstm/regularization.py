@@ -1,4 +1,4 @@
-"""What training drops at random: outputs of layers, and recurrent weights.
+"""What training drops at random: outputs of layers, recurrent weights, carried states.
 
 Masks are functions of a model's seed and of the step, never stored.
 """
@@ -17,9 +17,10 @@ from charlstm.kernels.simd import LANES
 from charlstm.kernels.weight_drop import NO_WEIGHT_DROP, WeightDrop, drop_weights
 from charlstm.option_checks import MAX_WINDOW
 from charlstm.parameters import ParameterLayout, aligned_zeros
-from charlstm.randomness import DROPOUT, WEIGHT_DROP, derive_key
+from charlstm.randomness import DROPOUT, WEIGHT_DROP, choose_streams, derive_key
 
 Array = npt.NDArray[Any]
+State = tuple[Array, Array]
 
 
 class Regularization:
@@ -85,6 +86,27 @@ class Regularization:
         """Turn the gradient by `masked_weights` into that by the parameters, in place."""
         if drop.threshold:
             drop_weights(gradient, gradient, self._starts, self._length, drop)
+
+
+def reset_streams(state: State, seed: int, step: int, probability: float) -> State:
+    """Return the state with each stream zeroed with a probability, for one step.
+
+    A model trained on carried states alone may come to rely on what only hours of text
+    can build up, and be lost wherever a held-out text or a sample starts from zeros.
+
+    Parameters
+    ----------
+    state
+        (h, c), each (L, B, H). Not modified; returned where no stream is chosen.
+    seed, step, probability
+        See `choose_streams`.
+    """
+    zeroed = np.zeros(state[0].shape[1], np.bool_)
+    if not choose_streams(zeroed, seed, step, probability):
+        return state
+    h, c = state[0].copy(), state[1].copy()
+    h[:, zeroed] = c[:, zeroed] = 0
+    return h, c
 
 
 def _threshold(rate: float) -> tuple[int, float]:

@@ -36,6 +36,7 @@ class Options(NamedTuple):
     initial_accumulator: float = 0.0
     weight_decay: float = 0.0
     ema_decay: float = 0.0
+    average_tail: int = 0
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -53,6 +54,7 @@ class Run(NamedTuple):
     averaged: Parameters
     step: int = 0
     best_loss: float | None = None
+    since_best: int = 0  # evaluations without a new lowest loss
 
 
 class Step(NamedTuple):
@@ -341,6 +343,7 @@ def train(
     """
     windows = epoch_windows(train_ids, options.batch_size, options.seq_length)
     iterates: list[Parameters] = []
+    tail = 0
     while run.step < options.steps:
         number = run.step % len(windows)
         state = zero_state(run.parameters, options.batch_size) if number == 0 else run.state
@@ -365,12 +368,17 @@ def train(
         done = run.step + 1
         iterates.append(parameters)
         averaged = average(iterates, options.ema_decay) if options.ema_decay else parameters
-        val_loss, improved, best_loss = None, False, run.best_loss
+        if tail:  # the step at whose end it began
+            averaged = average(iterates[tail - 1 :], 1.0)
+        val_loss, improved, best_loss, since_best = None, False, run.best_loss, run.since_best
         if done % options.eval_every == 0 or done == options.steps:
             val_loss = held_out_loss(averaged, val_ids) if len(val_ids) >= 2 else None
             judged = loss if val_loss is None else val_loss
             improved = best_loss is None or judged < best_loss
             best_loss = judged if improved else best_loss
-        run = Run(parameters, optimizer_state, state, averaged, done, best_loss)
+            since_best = 0 if improved else since_best + 1
+            if options.average_tail and since_best >= options.average_tail and not tail:
+                tail = done
+        run = Run(parameters, optimizer_state, state, averaged, done, best_loss, since_best)
         norm = gradient_norm(gradients)
         yield Step(loss, norm, rate, val_loss, improved, gradients, clipped, run)

@@ -28,6 +28,7 @@ WHOLE = {  # option -> smallest and largest value
     "steps": (1, 2**63 - 1),
     "eval_every": (0, 2**63 - 1),
     "save_every": (0, 2**63 - 1),
+    "average_tail": (0, 2**63 - 1),
 }
 REAL = (
     "dropout", "weight_drop", "forget_bias", "learning_rate", "min_learning_rate", "beta1", "beta2",
@@ -82,6 +83,7 @@ def test_defaults() -> None:
         "initial_accumulator": 0.0,
         "weight_decay": 0.0,
         "ema_decay": 0.0,
+        "average_tail": 0,
         "clip": 5.0,
         "clip_norm": 0.0,
         "reset_probability": 0.01,

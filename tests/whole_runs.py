@@ -63,6 +63,7 @@ class Case(NamedTuple):
     ema_decay: float = 0.0
     weight_drop: float = 0.0
     dropout_mask: str = "step"
+    average_tail: int = 0
 
     @property
     def ids(self) -> Array:
@@ -86,6 +87,7 @@ class Case(NamedTuple):
             self.optimizer, LEARNING_RATES[self.optimizer], self.schedule, self.warmup, self.clip,
             self.clip_norm, self.min_learning_rate, self.beta1, self.beta2,
             self.initial_accumulator, self.weight_decay, self.ema_decay,
+            self.average_tail,
         )  # fmt: skip
 
     @property

@@ -81,6 +81,9 @@ def commands() -> None:
          help="Share of each weight taken away by a step, times the learning rate.")  # fmt: skip
 @_option("--ema-decay", default=TrainConfig.ema_decay,
          help="Decay of averaged weights, which are then saved; 0 is off.")  # fmt: skip
+@_option("--average-tail", default=TrainConfig.average_tail,
+         help="Evaluations without gain after which the weights' mean is saved; 0 is off.",
+)  # fmt: skip
 @_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
 @_option("--reset-probability", default=TrainConfig.reset_probability,

@@ -30,7 +30,8 @@ def memory_needed(model: ModelConfig, training: TrainConfig, length: int, thread
     """
     batch_size, seq_length = fit_sizes(length, training.batch_size, training.seq_length)
     buffer = ParameterLayout(model).size * np.dtype(model.array_dtype).itemsize
-    moved = 1 + len(OPTIMIZER_CLASSES[training.optimizer].names) + bool(training.ema_decay)
+    is_averaged = bool(training.ema_decay or training.average_tail)
+    moved = 1 + len(OPTIMIZER_CLASSES[training.optimizer].names) + is_averaged
     moving = buffer * moved
     masked = buffer if model.weight_drop else 0
     arrays = (
