@@ -31,7 +31,7 @@ LAYERS = [
     ["layers", "losses", "regularization"],
     ["model"],
     ["optimizers", "averaging", "evaluation", "transfer"],
-    ["dynamic_evaluation"],
+    ["dynamic_evaluation", "temperature"],
     ["gradcheck"],
     ["checkpoint"],
     ["run_folder"],

@@ -60,7 +60,7 @@ TRAINER = (
     ),
     *planted(
         "regularization.py", "reset_streams", "test_trainer.py",
-        ("the same streams are reset at every step", "seed, step,", "seed, 0,",
+        ("the same streams are reset at every step", "zeroed, seed, step,", "zeroed, seed, 0,",
          "test_trainer_resets.py::"
          "test_each_stream_is_zeroed_at_the_given_rate_and_the_others_carried"),
         ("the streams reset do not depend on the seed", "zeroed, seed,", "zeroed, 0,",
