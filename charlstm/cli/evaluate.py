@@ -116,10 +116,10 @@ def evaluate(
                 "stream, learning on the way"
             )
         if fitted:
-            own = ", which is the part reported" if fitted.is_own_part else ""
+            note = ", which is the part reported" if fitted.is_own_part else ""
             rows["temperature"] = (
                 f"{format_loss(fitted.result.nats)} a character at {fitted.temperature:.4f}, the "
-                f"best on the val part{own}"
+                f"best on the val part{note}"
             )
         if skipped:
             named = model.vocabulary.name_some(symbols)
