@@ -103,10 +103,7 @@ def evaluate(
         if learning:
             figures["dynamic"] = _figures(learning)
         if fitted:
-            figures["fitted"] = _figures(fitted.result) | {
-                "temperature": fitted.temperature,
-                "fitted_on_this_part": fitted.is_own_part,
-            }
+            figures["fitted"] = fitted.figures()
         write_line(json.dumps(figures))
     else:
         rows = _rows(result, f"{part} part of the run's corpus" if part else ", ".join(paths))
@@ -116,11 +113,7 @@ def evaluate(
                 "stream, learning on the way"
             )
         if fitted:
-            note = ", which is the part reported" if fitted.is_own_part else ""
-            rows["temperature"] = (
-                f"{format_loss(fitted.result.nats)} a character at {fitted.temperature:.4f}, the "
-                f"best on the val part{note}"
-            )
+            rows["temperature"] = str(fitted)
         if skipped:
             named = model.vocabulary.name_some(symbols)
             rows["skipped"] = f"{skipped:,} of {plural(total, 'character')}: {named}"
@@ -189,6 +182,21 @@ class _Fitted(NamedTuple):
     temperature: float
     result: Evaluation
     is_own_part: bool  # whether the text that is reported is the one fitted on
+
+    def figures(self) -> dict[str, Any]:
+        """Return what there is to tell as JSON types."""
+        return _figures(self.result) | {
+            "temperature": self.temperature,
+            "fitted_on_this_part": self.is_own_part,
+        }
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        note = ", which is the part reported" if self.is_own_part else ""
+        return (
+            f"{format_loss(self.result.nats)} a character at {self.temperature:.4f}, the best on "
+            f"the val part{note}"
+        )
 
 
 def _fitted(model: CharLSTM, fitting: EncodedText, text: EncodedText, is_own_part: bool) -> _Fitted:

@@ -143,6 +143,8 @@ BEGUN = (
         "presets.py", "preset_options", "test_presets.py",
         ("a preset's minutes stay beside --steps", "replaced |= set(BUDGETS)", "pass",
          "test_what_is_given_takes_the_place"),
+        ("a preset's average stays beside another", "replaced.add('ema_decay')", "pass",
+         "test_what_is_given_takes_the_place"),
         ("a preset's rate stays with another optimizer", "replaced.add('learning_rate')", "pass",
          "test_what_is_given_takes_the_place"),
     ),
