@@ -125,6 +125,7 @@ def test_every_peer_has_a_source() -> None:
         ((), "give one of"),
         (("--list", "--row", "warpeace-90"), "give one of"),
         (("--row", "warpeace-90"), "no script makes warpeace"),
+        (("--row", "warpeace-90", "--corpus", "sea.txt"), "warpeace has 3,258,250 bytes"),
         (("--table", "."), "no records"),
     ],
 )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 TINYSHAKESPEARE, PYTHON, WAR_AND_PEACE = "tinyshakespeare", "python-stdlib", "warpeace"
 
+BYTES = {TINYSHAKESPEARE: 1_115_394, WAR_AND_PEACE: 3_258_250}  # of the texts that never change
+
 
 @dataclass(frozen=True)
 class Row:

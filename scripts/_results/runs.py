@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from _report import environment
-from _results.rows import Row
+from _results.rows import BYTES, PYTHON, TINYSHAKESPEARE, Row
 from charlstm.evaluation import EVAL_STREAMS
 from charlstm.model_loading import load_checkpoint
 from charlstm.parameters import ParameterLayout
@@ -19,7 +19,7 @@ from charlstm.resources import available_processors
 from charlstm.run_folder import RunFolder
 
 GET_CORPUS = Path(__file__).resolve().parent.parent / "get_corpus.py"
-DOWNLOADED = ("tinyshakespeare", "python-stdlib")
+MADE = TINYSHAKESPEARE, PYTHON  # by scripts/get_corpus.py
 
 
 def corpus_of(row: Row, given: Path | None, out: Path) -> Path:
@@ -28,15 +28,17 @@ def corpus_of(row: Row, given: Path | None, out: Path) -> Path:
     Raises
     ------
     click.ClickException
-        If it has to be given and is not, or cannot be had.
+        If it has to be given and is not, cannot be had, or is of another size.
     """
-    if given is not None:
-        return given
-    if row.corpus not in DOWNLOADED:
+    path = given or out / f"{row.corpus}.txt"
+    if given is None and row.corpus not in MADE:
         raise click.ClickException(f"no script makes {row.corpus}: give its file (--corpus FILE)")
-    path = out / f"{row.corpus}.txt"
     if not path.exists():
         _run([str(GET_CORPUS), row.corpus, "--out", str(out)])
+    size = path.stat().st_size
+    if size != BYTES.get(row.corpus, size):
+        expected = f"{BYTES[row.corpus]:,} bytes"
+        raise click.ClickException(f"{path}: {row.corpus} has {expected}, this text {size:,}")
     return path
 
 
