@@ -90,6 +90,22 @@ def test_a_resume_changes_no_bit(dtype: str) -> None:
     }
 
 
+@pytest.mark.parametrize("offset", [-1, 1])
+def test_snapshot_and_restore_undo_steps(offset: int) -> None:
+    """As the timing run of the command line does, before the mean begins and after."""
+    trainer = make_trainer(CASE)
+    steps = trainer.train()
+    while trainer.step < began(CASE) + offset:
+        next(steps)
+    before, expected, since = trainer.snapshot(), averaged(trainer), trainer.average.since
+    for _ in range(2):
+        next(steps)
+    assert trainer.average.since == began(CASE)
+    trainer.restore(*before)
+    assert trainer.average.since == since
+    np.testing.assert_array_equal(averaged(trainer), expected)
+
+
 def test_training_goes_on_as_without() -> None:
     plain, tail = trained(CASE._replace(average_tail=0)), trained()
     np.testing.assert_array_equal(plain.model.buffer, tail.model.buffer)
