@@ -218,7 +218,7 @@ def gradcheck(
 @click.option("--unknown", type=POLICIES, help=f"{UNKNOWN}  [default: error]")
 @click.option("--per-character", "table", metavar="FILE",
               help="Write the loss of each character there, as CSV.")  # fmt: skip
-@click.option("--fit-temperature", "temperature", is_flag=True,
+@click.option("--fit-temperature", "fits_temperature", is_flag=True,
               help="Also divide logits by what fits the val part best.")  # fmt: skip
 @click.option("--dynamic", is_flag=True,
               help="Also let RUN go on learning on what it has scored.")  # fmt: skip

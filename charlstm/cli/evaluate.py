@@ -40,7 +40,7 @@ def evaluate(
     dynamic: bool,
     dynamic_rate: float | None,
     dynamic_decay: float | None,
-    temperature: bool,
+    fits_temperature: bool,
     as_json: bool,
 ) -> int:
     """Print the loss on a text, or on a part of the run's own corpus; return the exit code.
@@ -59,7 +59,7 @@ def evaluate(
         The file that the loss of each character is written to: the dynamic one, if it is measured.
     dynamic, dynamic_rate, dynamic_decay
         Whether and how dynamic evaluation is measured, too; see `evaluate_dynamic`.
-    temperature
+    fits_temperature
         Whether the loss at the temperature that fits the validation part best is measured, too.
     as_json
         Print JSON.
@@ -82,9 +82,9 @@ def evaluate(
         corpus = read_source(source, vocabulary=model.vocabulary, unknown=unknown or "error")
         text, changes = corpus.text, corpus.changes
         warnings = [f"note: {warning}" for warning in decoding_warnings(source, changes)]
-        if dynamic or temperature:
+        if dynamic or fits_temperature:
             parts = _parts(read_own_corpus(metadata), metadata)
-    fitting = _held_out(parts, "val") if temperature else None
+    fitting = _held_out(parts, "val") if fits_temperature else None
     result, learning = _measure(model, text, parts["train"] if dynamic else None, rates, table)
     fitted = None if fitting is None else _fitted(model, fitting, text, part == "val")
     skipped, total = changes.skipped.total(), len(text) + changes.skipped.total()
