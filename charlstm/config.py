@@ -1,50 +1,36 @@
 """Frozen dataclasses for model and training options, validated on construction.
 
-Every value is turned into a plain ``int``, ``float`` or ``str``, so that options
-survive a round trip through JSON; whatever is out of range raises `UsageError` with
-the name of the field.
+Whatever is out of range raises `UsageError` with the name of the field; see `option_checks`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
-from numbers import Real
 from typing import Any, Self
 
-from charlstm.argument_checks import check_choice, check_real, check_whole, show
 from charlstm.errors import CheckpointError, UsageError
+from charlstm.option_checks import check_fractions, check_options
 
-FLOAT_DTYPES = ("float32", "float64")
-DTYPES = (*FLOAT_DTYPES, "bfloat16")
-SCHEDULES = ("constant", "linear", "cosine", "step")
 DEFAULT_LEARNING_RATES = {"adagrad": 0.1, "rmsprop": 0.002, "adam": 0.004}
 # Adagrad's first steps move every weight by the whole rate: enough, at rates that serve it
 # later, to saturate the cells for good. RMSprop and Adam learn more slowly with a warm-up.
 DEFAULT_WARMUPS = {"adagrad": 10, "rmsprop": 0, "adam": 0}
 # Decays of the mean of squared gradients, as PyTorch's; Adagrad keeps their sum.
 DEFAULT_BETA2 = {"adagrad": 0.0, "rmsprop": 0.99, "adam": 0.999}
-OPTIMIZERS = tuple(DEFAULT_LEARNING_RATES)
 
 DYNAMIC_RATE, DYNAMIC_DECAY = 0.0005, 0.002  # of dynamic evaluation
 
-MAX_SYMBOLS = 65_536  # ids of a character corpus are kept in 16 bits
-MAX_HIDDEN_SIZE = 65_536  # 4 * H * H weights are 64 GiB there, far from overflowing an int64
-MAX_LAYERS = 1_000
-MAX_WINDOW = 2**31 - 1
-MAX_THREADS = 4_096
 # Fields that older checkpoints lack, and the values that train as those were trained.
 ADDED_LATER: dict[str, Any] = {
     "warmup": 0, "reset_probability": 0.0, "patience": 0, "forget_bias": 1.0, "beta1": 0.9,
     "beta2": None, "initial_accumulator": 0.0, "weight_decay": 0.0, "min_learning_rate": 0.0,
-    "ema_decay": 0.0,
+    "ema_decay": 0.0, "weight_drop": 0.0, "dropout_mask": "step", "average_tail": 0,
 }  # fmt: skip
 # Options that may change when a run is resumed, beside its length and the intervals.
 CHANGEABLE = (
     "learning_rate", "schedule", "min_learning_rate", "warmup", "beta1", "beta2", "weight_decay",
-    "ema_decay", "clip", "clip_norm", "reset_probability", "patience",
+    "ema_decay", "average_tail", "clip", "clip_norm", "reset_probability", "patience",
 )  # fmt: skip
 INTERVALS = ("eval_every", "save_every")
 MAX_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
@@ -110,6 +96,12 @@ class ModelConfig(_Options):
     forget_bias
         First value of the forget gates' biases, in new models only: how long memories last
         before training decides.
+    weight_drop
+        Probability, in [0, 1), that a recurrent weight is dropped in a training step
+        (DropConnect; Merity et al. 2018).
+    dropout_mask
+        ``"step"``: `dropout` drops other outputs in each time step; ``"window"``: the same in
+        all of a window (Gal and Ghahramani 2016).
 
     Raises
     ------
@@ -130,6 +122,8 @@ class ModelConfig(_Options):
     dropout: float = 0.0
     dtype: str = "float32"
     forget_bias: float = 1.0
+    weight_drop: float = 0.0
+    dropout_mask: str = "step"
 
     def __post_init__(self) -> None:
         """Check every option and make its type plain."""
@@ -175,6 +169,10 @@ class TrainConfig(_Options):
     ema_decay
         Decay, in [0, 1), of the averaged weights, which are then evaluated, saved and sampled
         from in the place of those in training; 0 is off. About 1 / (1 - decay) steps count.
+    average_tail
+        Evaluations in a row without a new lowest loss after which the plain mean of the weights
+        from there on is evaluated, saved and sampled from in their place (NT-ASGD; Merity et al.
+        2018); 0 is off. Not with `ema_decay`.
     clip
         Bound on the magnitude of each gradient entry; 0 is off.
     clip_norm
@@ -223,6 +221,7 @@ class TrainConfig(_Options):
     initial_accumulator: float = 0.0
     weight_decay: float = 0.0
     ema_decay: float = 0.0
+    average_tail: int = 0
     clip: float = 5.0
     clip_norm: float = 0.0
     reset_probability: float = 0.01
@@ -251,6 +250,17 @@ class TrainConfig(_Options):
                 f"got {self.min_learning_rate:g}",
                 ["min_learning_rate", "learning_rate"],
             )
+        if self.ema_decay and self.average_tail:
+            raise UsageError(
+                "ema_decay and average_tail exclude each other: leave one of them out",
+                ["ema_decay", "average_tail"],
+            )
+        if 0 < self.patience <= self.average_tail:
+            raise UsageError(
+                f"patience must be more than average_tail, {self.average_tail}, or 0, got "
+                f"{self.patience}: the average would never begin",
+                ["patience", "average_tail"],
+            )
         check_fractions(self.val_fraction, self.test_fraction)
 
     def changed(self, done: int, **changes: Any) -> TrainConfig:
@@ -271,70 +281,9 @@ class TrainConfig(_Options):
         return config
 
 
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "vocabulary_size": partial(check_whole, minimum=1, maximum=MAX_SYMBOLS),
-    "hidden_size": partial(check_whole, minimum=1, maximum=MAX_HIDDEN_SIZE),
-    "layers": partial(check_whole, minimum=1, maximum=MAX_LAYERS),
-    "dropout": partial(check_real, below=1.0),
-    "dtype": partial(check_choice, choices=DTYPES),
-    "forget_bias": partial(check_real, above=-math.inf),
-    "batch_size": partial(check_whole, minimum=1, maximum=MAX_WINDOW),
-    "seq_length": partial(check_whole, minimum=1, maximum=MAX_WINDOW),
-    "optimizer": partial(check_choice, choices=OPTIMIZERS),
-    "learning_rate": partial(check_real, above=0.0),
-    "schedule": partial(check_choice, choices=SCHEDULES),
-    "min_learning_rate": check_real,
-    "warmup": check_whole,
-    "beta1": partial(check_real, below=1.0),
-    "beta2": partial(check_real, below=1.0),
-    "initial_accumulator": check_real,
-    "weight_decay": check_real,
-    "ema_decay": partial(check_real, below=1.0),
-    "clip": check_real,
-    "clip_norm": check_real,
-    "reset_probability": partial(check_real, below=1.0),
-    "val_fraction": partial(check_real, below=1.0),
-    "test_fraction": partial(check_real, below=1.0),
-    "seed": check_whole,
-    "steps": partial(check_whole, minimum=1),
-    "eval_every": check_whole,
-    "save_every": check_whole,
-    "patience": check_whole,
-}
-
-
-def check_options(**options: Any) -> dict[str, Any]:
-    """Check options of `ModelConfig` and `TrainConfig` by name; return them in plain types.
-
-    Raises
-    ------
-    UsageError
-        If a value is of the wrong kind or out of range.
-    """
-    return {name: _CHECKS[name](name, value) for name, value in options.items()}
-
-
 def _check_fields(options: ModelConfig | TrainConfig) -> None:
     for name, value in check_options(**vars(options)).items():
         object.__setattr__(options, name, value)
-
-
-def check_fractions(val_fraction: float, test_fraction: float) -> None:
-    """Refuse held-out parts that are negative or leave nothing to train on.
-
-    Raises
-    ------
-    UsageError
-        If a fraction is not in [0, 1), or their sum is not less than 1.
-    """
-    parts = val_fraction, test_fraction
-    # Written so that a NaN fails.
-    if not (all(isinstance(part, Real) and part >= 0 for part in parts) and sum(parts) < 1):
-        raise UsageError(
-            "val_fraction and test_fraction must be at least 0 and their sum less than 1, "
-            f"got {show(val_fraction)} and {show(test_fraction)}",
-            ["val_fraction", "test_fraction"],
-        )
 
 
 def remedy(config: TrainConfig) -> str:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import check_choice, check_instance, check_text, show
-from charlstm.config import check_fractions
 from charlstm.errors import CorpusError, UsageError
 from charlstm.metadata import CorpusSource
+from charlstm.option_checks import check_fractions
 from charlstm.symbol_encoding import encode_and_number, encode_by, map_bytes
 from charlstm.text_decoding import (
     CHUNK_BYTES,

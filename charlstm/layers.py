@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import as_array, as_real_array, check_dtype, check_seed, check_whole
-from charlstm.config import FLOAT_DTYPES, MAX_HIDDEN_SIZE, MAX_WINDOW
 from charlstm.errors import UsageError
 from charlstm.kernels.dense_input_lstm import (
     LayerWeights,
@@ -21,6 +20,7 @@ from charlstm.kernels.dense_input_lstm import (
 from charlstm.kernels.lstm import LayerActivations
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.simd import LANES
+from charlstm.option_checks import FLOAT_DTYPES, MAX_HIDDEN_SIZE, MAX_WINDOW
 from charlstm.parameters import Parameters, aligned_zeros
 
 Array = npt.NDArray[Any]

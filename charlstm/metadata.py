@@ -80,6 +80,8 @@ class RunMetadata:
         Lowest validation loss so far, in nats.
     evaluations_since_best
         Evaluations in a row since then that were no better.
+    averaged_since
+        The step at which the tail's mean began; 0 where it has not. See `WeightAverage`.
     command
         What the train command adds.
     """
@@ -93,6 +95,7 @@ class RunMetadata:
     step: int
     best_loss: float | None
     evaluations_since_best: int = 0
+    averaged_since: int = 0
     command: CommandMetadata = CommandMetadata()
 
     @property
@@ -111,6 +114,7 @@ class RunMetadata:
             "step": self.step,
             "best_loss": self.best_loss,
             "evaluations_since_best": self.evaluations_since_best,
+            "averaged_since": self.averaged_since,
         }
         if self.command != CommandMetadata():
             command = dataclasses.asdict(self.command)
@@ -144,6 +148,7 @@ class RunMetadata:
             step=_count(entries, "step"),
             best_loss=_number_or_none(entries, "best_loss"),
             evaluations_since_best=_count(entries, "evaluations_since_best", 0),
+            averaged_since=_count(entries, "averaged_since", 0),
             command=_command(_table(entries, "command", {}), vocabulary),
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import as_ids, check_dtype, check_seed, check_whole, show
-from charlstm.config import DTYPES, MAX_THREADS, MAX_WINDOW, ModelConfig
+from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.bptt_window import (
     ALL,
@@ -26,12 +26,12 @@ from charlstm.kernels.bptt_window import (
     run_phase_parallel,
     run_phase_pointer,
 )
-from charlstm.kernels.dropout import NO_DROPOUT, Dropout, write_masks
+from charlstm.kernels.dropout import NO_DROPOUT, Dropout
 from charlstm.kernels.packing import ActiveRows, PackedWeights
 from charlstm.kernels.panel_layout import column_panel
-from charlstm.kernels.simd import LANES
+from charlstm.option_checks import DTYPES, MAX_THREADS, MAX_WINDOW
 from charlstm.parameters import ParameterLayout, Parameters, aligned_zeros, init_parameters
-from charlstm.randomness import DROPOUT, derive_key
+from charlstm.regularization import Regularization
 from charlstm.resources import available_processors, can_use_pool
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
@@ -56,10 +56,10 @@ class CharLSTM:
     ----------
     vocabulary
         What the ids mean; its length is V.
-    hidden_size, layers, dropout, dtype, forget_bias
+    hidden_size, layers, dropout, dtype, forget_bias, weight_drop, dropout_mask
         See `ModelConfig`; the dtype may also be NumPy's type or dtype of that name.
     seed
-        Of the first weights and of the dropout masks, 0 to 2**63 - 1. None draws one, which
+        Of the first weights and of all masks, 0 to 2**63 - 1. None draws one, which
         the attribute `seed` then shows.
     threads
         Most threads that share a window's work; all processors by default. Results do
@@ -103,6 +103,8 @@ class CharLSTM:
         seed: int | None = 0,
         threads: int | None = None,
         forget_bias: float = 1.0,
+        weight_drop: float = 0.0,
+        dropout_mask: str = "step",
     ) -> None:
         if not isinstance(vocabulary, Vocabulary):
             raise UsageError(
@@ -112,7 +114,7 @@ class CharLSTM:
         self.vocabulary = vocabulary
         self.config = ModelConfig(
             len(vocabulary), hidden_size, layers, dropout, check_dtype("dtype", dtype, DTYPES),
-            forget_bias,
+            forget_bias, weight_drop, dropout_mask,
         )  # fmt: skip
         self.seed = check_seed("seed", seed)
         if threads is None:
@@ -124,6 +126,7 @@ class CharLSTM:
         self.gradient = aligned_zeros(self.layout.size, self.config.array_dtype)
         self._parameters = self.layout.views(self.buffer)
         init_parameters(self.buffer, self.layout, self.seed, self.config.forget_bias)
+        self._regularization = Regularization(self.config, self.layout, self.seed)
         self._packed = make_packed(self.config)
         self._written = np.zeros(len(vocabulary), np.bool_)  # symbols of the last gradient
         self._workspaces: dict[tuple[int, int], Workspace] = {}
@@ -140,6 +143,7 @@ class CharLSTM:
             f"CharLSTM({config.layers} x {config.hidden_size} units, "
             f"{config.vocabulary_size} symbols, "
             + (f"dropout {config.dropout:g}, " if config.dropout else "")
+            + (f"weight drop {config.weight_drop:g}, " if config.weight_drop else "")
             + f"{config.dtype}, {self.layout.count:,} parameters)"
         )
 
@@ -216,7 +220,7 @@ class CharLSTM:
         state
             The carried-in (h, c), each (L, B, H); zeros by default. Not modified.
         dropout_step
-            The step whose dropout masks are used; by default dropout is off.
+            The step whose masks, of dropout and weight drop, are used; by default both are off.
 
         Returns
         -------
@@ -256,16 +260,13 @@ class CharLSTM:
 
     def dropout_masks(self, steps: int, streams: int, dropout_step: int) -> Array:
         """Return the factors (L, T, B, H), 0 or 1 / (1 - rate), of a step's dropout."""
-        steps = check_whole("steps", steps, 1, MAX_WINDOW)
-        streams = check_whole("streams", streams, 1, MAX_WINDOW)
-        layers, hidden = self.config.layers, self.config.hidden_size
-        width = -(-hidden // LANES) * LANES
-        ones = np.ones((steps + 1, streams, width), self.config.array_dtype)
-        masks = np.empty((layers, *ones.shape), self.config.array_dtype)
-        dropout = self._dropout(dropout_step)
-        for layer in range(layers):
-            write_masks(masks[layer], ones, layer, dropout)
-        return masks[:, 1:, :, :hidden].copy()
+        return self._regularization.dropout_factors(steps, streams, dropout_step)
+
+    def weight_masks(self, dropout_step: int) -> Parameters:
+        """Return a step's factors of all parameters: of recurrent weights 0 or 1 / (1 - rate)."""
+        _, drop = self._regularization.at(dropout_step)
+        masked = self._regularization.masked_weights(np.ones_like(self.buffer), drop)
+        return self.layout.views(masked.copy())
 
     def window(
         self, mode: int, packed: PackedWeights, work: Workspace, dropout: Dropout = NO_DROPOUT
@@ -295,13 +296,17 @@ class CharLSTM:
         if target_ids is not None:
             work.targets[...] = target_ids
         load_state(work, state, self.config)
-        window = self.window(mode, self._packed, work, self._dropout(dropout_step))
+        dropout, drop = self._regularization.at(dropout_step)
+        window = self.window(mode, self._packed, work, dropout)._replace(
+            parameters=self._regularization.masked_weights(self.buffer, drop)
+        )
         present = self._mark_active(ids, mode)
         if min(self.active_threads, self.max_threads(ids.size)) == 1 or not can_use_pool():
             run_phase(ALL, 0, 1, window)
         else:
             self._run_parallel(window)
         if mode == TRAIN:
+            self._regularization.mask_gradient(self.gradient, drop)
             self._written[:] = present  # at once: an interrupt leaves the old or the new
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
@@ -330,16 +335,6 @@ class CharLSTM:
         else:
             used[:] = present
         return present
-
-    def _dropout(self, dropout_step: int | None) -> Dropout:
-        """Return what decides a step's masks: threshold and keys of 32 bits each."""
-        rate = self.config.dropout
-        if dropout_step is not None:
-            dropout_step = check_whole("dropout_step", dropout_step)
-        if dropout_step is None or rate == 0:
-            return NO_DROPOUT
-        threshold = min(round(rate * 2**32), 2**32 - 1)
-        return Dropout(threshold, 1 / (1 - rate), *derive_key(DROPOUT, self.seed, dropout_step))
 
     def _workspace(self, steps: int, streams: int) -> Workspace:
         """Return the workspace for a window's shape; the last two shapes are kept."""

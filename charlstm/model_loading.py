@@ -85,6 +85,7 @@ def restore_model(
     model = CharLSTM(
         metadata.vocabulary, config.hidden_size, config.layers, dropout=config.dropout,
         dtype=config.dtype, seed=metadata.seed, threads=threads, forget_bias=config.forget_bias,
+        weight_drop=config.weight_drop, dropout_mask=config.dropout_mask,
     )  # fmt: skip
     fill(model.parameters, tensors)
     return model

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import check_choice
-from charlstm.config import DEFAULT_BETA2, OPTIMIZERS, TrainConfig
+from charlstm.config import DEFAULT_BETA2, TrainConfig
 from charlstm.kernels.optimizers import Step, adagrad, adam, rmsprop, squared_norm
 from charlstm.kernels.packing import ActiveRows
+from charlstm.option_checks import OPTIMIZERS
 from charlstm.parameters import aligned_zeros
 
 Array = npt.NDArray[Any]

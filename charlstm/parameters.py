@@ -141,9 +141,9 @@ class ParameterLayout:
 
         self.offsets: dict[str, int] = {}
         self.size = 0
-        for name, shape in self.shapes.items():
+        for name in self.shapes:
             self.offsets[name] = self.size
-            self.size += -(-math.prod(shape) // BLOCK) * BLOCK
+            self.size += self.span(name)
         self.count = sum(math.prod(shape) for shape in self.shapes.values())
         starts = [*self.offsets.values(), 0]
         self.table = np.array(starts, np.int64).reshape(config.layers + 1, 3)
@@ -155,6 +155,10 @@ class ParameterLayout:
     def copies(self, buffer: Array) -> dict[str, Array]:
         """Return contiguous copies of a flat buffer's tensors, named and shaped as views."""
         return {name: np.array(view, order="C") for name, view in self.views(buffer).items()}
+
+    def span(self, name: str) -> int:
+        """Return the elements of the buffer that a tensor takes, with the gap after it."""
+        return -(-math.prod(self.shapes[name]) // BLOCK) * BLOCK
 
     def _view(self, buffer: Array, name: str) -> Array:
         shape, start = self.shapes[name], self.offsets[name]

@@ -40,7 +40,8 @@ def preset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         ``"quick"``, ``"standard"`` or ``"best"``.
     given
         The options that are. One of `BUDGETS` takes the place of the minutes, and another
-        optimizer that of the learning rate, too: it has its own.
+        optimizer that of the learning rate, too: it has its own. One average takes the place of
+        the other.
     """
     preset = PRESETS[name]
     replaced = set(given)
@@ -48,4 +49,6 @@ def preset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         replaced |= set(BUDGETS)
     if given.get("optimizer", preset["optimizer"]) != preset["optimizer"]:
         replaced.add("learning_rate")
+    if given.get("average_tail"):
+        replaced.add("ema_decay")
     return {option: value for option, value in preset.items() if option not in replaced}

@@ -17,6 +17,7 @@ from charlstm.kernels.random import bernoulli
 
 SAMPLING = "sampling"
 CARRIED_STATE = "carried state"
+WEIGHT_DROP = "weight drop"
 # Dropout had its digest before there were domains: the unnamed one is its own, and runs
 # saved then resume with the masks they had.
 DROPOUT = ""

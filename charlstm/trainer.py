@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import check_choice, check_instance
@@ -24,11 +23,10 @@ from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
 from charlstm.model_loading import check_tensor, fill, restore_model
 from charlstm.optimizers import learning_rate_at, optimizer_for
-from charlstm.randomness import choose_streams
+from charlstm.regularization import reset_streams
 from charlstm.run_saving import ResumableRun, SavedRun
 from charlstm.step_record import StepRecord
 from charlstm.thread_tuner import ThreadTuner
-from charlstm.workspace import State
 
 Array = npt.NDArray[Any]
 
@@ -108,9 +106,8 @@ class Trainer(ResumableRun):
         self.config = dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length)
         self.set_length(config.steps, config.eval_every, config.save_every)
         self.optimizer = optimizer_for(config, model.layout.size, model.config.array_dtype)
-        self.average = WeightAverage(model.buffer, config.ema_decay)
+        self.average = WeightAverage(model.buffer, config.ema_decay, config.average_tail)
         self.state = model.zero_state(batch_size)
-        self._zeroed = np.zeros(batch_size, np.bool_)
         is_shared = model.max_threads(self.characters_per_step) > 1
         self._tuner = ThreadTuner(model.threads, is_shared)
         self.step = 0
@@ -194,7 +191,7 @@ class Trainer(ResumableRun):
         inputs, targets, first = self.windows.window(step)
         if first:
             self.state = self.model.zero_state(config.batch_size)
-        carried = self._reset_some(self.state, step)
+        carried = reset_streams(self.state, self.model.seed, step, config.reset_probability)
         loss, state = self.model.forward_backward(inputs, targets, carried, dropout_step=step)
         assert config.learning_rate is not None and config.warmup is not None
         rate = learning_rate_at(
@@ -217,19 +214,6 @@ class Trainer(ResumableRun):
             learning_rate=rate, train_loss=loss, gradient_norm=norm,
         )  # fmt: skip
 
-    def _reset_some(self, state: State, step: int) -> State:
-        """Return the state with each stream zeroed at `reset_probability`, for one step.
-
-        A model trained on carried states alone may come to rely on what only hours of text
-        can build up, and be lost wherever a held-out text or a sample starts from zeros.
-        """
-        zeroed, probability = self._zeroed, self.config.reset_probability
-        if not choose_streams(zeroed, self.model.seed, step, probability):
-            return state
-        h, c = state[0].copy(), state[1].copy()
-        h[:, zeroed] = c[:, zeroed] = 0
-        return h, c
-
     def _with_evaluation(self, record: StepRecord) -> StepRecord:
         measured = self.evaluate().nats if len(self.val) >= 2 else None
         if measured is not None and not math.isfinite(measured):
@@ -239,6 +223,7 @@ class Trainer(ResumableRun):
         if improved:
             self.best_loss, self.best_step = decisive, self.step
         self.evaluations_since_best = 0 if improved else self.evaluations_since_best + 1
+        self.average.note_evaluation(self.model.buffer, self.step, self.evaluations_since_best)
         return dataclasses.replace(record, evaluated=True, val_loss=measured, improved=improved)
 
     def _diverged(self, step: int, found: str) -> DivergenceError:
@@ -260,7 +245,8 @@ class Trainer(ResumableRun):
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Let the model have its averaged weights for a ``with`` block, to sample from, say.
 
-        They are what is evaluated and saved. With an `ema_decay` of 0 they are its own.
+        They are what is evaluated and saved. Where nothing is averaged, or not yet, they are
+        its own.
         """
         return self.average.in_place_of(self.model.buffer)
 
@@ -281,6 +267,7 @@ class Trainer(ResumableRun):
             step=self.step,
             best_loss=self.best_loss,
             evaluations_since_best=self.evaluations_since_best,
+            averaged_since=self.average.since,
         )
         return tensors, metadata
 
@@ -296,9 +283,9 @@ class Trainer(ResumableRun):
         """
         self.state = self.model.zero_state(self.config.batch_size)
         fill(self.model.parameters, tensors)
-        if metadata.training.ema_decay:
+        if metadata.training.ema_decay or metadata.averaged_since:
             check_tensor(tensors, TRAINED, self.model.buffer.shape, self.model.buffer.dtype)
-        self.average.restore(self.model.buffer, tensors)
+        self.average.restore(self.model.buffer, tensors, metadata.averaged_since)
         fill(self.optimizer.tensors, tensors)
         fill({"state.h": self.state[0], "state.c": self.state[1]}, tensors)
         self.step = self.optimizer.count = metadata.step

@@ -32,6 +32,8 @@ def train(
     dtype: npt.DTypeLike = "float32",
     threads: int | None = None,
     forget_bias: float = 1.0,
+    weight_drop: float = 0.0,
+    dropout_mask: str = "step",
     progress: bool = True,
     **options: Any,
 ) -> CharLSTM:
@@ -46,7 +48,7 @@ def train(
     ----------
     corpus
         A corpus, or the text itself.
-    hidden_size, layers, dropout, dtype, threads, forget_bias
+    hidden_size, layers, dropout, dtype, threads, forget_bias, weight_drop, dropout_mask
         See `CharLSTM`.
     progress
         Show a bar with the losses, in nats a character.
@@ -94,7 +96,8 @@ def train(
         raise UsageError(f"corpus must be a Corpus or a str, got {type(corpus).__name__}")
     model = CharLSTM(
         corpus.vocabulary, hidden_size, layers, dropout=dropout, dtype=dtype, seed=config.seed,
-        threads=threads, forget_bias=forget_bias,
+        threads=threads, forget_bias=forget_bias, weight_drop=weight_drop,
+        dropout_mask=dropout_mask,
     )  # fmt: skip
     trainer = Trainer(model, corpus, config)
     for warning in trainer.warnings:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import as_array, check_choice, check_text, show
-from charlstm.config import MAX_SHOWN, MAX_SYMBOLS
+from charlstm.config import MAX_SHOWN
 from charlstm.errors import CheckpointError, CorpusError, UsageError
+from charlstm.option_checks import MAX_SYMBOLS
 
 Array = npt.NDArray[Any]
 

@@ -25,11 +25,12 @@ import argparse
 import os
 import sys
 
-from _mutation import evaluation, kernels, sampling, training
+from _mutation import evaluation, kernels, regularization, sampling, training
 from _mutation.runner import Mutant, Outcome, run_all, run_tests
 
 MUTANTS = (
     *training.MUTANTS,
+    *regularization.MUTANTS,
     *evaluation.MUTANTS,
     *sampling.MUTANTS,
     *kernels.MUTANTS,

@@ -19,7 +19,7 @@ from _mutation.branch_counter import Branch, BranchCounter
 from _mutation.emulation import PACKAGE, Emulation
 from charlstm import sampling
 from charlstm.errors import DivergenceError
-from charlstm.kernels import optimizers, random
+from charlstm.kernels import optimizers, random, weight_drop
 from charlstm.kernels.microkernel import PANEL
 from charlstm.kernels.packing import ActiveRows
 from charlstm.layers import LSTM
@@ -154,6 +154,21 @@ def run_dynamic(size: int, emulation: Emulation) -> Outcome:
     return Outcome(solve(emulated), solve(optimizers.dynamic_step))
 
 
+def run_weight_drop(layers: int, length: int, emulation: Emulation) -> Outcome:
+    """Drop a part of layers' weights, which lie apart."""
+    weights = np.random.default_rng(0).normal(size=layers * (length + 16))
+    starts = np.arange(layers) * (length + 16)
+    drop = weight_drop.WeightDrop(2**31, 2.0, 3, 4)
+
+    def solve(kernel: Any) -> dict[str, Array]:
+        dropped = weights.copy()
+        kernel(dropped, weights, starts, length, drop)
+        return {"weights": dropped}
+
+    emulated = emulation.module("charlstm.kernels.weight_drop").drop_weights
+    return Outcome(solve(emulated), solve(weight_drop.drop_weights))
+
+
 def run_resets(streams: int, probability: float, emulation: Emulation) -> Outcome:
     """Choose the streams whose states are zeroed."""
 
@@ -223,6 +238,8 @@ CASES: dict[str, Run] = {
     "the largest tile, twice": partial(run_throughput, 2),
     "average": partial(run_average, 32),
     "average of one vector": partial(run_average, 16),
+    "weight drop": partial(run_weight_drop, 3, 48),
+    "weight drop of one vector": partial(run_weight_drop, 1, 16),
     "dynamic evaluation": partial(run_dynamic, 32),
     "dynamic evaluation of one vector": partial(run_dynamic, 16),
 }

@@ -31,6 +31,7 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
     },
     "dense_layer_gradients": {"range(first, last)": PIECES, "range(0, rows, length)": NUMBERS},
     "dense_forward": {"range(panels)": NUMBERS, "range(runs * parts)": STREAMS},
+    "drop_weights": {"range(starts.size)": NUMBERS, "range(0, length, LANES)": NUMBERS},
     "dynamic_step": {"range(0, parameters.size, LANES)": BUFFERS},
     "embedding_backward": {"range(first, last)": PIECES},
     "embedding_layer_gradients": {

@@ -63,13 +63,15 @@ def make_model(
     dropout: float = 0.0,
     seed: int = 0,
     threads: int = 1,
+    weight_drop: float = 0.0,
+    dropout_mask: str = "step",
 ) -> CharLSTM:
     """Return a model that holds the given parameters; their shapes determine its sizes."""
     symbols, hidden = parameters["head.weight"].shape
     layers = sum("weight_hh" in name for name in parameters)
     model = CharLSTM(
         vocabulary_of(symbols), hidden, layers, dropout=dropout, dtype=dtype, seed=seed,
-        threads=threads,
+        threads=threads, weight_drop=weight_drop, dropout_mask=dropout_mask,
     )  # fmt: skip
     assert model.parameters.keys() == parameters.keys()
     for name, view in model.parameters.items():

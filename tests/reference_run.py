@@ -36,6 +36,7 @@ class Options(NamedTuple):
     initial_accumulator: float = 0.0
     weight_decay: float = 0.0
     ema_decay: float = 0.0
+    average_tail: int = 0
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -53,6 +54,7 @@ class Run(NamedTuple):
     averaged: Parameters
     step: int = 0
     best_loss: float | None = None
+    since_best: int = 0  # evaluations without a new lowest loss
 
 
 class Step(NamedTuple):
@@ -232,6 +234,11 @@ def learning_rate_at(
     return (min_learning_rate + way * factors[schedule]) * warmth
 
 
+def masked(tensors: Parameters, factors: Mapping[str, Array] | None) -> Parameters:
+    """Multiply each tensor by its factors, if there are any."""
+    return tensors if factors is None else {name: t * factors[name] for name, t in tensors.items()}
+
+
 def decay_weights(parameters: Mapping[str, Array], rate: float) -> Parameters:
     """Take a share of every parameter away (Loshchilov and Hutter 2019)."""
     return {name: p - rate * p for name, p in parameters.items()}
@@ -313,6 +320,7 @@ def train(
     options: Options,
     masks: Sequence[Sequence[Array]] | None = None,
     resets: Sequence[Array] | None = None,
+    weight_masks: Sequence[Mapping[str, Array]] | None = None,
 ) -> Iterator[Step]:
     """Continue a run to step `options.steps`, yielding every step.
 
@@ -330,18 +338,24 @@ def train(
     resets
         For each step the streams (B,) bool whose state is set to zero before the window; all
         are at the start of an epoch.
+    weight_masks
+        For each step the factors of all parameters, by which their gradients are multiplied, too.
     """
     windows = epoch_windows(train_ids, options.batch_size, options.seq_length)
     iterates: list[Parameters] = []
+    tail = 0
     while run.step < options.steps:
         number = run.step % len(windows)
         state = zero_state(run.parameters, options.batch_size) if number == 0 else run.state
         if resets is not None:
             state = reset_streams(state, resets[run.step])
+        factors = None if weight_masks is None else weight_masks[run.step]
         loss, gradients, state = loss_and_gradients(
-            run.parameters, *windows[number], state, None if masks is None else masks[run.step]
-        )
+            masked(run.parameters, factors), *windows[number], state,
+            None if masks is None else masks[run.step],
+        )  # fmt: skip
         gradients = {name: gradients[name] for name in run.parameters}  # not those of h0 and c0
+        gradients = masked(gradients, factors)
         clipped = clip_gradients(gradients, options.clip, options.clip_norm)
         rate = learning_rate_at(
             options.schedule, options.learning_rate, run.step, options.steps, options.warmup,
@@ -354,12 +368,17 @@ def train(
         done = run.step + 1
         iterates.append(parameters)
         averaged = average(iterates, options.ema_decay) if options.ema_decay else parameters
-        val_loss, improved, best_loss = None, False, run.best_loss
+        if tail:  # the step at whose end it began
+            averaged = average(iterates[tail - 1 :], 1.0)
+        val_loss, improved, best_loss, since_best = None, False, run.best_loss, run.since_best
         if done % options.eval_every == 0 or done == options.steps:
             val_loss = held_out_loss(averaged, val_ids) if len(val_ids) >= 2 else None
             judged = loss if val_loss is None else val_loss
             improved = best_loss is None or judged < best_loss
             best_loss = judged if improved else best_loss
-        run = Run(parameters, optimizer_state, state, averaged, done, best_loss)
+            since_best = 0 if improved else since_best + 1
+            if options.average_tail and since_best >= options.average_tail and not tail:
+                tail = done
+        run = Run(parameters, optimizer_state, state, averaged, done, best_loss, since_best)
         norm = gradient_norm(gradients)
         yield Step(loss, norm, rate, val_loss, improved, gradients, clipped, run)

@@ -153,6 +153,7 @@ OTHER = {
     "optimizer": "adam", "batch_size": "5", "seq_length": "9", "val_fraction": "0.2",
     "test_fraction": "0.1", "seed": "1", "encoding": "latin-1", "as_bytes": None,
     "newlines": "keep", "forget_bias": "2", "initial_accumulator": "0.1",
+    "weight_drop": "0.3", "dropout_mask": "window",
 }  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def test_resuming_on_another_machine_is_reported(
 EVERYTHING = (
     "--optimizer adam --beta1 0.5 --beta2 0.99 --weight-decay 0.1 --ema-decay 0.8 --dropout 0.3 "
     "--schedule step --min-learning-rate 0.001 --warmup 4 --forget-bias 2 --reset-probability 0.2 "
-    "--clip 0.05 --clip-norm 0.5 --layers 2"
+    "--clip 0.05 --clip-norm 0.5 --layers 2 --weight-drop 0.4 --dropout-mask window"
 ).split()
 
 
@@ -207,7 +208,16 @@ def test_a_run_with_every_option_on_resumes_to_the_same_bits() -> None:
     trainer = Trainer.resume("whole", Corpus.from_files(["fox.txt"]))
     for stop in (3, 15):
         begun = Trainer(
-            CharLSTM(trainer.corpus.vocabulary, 12, 2, dropout=0.3, seed=0, forget_bias=2.0),
+            CharLSTM(
+                trainer.corpus.vocabulary,
+                12,
+                2,
+                dropout=0.3,
+                seed=0,
+                forget_bias=2.0,
+                weight_drop=0.4,
+                dropout_mask="window",
+            ),  # fmt: skip
             trainer.corpus,
             trainer.config,
         )

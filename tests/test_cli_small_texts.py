@@ -73,6 +73,11 @@ def test_options_that_suit_a_text(
     assert model == ModelConfig(9, dropout=dropout)
 
 
+def test_an_average_of_the_tail_has_time_to_be_better() -> None:
+    _, config, _ = adapt_to_text(ModelConfig(9), TrainConfig(average_tail=12), 10**6, OPEN, set())
+    assert config.patience == PATIENCE + 12
+
+
 def test_explicit_options_are_kept() -> None:
     """The values of the defaults, too."""
     given = {"batch_size", "val_fraction", "patience", "dropout"}

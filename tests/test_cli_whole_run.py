@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference_run
 from problems import assert_close
-from whole_runs import TOLERANCE, Case, masks_of, resets
+from whole_runs import TOLERANCE, Case, masks_of, resets, weight_masks_of
 
 from charlstm import checkpoint
 from charlstm.cli import main
@@ -18,7 +18,10 @@ from charlstm.vocabulary import Vocabulary
 
 CASES = [
     Case("adam", "cosine", clip=0.02, clip_norm=0.3, dropout=0.3, reset_probability=0.3, layers=2),
-    Case("rmsprop", "linear", clip_norm=0.3, warmup=6, eval_every=2, beta2=0.9, weight_decay=0.5),
+    Case(
+        "rmsprop", "linear", clip_norm=0.3, warmup=6, eval_every=2, beta2=0.9, weight_decay=0.5,
+        dropout=0.3, dropout_mask="window", weight_drop=0.4, layers=2,
+    ),
     Case(
         "adagrad", "step", clip=0.02, layers=3, eval_every=3, min_learning_rate=0.01,
         initial_accumulator=0.01, ema_decay=0.7,
@@ -32,6 +35,7 @@ def arguments(case: Case) -> list[str]:
         "hidden-size": case.sizes.hidden, "layers": case.layers, "dropout": case.dropout,
         "reset-probability": case.reset_probability, "val-fraction": case.val_fraction,
         "test-fraction": case.test_fraction, "seed": case.seed, "dtype": "float64", "threads": 1,
+        "weight-drop": case.weight_drop, "dropout-mask": case.dropout_mask,
         **case.options._asdict(),
     }  # fmt: skip
     return [
@@ -57,13 +61,14 @@ def test_train_agrees_with_the_oracle(
     ids = np.asarray(vocabulary.encode(text))
     model = CharLSTM(
         vocabulary, case.sizes.hidden, case.layers, dropout=case.dropout, dtype="float64",
-        seed=case.seed,
+        seed=case.seed, weight_drop=case.weight_drop, dropout_mask=case.dropout_mask,
     )  # fmt: skip
     parameters = {name: np.array(view) for name, view in model.parameters.items()}
     train, val, test = reference_run.split(ids, case.val_fraction, case.test_fraction)
     start = reference_run.start(parameters, case.options)
-    masks, marks = masks_of(case, model, case.sizes.steps), resets(case, case.sizes.steps)
-    steps = list(reference_run.train(start, train, val, case.options, masks, marks))
+    count = case.sizes.steps
+    drawn = masks_of(case, model, count), resets(case, count), weight_masks_of(case, model, count)
+    steps = list(reference_run.train(start, train, val, case.options, *drawn))
 
     last, metadata = checkpoint.load("run/last.safetensors")
     after = steps[-1].after

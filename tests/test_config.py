@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlstm import errors
-from charlstm.config import DEFAULT_LEARNING_RATES, ModelConfig, TrainConfig, check_fractions
+from charlstm.config import DEFAULT_LEARNING_RATES, ModelConfig, TrainConfig
 from charlstm.errors import CharLSTMError, CheckpointError, UsageError
+from charlstm.option_checks import check_fractions
 
 SETTINGS = settings(deadline=None, derandomize=True)
 
@@ -27,9 +28,10 @@ WHOLE = {  # option -> smallest and largest value
     "steps": (1, 2**63 - 1),
     "eval_every": (0, 2**63 - 1),
     "save_every": (0, 2**63 - 1),
+    "average_tail": (0, 2**63 - 1),
 }
 REAL = (
-    "dropout", "forget_bias", "learning_rate", "min_learning_rate", "beta1", "beta2",
+    "dropout", "weight_drop", "forget_bias", "learning_rate", "min_learning_rate", "beta1", "beta2",
     "initial_accumulator", "weight_decay", "ema_decay", "clip", "clip_norm", "val_fraction",
     "test_fraction",
 )  # fmt: skip
@@ -65,6 +67,8 @@ def test_defaults() -> None:
         "dropout": 0.0,
         "dtype": "float32",
         "forget_bias": 1.0,
+        "weight_drop": 0.0,
+        "dropout_mask": "step",
     }
     assert TrainConfig().to_dict() == {
         "batch_size": 50,
@@ -79,6 +83,7 @@ def test_defaults() -> None:
         "initial_accumulator": 0.0,
         "weight_decay": 0.0,
         "ema_decay": 0.0,
+        "average_tail": 0,
         "clip": 5.0,
         "clip_norm": 0.0,
         "reset_probability": 0.01,
@@ -154,6 +159,8 @@ def test_real_numbers_of_a_wrong_kind(name: str, value: Any) -> None:
     [
         ("dropout", -0.1, "dropout must be at least 0, got -0.1"),
         ("dropout", 1.0, "dropout must be less than 1, got 1.0"),
+        ("weight_drop", 1.0, "weight_drop must be less than 1, got 1.0"),
+        ("dropout_mask", "epoch", "dropout_mask must be one of step, window, got 'epoch'"),
         ("learning_rate", 0.0, "learning_rate must be greater than 0, got 0.0"),
         ("learning_rate", -1, "learning_rate must be greater than 0, got -1"),
         ("clip", -5.0, "clip must be at least 0, got -5.0"),

@@ -55,7 +55,7 @@ def with_entry(path: str, value: Any) -> dict[str, Any]:
 def test_what_is_written_reads_the_same() -> None:
     metadata = RunMetadata.from_dict(ENTRIES)
     written = json.loads(json.dumps(metadata.to_dict()))
-    assert written == ENTRIES | {"evaluations_since_best": 0}
+    assert written == ENTRIES | {"evaluations_since_best": 0, "averaged_since": 0}
     assert RunMetadata.from_dict(written) == metadata
     assert metadata.source == CorpusSource(("a", "b"), "latin-1", False, "lf")
     assert metadata.command.requested == {"batch_size": 3}

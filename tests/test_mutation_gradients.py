@@ -88,12 +88,12 @@ def test_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     escaped, lines = table(by_name["head.bias missing"], by_name["c_t for c_{t-1}"])
     assert escaped == 0
     assert lines[3].split() == "(none: the sources as they are) - none - -".split()
-    assert lines[6].split() == "head.bias missing head.head_gradient head.bias 1e+00 1e+00".split()
-    assert "layers, h0, c0" in lines[7]
+    assert lines[7].split() == "head.bias missing head.head_gradient head.bias 1e+00 1e+00".split()
+    assert "layers, h0, c0" in lines[8]
     assert lines[-1] == "2 gradient mutants, 0 escaped"
 
     escaped, lines = table(HARMLESS, by_name["head.bias missing"]._replace(spoils=["head.weight"]))
     assert escaped == 2
-    assert lines[6].count("MISSED c0") == 2
-    assert lines[7].count("MISSED head.weight ACCUSED head.bias") == 2
+    assert lines[7].count("MISSED c0") == 2
+    assert lines[8].count("MISSED head.weight ACCUSED head.bias") == 2
     assert lines[-1] == "2 gradient mutants, 2 escaped"

@@ -41,6 +41,8 @@ def test_presets_take_3_15_and_60_minutes() -> None:
         ({"optimizer": "rmsprop"}, {"optimizer", "learning_rate"}),
         ({"optimizer": "adam"}, {"optimizer"}),
         ({"seed": 3}, set()),
+        ({"average_tail": 3}, {"ema_decay"}),
+        ({"average_tail": 0}, set()),
     ],
 )
 def test_what_is_given_takes_the_place(given: dict[str, Any], absent: set[str]) -> None:

@@ -65,7 +65,7 @@ CASES = [
 ]  # fmt: skip
 
 
-# What is rarer: floors and the stepwise schedule, decays, averaging.
+# What is rarer: floors and the stepwise schedule, decays, averaging, other masks.
 FURTHER = [
     Case("adagrad", "step", *BOTH, 0.3, 6, 0.3, 2, min_learning_rate=0.01,
          initial_accumulator=0.01, weight_decay=0.1, ema_decay=0.8),
@@ -74,6 +74,8 @@ FURTHER = [
     Case("adam", "cosine", *NORM, 0.0, 0, 0.3, 2, FIVE_BY_THREE, min_learning_rate=0.001,
          beta1=0.0, beta2=0.99, weight_decay=1.5, ema_decay=0.5),
     Case("adam", "step", *VALUE, 0.3, 6, 0.3, 2, ema_decay=0.95, eval_every=3),
+    Case("adagrad", "constant", *NORM, 0.3, 6, 0.3, 2, weight_drop=0.4, dropout_mask="window"),
+    Case("adam", "cosine", *NONE, 0.0, 0, 0.0, 3, THREE_BY_TWO, weight_drop=0.2, ema_decay=0.5),
 ]  # fmt: skip
 
 

@@ -61,6 +61,9 @@ class Case(NamedTuple):
     initial_accumulator: float = 0.0
     weight_decay: float = 0.0
     ema_decay: float = 0.0
+    weight_drop: float = 0.0
+    dropout_mask: str = "step"
+    average_tail: int = 0
 
     @property
     def ids(self) -> Array:
@@ -84,6 +87,7 @@ class Case(NamedTuple):
             self.optimizer, LEARNING_RATES[self.optimizer], self.schedule, self.warmup, self.clip,
             self.clip_norm, self.min_learning_rate, self.beta1, self.beta2,
             self.initial_accumulator, self.weight_decay, self.ema_decay,
+            self.average_tail,
         )  # fmt: skip
 
     @property
@@ -105,8 +109,16 @@ def make_trainer(
 ) -> Trainer:
     """Return a trainer that has done nothing; parameters are the case's own unless given."""
     parameters = case.parameters if parameters is None else parameters
-    model = make_model(parameters, dtype, dropout=case.dropout, seed=case.seed)
+    model = case_model(case, parameters, dtype)
     return Trainer(model, make_corpus(case.ids, case.sizes.symbols), case.config)
+
+
+def case_model(case: Case, parameters: Parameters, dtype: str = "float64") -> CharLSTM:
+    """Return a case's model, with the given parameters."""
+    return make_model(
+        parameters, dtype, dropout=case.dropout, seed=case.seed, weight_drop=case.weight_drop,
+        dropout_mask=case.dropout_mask,
+    )  # fmt: skip
 
 
 def oracle_steps(case: Case, parameters: Parameters | None = None) -> list[Step]:
@@ -119,12 +131,13 @@ def oracle_steps(case: Case, parameters: Parameters | None = None) -> list[Step]
 def oracle_continues(case: Case, run: Run, options: Options) -> Iterator[Step]:
     """Yield the oracle's steps from a run that is given.
 
-    What is drawn at random is charlstm's: dropout's masks, and the streams that are reset.
+    What is drawn at random is charlstm's: all masks, and the streams that are reset.
     """
     train, val, _ = reference_run.split(case.ids, case.val_fraction, case.test_fraction)
-    model = make_model(case.parameters, dropout=case.dropout, seed=case.seed)
+    model = case_model(case, case.parameters)
     masks = masks_of(case, model, options.steps)
-    return reference_run.train(run, train, val, options, masks, resets(case, options.steps))
+    drawn = masks, resets(case, options.steps), weight_masks_of(case, model, options.steps)
+    return reference_run.train(run, train, val, options, *drawn)
 
 
 def masks_of(case: Case, model: CharLSTM, steps: int) -> list[Sequence[Array]] | None:
@@ -133,6 +146,13 @@ def masks_of(case: Case, model: CharLSTM, steps: int) -> list[Sequence[Array]] |
         return None
     sizes = case.sizes.seq_length, case.sizes.batch_size
     return [list(model.dropout_masks(*sizes, step)) for step in range(steps)]
+
+
+def weight_masks_of(case: Case, model: CharLSTM, steps: int) -> list[Parameters] | None:
+    """Return the factors of a model's parameters in each of the first `steps` steps."""
+    if case.weight_drop == 0:
+        return None
+    return [dict(model.weight_masks(step)) for step in range(steps)]
 
 
 def resets(case: Case, steps: int) -> list[Array] | None:

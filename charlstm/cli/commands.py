@@ -13,14 +13,12 @@ from charlstm.config import (
     DEFAULT_BETA2,
     DEFAULT_LEARNING_RATES,
     DEFAULT_WARMUPS,
-    DTYPES,
     DYNAMIC_DECAY,
     DYNAMIC_RATE,
-    OPTIMIZERS,
-    SCHEDULES,
     ModelConfig,
     TrainConfig,
 )
+from charlstm.option_checks import DROPOUT_MASKS, DTYPES, OPTIMIZERS, SCHEDULES
 from charlstm.presets import PRESETS
 
 _option = partial(click.option, show_default=True)
@@ -58,6 +56,10 @@ def commands() -> None:
 @_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
 @_option("--layers", default=ModelConfig.layers, help="Stacked LSTM layers.")
 @_option("--dropout", default=ModelConfig.dropout, help="Share of outputs dropped in training.")
+@_option("--dropout-mask", type=_choice(DROPOUT_MASKS), default=ModelConfig.dropout_mask,
+         help="Drop other outputs in each time step, or the same in all of a window.")  # fmt: skip
+@_option("--weight-drop", default=ModelConfig.weight_drop,
+         help="Share of recurrent weights dropped in a training step.")  # fmt: skip
 @_option("--forget-bias", default=ModelConfig.forget_bias,
          help="First bias of the forget gates, of a new model.")  # fmt: skip
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
@@ -79,6 +81,9 @@ def commands() -> None:
          help="Share of each weight taken away by a step, times the learning rate.")  # fmt: skip
 @_option("--ema-decay", default=TrainConfig.ema_decay,
          help="Decay of averaged weights, which are then saved; 0 is off.")  # fmt: skip
+@_option("--average-tail", default=TrainConfig.average_tail,
+         help="Evaluations without gain after which the weights' mean is saved; 0 is off.",
+)  # fmt: skip
 @_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
 @_option("--reset-probability", default=TrainConfig.reset_probability,
@@ -105,7 +110,7 @@ def commands() -> None:
 @click.option("--patience", type=int, default=TrainConfig.patience,
               help="End after this many evaluations without a new lowest loss; 0 is off."
               "  [default: 10, or 0 where the length of training is given]")  # fmt: skip
-@_option("--seed", default=TrainConfig.seed, help="Of the first weights and of dropout.")
+@_option("--seed", default=TrainConfig.seed, help="Of the first weights and of all masks.")
 @click.option(
     "--threads",
     type=click.IntRange(1, 4096),
@@ -166,6 +171,7 @@ def sample(run: str | None, **options: Any) -> int:
 @click.option("--hidden-size", type=int, help="[default: 17]")
 @click.option("--layers", type=int, help="[default: 2]")
 @click.option("--dropout", type=float, help="Its masks stay fixed.  [default: 0]")
+@click.option("--weight-drop", type=float, help="Its masks stay fixed.  [default: 0]")
 @click.option("--batch-size", type=int, help="[default: 5]")
 @click.option("--seq-length", type=int, help="[default: 7]")
 @_option("--tolerance", default=1e-8, help="Largest error that passes.")
@@ -212,6 +218,8 @@ def gradcheck(
 @click.option("--unknown", type=POLICIES, help=f"{UNKNOWN}  [default: error]")
 @click.option("--per-character", "table", metavar="FILE",
               help="Write the loss of each character there, as CSV.")  # fmt: skip
+@click.option("--fit-temperature", "fits_temperature", is_flag=True,
+              help="Also divide logits by what fits the val part best.")  # fmt: skip
 @click.option("--dynamic", is_flag=True,
               help="Also let RUN go on learning on what it has scored.")  # fmt: skip
 @click.option("--dynamic-rate", type=float,

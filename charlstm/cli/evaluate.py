@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from charlstm.evaluation import Evaluation, evaluate_text
 from charlstm.metadata import CorpusSource, RunMetadata
 from charlstm.model import CharLSTM
 from charlstm.model_loading import load_checkpoint, restore_model
+from charlstm.temperature import at_temperature, fit_temperature
 from charlstm.text_decoding import Changes
 
 Array = npt.NDArray[Any]
@@ -38,6 +40,7 @@ def evaluate(
     dynamic: bool,
     dynamic_rate: float | None,
     dynamic_decay: float | None,
+    fits_temperature: bool,
     as_json: bool,
 ) -> int:
     """Print the loss on a text, or on a part of the run's own corpus; return the exit code.
@@ -56,6 +59,8 @@ def evaluate(
         The file that the loss of each character is written to: the dynamic one, if it is measured.
     dynamic, dynamic_rate, dynamic_decay
         Whether and how dynamic evaluation is measured, too; see `evaluate_dynamic`.
+    fits_temperature
+        Whether the loss at the temperature that fits the validation part best is measured, too.
     as_json
         Print JSON.
     """
@@ -67,18 +72,21 @@ def evaluate(
     tensors, metadata = load_checkpoint(find_run(run, "evaluating"))
     model = restore_model(tensors, metadata)
     changes, warnings = Changes(), []
-    training_text = None
+    parts: dict[str, EncodedText] = {}
     if part:
-        training_text, text = _parts(read_own_corpus(metadata, paths), metadata, part)
+        parts = _parts(read_own_corpus(metadata, paths), metadata)
+        text = _held_out(parts, part)
     else:
         own = metadata.source
         source = CorpusSource(paths, encoding or own.encoding, newlines=newlines or own.newlines)
         corpus = read_source(source, vocabulary=model.vocabulary, unknown=unknown or "error")
         text, changes = corpus.text, corpus.changes
         warnings = [f"note: {warning}" for warning in decoding_warnings(source, changes)]
-        if dynamic:
-            training_text, _ = _parts(read_own_corpus(metadata), metadata)
-    result, learning = _measure(model, text, training_text if dynamic else None, rates, table)
+        if dynamic or fits_temperature:
+            parts = _parts(read_own_corpus(metadata), metadata)
+    fitting = _held_out(parts, "val") if fits_temperature else None
+    result, learning = _measure(model, text, parts["train"] if dynamic else None, rates, table)
+    fitted = None if fitting is None else _fitted(model, fitting, text, part == "val")
     skipped, total = changes.skipped.total(), len(text) + changes.skipped.total()
     if skipped > total / 2:
         warnings.append(
@@ -94,6 +102,8 @@ def evaluate(
             figures |= {"skipped": skipped, "skipped_symbols": [*map(chr, symbols)]}
         if learning:
             figures["dynamic"] = _figures(learning)
+        if fitted:
+            figures["fitted"] = fitted.figures()
         write_line(json.dumps(figures))
     else:
         rows = _rows(result, f"{part} part of the run's corpus" if part else ", ".join(paths))
@@ -102,6 +112,8 @@ def evaluate(
                 f"{format_loss(learning.nats)} a character, of {learning.characters:,} in one "
                 "stream, learning on the way"
             )
+        if fitted:
+            rows["temperature"] = str(fitted)
         if skipped:
             named = model.vocabulary.name_some(symbols)
             rows["skipped"] = f"{skipped:,} of {plural(total, 'character')}: {named}"
@@ -144,16 +156,53 @@ def _refuse_for_part(**options: str | None) -> None:
         )
 
 
-def _parts(
-    corpus: Corpus, metadata: RunMetadata, part: str | None = None
-) -> tuple[EncodedText, EncodedText]:
-    """Return the training text of a run, and the held-out part of that name, by default val."""
+def _parts(corpus: Corpus, metadata: RunMetadata) -> dict[str, EncodedText]:
+    """Return the parts of a run's text by name."""
     training = metadata.training
-    train, val, test = corpus.split(training.val_fraction, training.test_fraction)
-    text = {"val": val, "test": test}[part or "val"]
-    if part and not len(text):
+    parts = corpus.split(training.val_fraction, training.test_fraction)
+    return dict(zip(("train", "val", "test"), parts, strict=True))
+
+
+def _held_out(parts: Mapping[str, EncodedText], part: str) -> EncodedText:
+    """Return the part of that name.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if not len(parts[part]):
         raise UsageError(f"the run held nothing out: --{part}-fraction was 0 when it was trained")
-    return train, text
+    return parts[part]
+
+
+class _Fitted(NamedTuple):
+    """The loss at a fitted temperature."""
+
+    temperature: float
+    result: Evaluation
+    is_own_part: bool  # whether the text that is reported is the one fitted on
+
+    def figures(self) -> dict[str, Any]:
+        """Return what there is to tell as JSON types."""
+        return _figures(self.result) | {
+            "temperature": self.temperature,
+            "fitted_on_this_part": self.is_own_part,
+        }
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        note = ", which is the part reported" if self.is_own_part else ""
+        return (
+            f"{format_loss(self.result.nats)} a character at {self.temperature:.4f}, the best on "
+            f"the val part{note}"
+        )
+
+
+def _fitted(model: CharLSTM, fitting: EncodedText, text: EncodedText, is_own_part: bool) -> _Fitted:
+    temperature = fit_temperature(model, fitting)
+    with at_temperature(model, temperature):
+        return _Fitted(temperature, evaluate_text(model, text), is_own_part)
 
 
 def _dynamic_rates(dynamic: bool, **rates: float | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import plural, write_line
 from charlstm.cli.corpus_source import find_run, read_own_corpus
-from charlstm.config import check_options
 from charlstm.errors import CharLSTMError, UsageError
 from charlstm.gradcheck import (
     GradcheckCase,
@@ -20,8 +19,9 @@ from charlstm.gradcheck import (
     to_json,
 )
 from charlstm.model_loading import load_checkpoint, restore_model
+from charlstm.option_checks import check_options
 
-_SHAPE = ("hidden_size", "layers", "dropout")
+_SHAPE = ("hidden_size", "layers", "dropout", "weight_drop")
 
 
 def gradcheck(
@@ -69,9 +69,11 @@ def gradcheck(
     if as_json:
         write_line(json.dumps(to_json(checks)))
     else:
-        dropout = case.model.config.dropout if case.dropout_step is not None else 0
+        dropped = f"dropout {case.model.config.dropout:g}"
+        if case.model.config.weight_drop:
+            dropped += f", weight drop {case.model.config.weight_drop:g}"
         write_line(format_table(checks))
-        write_line(f"{checks.verdict}; dropout {dropout:g}, loss in float64, unclipped")
+        write_line(f"{checks.verdict}; {dropped}, loss in float64, unclipped")
         write_line(format_coverage(checks))
     if failed:
         worst = max(check.error for check in checks)

@@ -93,14 +93,14 @@ def _rows(
         "trained": f"{last:,} of {plural(training.steps, 'step')}, "
         f"{plural(last * size * length, 'character')}",
         "best": _best(facts),
-        "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}, dropout "
-        f"{model.dropout:g}: {plural(facts['parameters'], 'parameter')}",
+        "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}, "
+        f"{_dropped(model)}: {plural(facts['parameters'], 'parameter')}",
         "symbols": f"{plural(len(symbols), kind)}: "
         + escape_control(repr("".join(symbols[:MAX_SYMBOLS])))
         + ("..." if len(symbols) > MAX_SYMBOLS else ""),
         "optimizer": f"{training.optimizer}, learning rate {training.learning_rate:g} "
         f"({training.schedule}, warm-up {plural(training.warmup or 0, 'step')})"
-        + (f", weights averaged with decay {training.ema_decay:g}" if training.ema_decay else ""),
+        + _averaged(training),
         "clipping": f"entries {training.clip:g}, norm {training.clip_norm:g}; 0 is off",
         "windows": f"{plural(size, 'stream')} of {plural(length, 'character')}, each carried "
         f"state reset with probability {training.reset_probability:g}",
@@ -110,6 +110,20 @@ def _rows(
         "seed": str(training.seed),
         "made with": ", ".join(f"{k} {v}" for k, v in (facts["versions"] or {}).items()),
     }
+
+
+def _averaged(training: TrainConfig) -> str:
+    if training.average_tail:
+        evaluations = plural(training.average_tail, "evaluation")
+        return f", weights averaged after {evaluations} without gain"
+    decay = training.ema_decay
+    return f", weights averaged with decay {decay:g}" if decay else ""
+
+
+def _dropped(model: ModelConfig) -> str:
+    masks = " of whole windows" if model.dropout_mask == "window" else ""
+    weights = f", weight drop {model.weight_drop:g}" if model.weight_drop else ""
+    return f"dropout {model.dropout:g}{masks}{weights}"
 
 
 def _best(facts: Mapping[str, Any]) -> str:

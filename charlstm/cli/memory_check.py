@@ -30,15 +30,17 @@ def memory_needed(model: ModelConfig, training: TrainConfig, length: int, thread
     """
     batch_size, seq_length = fit_sizes(length, training.batch_size, training.seq_length)
     buffer = ParameterLayout(model).size * np.dtype(model.array_dtype).itemsize
-    moved = 1 + len(OPTIMIZER_CLASSES[training.optimizer].names) + bool(training.ema_decay)
+    is_averaged = bool(training.ema_decay or training.average_tail)
+    moved = 1 + len(OPTIMIZER_CLASSES[training.optimizer].names) + is_averaged
     moving = buffer * moved
+    masked = buffer if model.weight_drop else 0
     arrays = (
         packed_bytes(model)
         + workspace_bytes(model, seq_length, batch_size, threads)
         + workspace_bytes(model, EVAL_LENGTH, EVAL_STREAMS, threads)
     )
     copies = 4  # while saving: the snapshot, the file's content, and both again to read it back
-    return INTERPRETER + buffer + moving * (1 + copies) + arrays
+    return INTERPRETER + buffer + masked + moving * (1 + copies) + arrays
 
 
 def check_memory(needed: int) -> None:

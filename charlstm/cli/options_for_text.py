@@ -28,7 +28,8 @@ def adapt_to_text(
       loss on a few hundred characters is lowest while the model still writes gibberish.
     - Otherwise a text of less than 1,000,000 characters gets a dropout of 0.3.
     - Training takes ten epochs and at least 2,000 steps; where a part is held out it ends when
-      ten evaluations in a row were no better than the best before.
+      ten evaluations in a row were no better than the best before; where averaging waits for
+      some of those, after ten more.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def adapt_to_text(
         )
     if changes.get("val_fraction", training.val_fraction) > 0:
         if "patience" not in explicit:
-            changes["patience"] = PATIENCE
+            changes["patience"] = PATIENCE + training.average_tail
         if "dropout" not in explicit and length < MANY_CHARACTERS:
             model = dataclasses.replace(model, dropout=SMALL_DROPOUT)
             warnings.append(

@@ -22,9 +22,9 @@ from charlstm.trainer import Trainer
 
 # What the weights, optimizer state and position of a run are made for. The corpus is another.
 FIXED = (
-    "hidden_size", "layers", "dropout", "dtype", "optimizer", "batch_size", "seq_length",
-    "forget_bias", "initial_accumulator", "val_fraction", "test_fraction", "seed", "as_bytes",
-    "encoding", "newlines",
+    "hidden_size", "layers", "dropout", "dropout_mask", "weight_drop", "dtype", "optimizer",
+    "batch_size", "seq_length", "forget_bias", "initial_accumulator", "val_fraction",
+    "test_fraction", "seed", "as_bytes", "encoding", "newlines",
 )  # fmt: skip
 
 
@@ -97,6 +97,7 @@ def new_run(
     untrained = CharLSTM(
         corpus.vocabulary, model.hidden_size, model.layers, dropout=model.dropout,
         dtype=model.dtype, seed=training.seed, threads=threads, forget_bias=model.forget_bias,
+        weight_drop=model.weight_drop, dropout_mask=model.dropout_mask,
     )  # fmt: skip
     notes = [] if initial is None else [initial.put_into(untrained)]
     trainer = Trainer(untrained, corpus, training)

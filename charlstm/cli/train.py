@@ -34,13 +34,14 @@ from charlstm.cli.training_summary import (
     report_stop,
     summary,
 )
-from charlstm.config import ModelConfig, TrainConfig, check_options
+from charlstm.config import ModelConfig, TrainConfig
 from charlstm.dtype_timing import bfloat16_slowdown
 from charlstm.errors import CharLSTMError, RunError, UsageError
 from charlstm.evaluation import evaluation_interval
 from charlstm.kernels.target import multiplies_bfloat16
 from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint
+from charlstm.option_checks import check_options
 from charlstm.presets import preset_options
 from charlstm.resources import available_processors
 from charlstm.run_folder import RunFolder
@@ -108,7 +109,7 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
 
 def _options(options: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
     """Check the options of model and training before anything is read."""
-    shapes = ("hidden_size", "layers", "dropout", "dtype", "forget_bias")
+    shapes = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocabulary_size"}
     shape = {name: options[name] for name in shapes}
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     training = {name: options[name] for name in names if options[name] is not None}

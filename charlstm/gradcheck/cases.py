@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.batches import fit_sizes
-from charlstm.config import check_options
 from charlstm.errors import UsageError
 from charlstm.gradcheck.finite_differences import SAMPLES, TOLERANCE, check_gradients
 from charlstm.gradcheck.report import GradientReport
 from charlstm.model import CharLSTM
+from charlstm.option_checks import check_options
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State
 
@@ -91,12 +91,13 @@ def default_case(
     vocabulary_size: int = 11,
     dropout: float = 0.0,
     seed: int = 0,
+    weight_drop: float = 0.0,
 ) -> GradcheckCase:
     """Make a model and a window on which no mistake can hide.
 
     All sizes differ, so that no transposition fits; no bias and no carried-in state is
     zero; characters repeat among the inputs, and the last symbol is never one of them.
-    With dropout, the masks are those of step 0.
+    With dropout or weight drop, the masks are those of step 0.
 
     Raises
     ------
@@ -106,8 +107,9 @@ def default_case(
     check_options(batch_size=batch_size, seq_length=seq_length)
     vocabulary = Vocabulary([chr(ord("a") + i) for i in range(vocabulary_size)])
     model = CharLSTM(
-        vocabulary, hidden_size, layers, dropout=dropout, dtype="float64", seed=seed, threads=1
-    )
+        vocabulary, hidden_size, layers, dropout=dropout, dtype="float64", seed=seed, threads=1,
+        weight_drop=weight_drop,
+    )  # fmt: skip
     generator = np.random.default_rng(seed)
     for name, parameter in model.parameters.items():
         if "bias" in name:
@@ -116,7 +118,7 @@ def default_case(
     inputs = generator.integers(max(1, vocabulary_size - 1), size=window)
     targets = generator.integers(vocabulary_size, size=window)
     state = generator.uniform(-0.9, 0.9, shape), generator.normal(size=shape)
-    return GradcheckCase(model, inputs, targets, state, 0 if dropout else None)
+    return GradcheckCase(model, inputs, targets, state, _dropout_step(model))
 
 
 def run_case(
@@ -127,7 +129,8 @@ def run_case(
     Parameters
     ----------
     model
-        Of any dtype; not modified. Its dropout is on in the case, with step 0's masks.
+        Of any dtype; not modified. Its dropout and weight drop are on in the case, with the
+        masks of step 0.
     ids
         A piece of text, one-dimensional, whose beginning is cut into `batch_size` streams.
         Of each, `seq_length` characters are read first, which gives the carried-in state;
@@ -147,6 +150,7 @@ def run_case(
     twin = CharLSTM(
         model.vocabulary, config.hidden_size, config.layers,
         dropout=config.dropout, dtype="float64", seed=model.seed, threads=1,
+        weight_drop=config.weight_drop, dropout_mask=config.dropout_mask,
     )  # fmt: skip
     for name, parameter in model.parameters.items():
         twin.parameters[name][...] = parameter
@@ -155,6 +159,8 @@ def run_case(
     window = np.stack([text[b * steps : (b + 1) * steps + 1] for b in range(streams)], axis=1)
     read = steps // 2
     state = twin.forward(window[:read])[1] if read else twin.zero_state(streams)
-    return GradcheckCase(
-        twin, window[read:-1], window[read + 1 :], state, 0 if config.dropout else None
-    )
+    return GradcheckCase(twin, window[read:-1], window[read + 1 :], state, _dropout_step(twin))
+
+
+def _dropout_step(model: CharLSTM) -> int | None:
+    return 0 if model.config.dropout or model.config.weight_drop else None

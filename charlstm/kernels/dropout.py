@@ -18,9 +18,10 @@ class Dropout(NamedTuple):
     scale: float
     first_key: int
     second_key: int
+    moves: int  # 1: each time step has masks of its own; 0: all have the same (Gal et al. 2016)
 
 
-NO_DROPOUT = Dropout(0, 1.0, 0, 0)
+NO_DROPOUT = Dropout(0, 1.0, 0, 0, 1)
 
 
 @jitable
@@ -34,7 +35,7 @@ def apply_dropout(out, source, layer, dropout, first, last):
     rows, streams, width = source.shape
     for t in range(1, rows):
         start = (t * streams + first) * width
-        position = ((layer * rows + t) * streams + first) * width
+        position = ((layer * rows + t * dropout.moves) * streams + first) * width
         for i in range(0, (last - first) * width, LANES):
             mask = dropout_mask(
                 source, position + i, dropout.first_key, dropout.second_key,

@@ -22,7 +22,9 @@ from _mutation.branch_counter import BranchCounter
 
 LANES, PANEL = 16, 64  # as in `charlstm.kernels`, which is not imported here: a test compares
 PACKAGE = Path(charlstm.__file__).parent
-EMULATED = tuple(f"charlstm.{part}" for part in ("kernels.", "workspace", "model", "gradcheck"))
+EMULATED = tuple(
+    f"charlstm.{part}" for part in ("kernels.", "workspace", "regularization", "model", "gradcheck")
+)
 
 Array = npt.NDArray[Any]
 

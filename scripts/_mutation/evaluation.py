@@ -97,6 +97,7 @@ TEXT = (
     ),
 )  # fmt: skip
 
+LOWEST_LOSS = "test_the_loss_is_lowest_there"
 NORM = "test_clip_norm_scales_to_the_bound_by_the_norm_itself"
 
 OPTIMIZERS = (
@@ -226,16 +227,6 @@ CLOCK = (
          "60 * budget.minutes", BEFORE),
     ),
     *planted(
-        "model.py", "_dropout", "test_model.py",
-        ("outputs kept are not scaled up", "1 / (1 - rate)", "1.0", "test_dropout_masks"),
-        ("the rate is of what is kept", "round(rate * 2 ** 32)", "round((1 - rate) * 2 ** 32)",
-         "test_dropout_masks"),
-        ("masks do not depend on the seed", "self.seed, dropout_step", "0, dropout_step",
-         "test_dropout_masks"),
-        ("masks do not depend on the step", "self.seed, dropout_step", "self.seed, 0",
-         "test_dropout_masks"),
-    ),
-    *planted(
         "argument_checks.py", "as_ids", "test_model_arguments.py",
         ("negative ids pass", "array.view(np.uint32).max()", "array.max()",
          "test_wrong_inputs_are_refused"),
@@ -249,4 +240,33 @@ CLOCK = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*TEXT, *OPTIMIZERS, *CLOCK)
+TEMPERATURE = (
+    *planted(
+        "temperature.py", "_derivatives", "test_temperature.py",
+        ("characters beyond a stream's end count", "[:, None] < valid", "[:, None] < valid + 999",
+         LOWEST_LOSS),
+        ("the slope is that at temperature 1", "np.exp(inverse * z)", "np.exp(z)", LOWEST_LOSS),
+        ("windows are read from zero state", "logits, state =", "logits, _ =", LOWEST_LOSS),
+    ),
+    *planted(
+        "temperature.py", "fit_temperature", "test_temperature.py",
+        ("the inverse is returned", "return 1 / inverse", "return inverse", LOWEST_LOSS),
+        ("nothing bounds it", "step if low < step < high else math.sqrt(low * high)", "step",
+         "test_it_stays_within_its_bounds"),
+    ),
+    *planted(
+        "temperature.py", "at_temperature", "test_temperature.py",
+        ("the model stays at the temperature", "finally:\n        for name in names:",
+         "finally:\n        for name in ():", "test_the_model_is_as_before"),
+        ("the bias is not divided", "'head.weight', 'head.bias'", "('head.weight',)", LOWEST_LOSS),
+    ),
+    *planted(
+        "cli/evaluate.py", "evaluate", "test_temperature.py",
+        ("it is fitted on what is reported", "_fitted(model, fitting, text,",
+         "_fitted(model, text, text,", "test_eval_fits_it_on_val_and_reports_the_part"),
+        ("that val is reported is not told", "part == 'val'", "False",
+         "test_eval_says_where_it_was_fitted"),
+    ),
+)  # fmt: skip
+
+MUTANTS = (*TEXT, *OPTIMIZERS, *CLOCK, *TEMPERATURE)

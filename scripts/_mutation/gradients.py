@@ -17,11 +17,12 @@ from charlstm.gradcheck import TensorCheck
 
 FULL_SIZES = {"hidden_size": 5, "batch_size": 3, "seq_length": 4, "vocabulary_size": 7}
 FAST_SIZES = {"hidden_size": 37, "batch_size": 3, "seq_length": 4, "vocabulary_size": 70}
-DROPOUT = 0.4
+DROPOUT, WEIGHT_DROP = 0.4, 0.3
 
 LAYER_0 = ("lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.bias_l0")
 LAYER_1 = ("lstm.weight_ih_l1", "lstm.weight_hh_l1", "lstm.bias_l1")
 STATE = ("h0", "c0")
+RECURRENT = ("lstm.weight_hh_l0", "lstm.weight_hh_l1")
 HEAD = ("head.weight", "head.bias")
 LSTM = (*LAYER_0, *LAYER_1, *STATE)
 ALL = (*LSTM, *HEAD)
@@ -32,6 +33,8 @@ GROUPS = {
 Place = tuple[str, str]  # file and function
 SOFTMAX: Place = ("kernels/softmax.py", "cross_entropy_row")
 LOSS: Place = ("kernels/bptt_window.py", "loss_shard")
+DROP: Place = ("kernels/weight_drop.py", "drop_weights")
+UNMASK: Place = ("regularization.py", "mask_gradient")
 HEAD_DX: Place = ("kernels/head.py", "head_backward")
 ROWS: Place = ("kernels/row_pairs.py", "")
 PACK_ROWS: Place = ("kernels/packing.py", "pack_panels")
@@ -61,6 +64,7 @@ class Mutant(NamedTuple):
     spoils: Sequence[str]
     dropout: float = 0.0
     sizes: Mapping[str, int] = FULL_SIZES  # of the full mode
+    weight_drop: float = 0.0
     pairs: bool = False  # whether operands are pairs, as in bfloat16, in the mutated pass
 
 
@@ -92,6 +96,13 @@ BACKWARD_MUTANTS = (
            {"work.x[layers - 1]": "work.h[layers - 1]"}, ["head.weight"], DROPOUT),
     Mutant("upper weight_ih from h before dropout", WEIGHTS,
            {"work.x[layer - 1]": "work.h[layer - 1]"}, ["lstm.weight_ih_l1"], DROPOUT),
+    # Weight drop
+    Mutant("gradient of a dropped weight kept", UNMASK,
+           {"drop.threshold": "False"}, RECURRENT, weight_drop=WEIGHT_DROP),
+    Mutant("weight drop's masks are all layers'", DROP,
+           {"layer * length + i": "i"}, ALL, weight_drop=WEIGHT_DROP),
+    Mutant("only the first layer's gradient masked", UNMASK,
+           {"self._starts,": "self._starts[:1],"}, RECURRENT[1:], weight_drop=WEIGHT_DROP),
     # From layer to layer
     Mutant("upper layer's input gradient missing", LAYERS,
            {"dense_backward(below, streams * width, activations.dgates, weight, first, last)":
@@ -216,6 +227,7 @@ MUTANTS = BACKWARD_MUTANTS + CHECKER_MUTANTS
 TWINS = (
     Mutant("(none: the sources as they are)", CELL, {}, ()),
     Mutant("(none, dropout on)", CELL, {}, (), DROPOUT),
+    Mutant("(none, weight drop on)", CELL, {}, (), weight_drop=WEIGHT_DROP),
     Mutant("(none, in pairs)", CELL, {}, (), DROPOUT, pairs=True),
 )
 
@@ -248,8 +260,9 @@ def check(mutant: Mutant, mode: str) -> list[TensorCheck]:
     emulation = Emulation(edits)
     emulation.use_pairs(mutant.pairs)
     emulated = emulation.module("charlstm.gradcheck")
-    compiled, *window = gradcheck.default_case(**sizes, dropout=mutant.dropout)
-    twin = emulated.default_case(**sizes, dropout=mutant.dropout).model
+    dropout, drop = mutant.dropout, mutant.weight_drop
+    compiled, *window = gradcheck.default_case(**sizes, dropout=dropout, weight_drop=drop)
+    twin = emulated.default_case(**sizes, dropout=dropout, weight_drop=drop).model
     model: Any = SimpleNamespace(
         config=compiled.config,
         parameters=compiled.parameters,

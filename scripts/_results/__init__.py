@@ -1,0 +1,1 @@
+"""The parts of scripts/results.py: rows, runs, records and tables."""

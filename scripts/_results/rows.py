@@ -1,0 +1,58 @@
+"""The rows of the table of results: a corpus, its split and the settings of a run, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TINYSHAKESPEARE, PYTHON, WAR_AND_PEACE = "tinyshakespeare", "python-stdlib", "warpeace"
+
+BYTES = {TINYSHAKESPEARE: 1_115_394, WAR_AND_PEACE: 3_258_250}  # of the texts that never change
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run of ``charlstm train``, and the part of its corpus that is reported.
+
+    Attributes
+    ----------
+    corpus
+        A name of scripts/get_corpus.py, or of a text that --corpus has to give.
+    options
+        Of ``charlstm train``, but for the seed and the length.
+    minutes
+        How long to train where `steps` is None.
+    steps
+        What the minutes came to when the row was measured: it is reproduced with these.
+    part
+        ``"val"`` or ``"test"``. The checkpoint with the lowest loss on val is evaluated.
+    """
+
+    corpus: str
+    options: str
+    minutes: float
+    steps: int | None = None
+    part: str = "val"
+    seed: int = 0
+
+    @property
+    def arguments(self) -> list[str]:
+        """The options of ``charlstm train``, all that decide the result."""
+        length = ["--minutes", f"{self.minutes:g}"]
+        if self.steps is not None:
+            length = ["--steps", str(self.steps)]
+        return [*self.options.split(), *length, "--seed", str(self.seed)]
+
+
+TENTH = "--val-fraction 0.1"  # the last tenth of the text, on which the checkpoint is chosen, too
+TENTHS = "--val-fraction 0.1 --test-fraction 0.1"  # 80/10/10; the last part is untouched
+
+ROWS = {
+    "shakespeare-3-default": Row(TINYSHAKESPEARE, TENTH, 3),
+    "shakespeare-3-quick": Row(TINYSHAKESPEARE, f"--preset quick {TENTH}", 3),
+    "shakespeare-3-quick-test": Row(TINYSHAKESPEARE, f"--preset quick {TENTHS}", 3, part="test"),
+    "shakespeare-15": Row(TINYSHAKESPEARE, f"--preset standard {TENTH}", 15),
+    "shakespeare-60": Row(TINYSHAKESPEARE, f"--preset best {TENTH}", 60),
+    "shakespeare-60-test": Row(TINYSHAKESPEARE, f"--preset best {TENTHS}", 60, part="test"),
+    "python-15": Row(PYTHON, f"--preset standard {TENTHS}", 15, part="test"),
+    "warpeace-90": Row(WAR_AND_PEACE, f"--preset best --bytes {TENTHS}", 90, part="test"),
+}
