@@ -38,7 +38,7 @@ LAYERS = [
     ["model_loading"],
     ["step_record", "run_saving"],
     ["trainer"],
-    ["sampling", "training"],
+    ["sampling", "training", "interop"],
     ["cli"],
     ["__main__"],
 ]

@@ -18,6 +18,7 @@ from charlstm.config import (
     ModelConfig,
     TrainConfig,
 )
+from charlstm.interop import EXPORTED, IMPORTED
 from charlstm.option_checks import DROPOUT_MASKS, DTYPES, OPTIMIZERS, SCHEDULES
 from charlstm.presets import PRESETS
 
@@ -202,6 +203,37 @@ def gradcheck(
         as_json=as_json,
         sizes={name: size for name, size in sizes.items() if size is not None},
     )
+
+
+@commands.command("export")
+@click.argument("run", required=False)
+@click.option("--to", "format", type=_choice(EXPORTED), required=True, help="The format.")
+@click.option("-o", "--output", metavar="FILE", help="[default: FORMAT.EXTENSION in RUN's folder]")
+def export(run: str | None, **options: Any) -> int:
+    """Write the model of RUN to a file for PyTorch, Keras, ONNX or NumPy.
+
+    By default RUN is the newest under runs/.
+    """
+    from charlstm.cli.export import export
+
+    return export(run, **options)
+
+
+@commands.command("import")
+@click.argument("file")
+@click.option("--from", "format", type=_choice(IMPORTED), required=True, help="The format.")
+@click.option("--vocabulary", metavar="FILE", help="What ids mean: JSON, or a text whose "
+              "characters, sorted, they number.  [default: as FILE says]")  # fmt: skip
+@click.option("--out", metavar="DIR", required=True, help="Folder of the run.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+def import_(file: str, **options: Any) -> int:
+    """Make a run of the model in a FILE of PyTorch's (safetensors), Keras's or NumPy's.
+
+    Nothing in FILE is executed.
+    """
+    from charlstm.cli.import_model import import_run
+
+    return import_run(file, **options)
 
 
 @commands.command("eval")
