@@ -30,7 +30,7 @@ LAYERS = [
     ["workspace", "randomness", "dtype_timing"],
     ["layers", "losses", "regularization"],
     ["model"],
-    ["optimizers", "averaging", "evaluation", "transfer"],
+    ["optimizers", "averaging", "evaluation", "transfer", "stop_finder"],
     ["dynamic_evaluation", "temperature"],
     ["gradcheck"],
     ["checkpoint"],

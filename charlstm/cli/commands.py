@@ -142,7 +142,7 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 
 @commands.command()
 @click.argument("run", required=False)
-@_option("--length", default=500, help="Characters of a sample.")
+@_option("--length", default=500, help="Characters of a sample, the text continued not counted.")
 @_option("--temperature", default=1.0,
          help="Below 1 is more conservative, above 1 more varied; 0 always takes the "
          "likeliest.")  # fmt: skip
@@ -152,8 +152,15 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
     default=1.0,
     help="Choose among the likeliest that make up p, of those that --top-k keeps; 1 is off.",
 )
+@_option("--min-p", default=0.0,
+         help="Choose among those at least this times as probable as the likeliest; 0 is "
+         "off.")  # fmt: skip
 @_option("--prime", default="", help="Text to continue; - reads it from standard input.")
-@_option("--seed", default=0, help="Another seed, another text.")
+@click.option("--prime-file", metavar="FILE", help="Read the text to continue from FILE.")
+@_option("--echo/--no-echo", default=True, help="Write the text to continue, too.")
+@click.option("--stop", multiple=True, metavar="TEXT",
+              help="End a sample before TEXT; may be given several times.")  # fmt: skip
+@_option("--seed", default="0", metavar="N|random", help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
 def sample(run: str | None, **options: Any) -> int:

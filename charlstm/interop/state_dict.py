@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.config import MAX_LAYERS
 from charlstm.errors import InteropError
 from charlstm.interop.tensor_file import TensorFile
+from charlstm.option_checks import MAX_LAYERS
 
 Array = npt.NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import show
-from charlstm.config import MAX_SYMBOLS
 from charlstm.corpus import Corpus
 from charlstm.errors import CharLSTMError, InteropError
 from charlstm.interop.tensor_file import check_regular
+from charlstm.option_checks import MAX_SYMBOLS
 from charlstm.vocabulary import Vocabulary
 
 MAX_BYTES = 16 << 20  # of a file of JSON

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.config import MAX_LAYERS
 from charlstm.errors import InteropError
+from charlstm.option_checks import MAX_LAYERS
 from charlstm.vocabulary import Vocabulary
 
 Array = npt.NDArray[Any]
