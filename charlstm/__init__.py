@@ -21,8 +21,11 @@ _HOMES = {
     "Vocabulary": "charlstm.vocabulary",
     "check_gradients": "charlstm.gradcheck",
     "evaluate": "charlstm.evaluation",
+    "export_model": "charlstm.interop.conversion",
+    "import_model": "charlstm.interop.conversion",
     "load": "charlstm.model_loading",
     "sample": "charlstm.sampling",
+    "save": "charlstm.run_saving",
     "train": "charlstm.training",
 }
 

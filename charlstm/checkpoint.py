@@ -37,6 +37,7 @@ _MAX_HEADER = 4 << 20  # bytes; a vocabulary of 65,536 symbols takes less than 1
 _MAX_DIMENSIONS = 8
 _CODES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U64": "<u8", "U8": "u1"}
 _DTYPES = {name: np.dtype(code) for name, code in _CODES.items()}
+_SIZES = {name: dtype.itemsize for name, dtype in _DTYPES.items()}
 Tensors = dict[str, np.ndarray]
 
 
@@ -181,9 +182,9 @@ def _read(file: BinaryIO) -> tuple[Tensors, dict[str, Any]]:
     length = int.from_bytes(file.read(8), "little")
     if length > min(size - 8, _MAX_HEADER):
         raise CheckpointError("cut short, or not a safetensors file")
-    header = _parse(file.read(length))
+    header = parse_object(file.read(length))
     document = _document(header.pop("__metadata__", None))
-    _check_layout(header, size - 8 - length)
+    check_layout(header, size - 8 - length)
     file.seek(0)
     try:
         content = file.read(size)
@@ -202,7 +203,7 @@ def _document(metadata: Any) -> dict[str, Any]:
     """Find charlstm's document in the file's metadata and check that this version reads it."""
     if not isinstance(metadata, dict) or not isinstance(metadata.get(_KEY), str):
         raise CheckpointError("a safetensors file, but not a checkpoint of charlstm")
-    document = _parse(metadata[_KEY].encode("utf-8", "surrogatepass"))
+    document = parse_object(metadata[_KEY].encode("utf-8", "surrogatepass"))
     version = document.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise CheckpointError(
@@ -213,8 +214,14 @@ def _document(metadata: Any) -> dict[str, Any]:
     return document
 
 
-def _parse(text: bytes) -> dict[str, Any]:
-    """Parse a JSON object, refusing repeated keys, which readers resolve differently."""
+def parse_object(text: bytes) -> dict[str, Any]:
+    """Parse a JSON object, refusing repeated keys, which readers resolve differently.
+
+    Raises
+    ------
+    CheckpointError
+        If it is none.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = dict(pairs)
@@ -231,8 +238,25 @@ def _parse(text: bytes) -> dict[str, Any]:
     return members
 
 
-def _check_layout(header: dict[str, Any], data_size: int) -> None:
-    """Check that the tensors described fill the data exactly: no hole, overlap or remainder."""
+def check_layout(
+    header: Mapping[str, Any], data_size: int, itemsizes: Mapping[str, int] = _SIZES
+) -> None:
+    """Check that the tensors described fill the data exactly: no hole, overlap or remainder.
+
+    Parameters
+    ----------
+    header
+        Of a safetensors file, without its metadata.
+    data_size
+        Bytes that follow it.
+    itemsizes
+        Of the dtypes that may occur.
+
+    Raises
+    ------
+    CheckpointError
+        If they do not, or a tensor is described wrongly.
+    """
     spans = []
     for name, entry in header.items():
         try:
@@ -240,7 +264,7 @@ def _check_layout(header: dict[str, Any], data_size: int) -> None:
             sound = len(shape) <= _MAX_DIMENSIONS and all(
                 type(number) is int and number >= 0 for number in [*shape, begin, end]
             )
-            sound = sound and end - begin == math.prod(shape) * _DTYPES[entry["dtype"]].itemsize
+            sound = sound and end - begin == math.prod(shape) * itemsizes[entry["dtype"]]
         except (KeyError, TypeError, ValueError):
             sound = False
         if not sound:

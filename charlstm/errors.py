@@ -51,6 +51,10 @@ class CheckpointError(CharLSTMError):
     """A checkpoint cannot be read, written or understood."""
 
 
+class InteropError(CharLSTMError):
+    """A file of another program's format cannot be read, written or understood."""
+
+
 class RunError(CharLSTMError):
     """A run's folder is taken, locked or not found."""
 

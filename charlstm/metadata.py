@@ -73,7 +73,7 @@ class RunMetadata:
     seed
         The model's.
     corpus_sha256, corpus_name
-        Of the text that it is trained on.
+        Of the text that it is trained on; empty if the weights come from elsewhere.
     step
         Steps done.
     best_loss
@@ -97,6 +97,11 @@ class RunMetadata:
     evaluations_since_best: int = 0
     averaged_since: int = 0
     command: CommandMetadata = CommandMetadata()
+
+    @property
+    def has_corpus(self) -> bool:
+        """Whether the model was trained here on a text; its weights may come from elsewhere."""
+        return bool(self.corpus_sha256)
 
     @property
     def source(self) -> CorpusSource:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from charlstm import checkpoint
-from charlstm.argument_checks import check_path
+from charlstm.argument_checks import check_instance, check_path
 from charlstm.checkpoint import Tensors
+from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.errors import RunError
 from charlstm.metadata import CommandMetadata, CorpusSource, RunMetadata
+from charlstm.model import CharLSTM
 from charlstm.model_loading import load_checkpoint, save_checkpoint
 from charlstm.run_folder import MetricsFile, RunFolder
 
@@ -100,18 +102,75 @@ def begin_saving(folder: str | os.PathLike[str], overwrite: bool) -> SavedRun:
     return saved
 
 
+def save(model: CharLSTM, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Save a model, wherever its weights come from, as a run that every command takes.
+
+    There is nothing to resume: train on with ``charlstm train --init-from``, which begins a run.
+
+    Parameters
+    ----------
+    model
+        To save.
+    folder
+        Made if need be. `load` returns the model from there.
+    overwrite
+        Replace a run that the folder holds.
+
+    Raises
+    ------
+    UsageError
+        If an argument is of a wrong kind.
+    RunError
+        If the folder holds a run and may not be overwritten, or belongs to a running process.
+    CheckpointError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import charlstm
+    >>> model = charlstm.CharLSTM(charlstm.Vocabulary("abc"), hidden_size=5)
+    >>> charlstm.save(model, "runs/abc")
+    >>> charlstm.load("runs/abc").parameters == model.parameters
+    True
+    """
+    check_instance("model", model, CharLSTM)
+    metadata = RunMetadata(
+        model=model.config, training=TrainConfig(), vocabulary=model.vocabulary, seed=model.seed,
+        corpus_sha256="", corpus_name="", step=0, best_loss=None,
+    )  # fmt: skip
+    snapshot = model.layout.copies(model.buffer), metadata
+    begin_saving(folder, overwrite).save(snapshot, None, is_best=False)
+
+
+def check_resumable(metadata: RunMetadata) -> None:
+    """Refuse to resume a run that has weights alone.
+
+    Raises
+    ------
+    RunError
+        If the weights come from elsewhere.
+    """
+    if not metadata.has_corpus:
+        raise RunError(
+            "this run was not trained here: it has weights, but nothing else to resume from; "
+            "begin a new run with them (init_from)",
+            ["init_from"],
+        )
+
+
 def load_run(folder: str | os.PathLike[str]) -> tuple[Tensors, RunMetadata, SavedRun]:
     """Return the last checkpoint of a run, and the folder for saving it again.
 
     Raises
     ------
     RunError
-        If the folder holds no run.
+        If the folder holds no run, or one that has weights alone.
     CheckpointError
         If its last checkpoint cannot be read.
     """
     saved = SavedRun(folder)  # first: if the file is replaced while it is read, saving refuses
     tensors, metadata = load_checkpoint(saved.run.resume())
+    check_resumable(metadata)
     saved.command = metadata.command
     return tensors, metadata, saved
 

@@ -1,9 +1,9 @@
-"""Text from a model: temperature, top-k, top-p, a prime, a seed, several at once."""
+"""Text from a model: temperature, top-k, top-p, min-p, a prime, a seed, several at once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from charlstm.kernels.sampling import generate as generate_ids
 from charlstm.model import CharLSTM
 from charlstm.model_loading import load
 from charlstm.randomness import SAMPLING, derive_key
+from charlstm.stop_finder import StopFinder
 from charlstm.workspace import load_state, make_packed, make_workspace
 
 MAX_SAMPLES = 65_536
@@ -31,6 +32,7 @@ def generate(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
     seed: int | None = 0,
     count: int = 1,
     unknown: str = "error",
@@ -55,6 +57,9 @@ def generate(
         Choose among the fewest, likeliest symbols whose probability reaches p; 1 is off. With
         both, top-k comes first and p is of the k symbols' probability, as in Hugging Face's
         transformers; the temperature comes before either.
+    min_p
+        Then choose among the symbols that are at least this times as probable as the likeliest
+        (Nguyen et al. 2024); 0 is off.
     seed
         Each choice is a function of seed, sample and position, and no two seeds share draws;
         None draws a seed.
@@ -80,6 +85,7 @@ def generate(
         check_real("temperature", temperature),
         min(check_whole("top_k", top_k), len(model.vocabulary)),
         check_real("top_p", top_p, above=0, maximum=1),
+        check_real("min_p", min_p, maximum=1),
     )
     key = derive_key(SAMPLING, check_seed("seed", seed))
     start = model.vocabulary.encode(check_text("prime", prime), unknown)
@@ -130,17 +136,21 @@ def sample(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
     seed: int | None = 0,
     unknown: str = "error",
+    stop: str | Sequence[str] = (),
 ) -> str:
-    """Return `length` characters that follow the prime.
+    """Return `length` characters that follow the prime, or fewer, up to where a text to stop at is.
 
     Parameters
     ----------
     model
         A model, or the path of a run, which is loaded; see `load`.
-    length, prime, temperature, top_k, top_p, seed, unknown
+    length, prime, temperature, top_k, top_p, min_p, seed, unknown
         See `generate`.
+    stop
+        A text, or several: what is written ends before the first of them.
 
     Raises
     ------
@@ -160,8 +170,14 @@ def sample(
     if isinstance(model, str | os.PathLike):
         model = load(model)
     chunks = generate(
-        model, length, prime=prime, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
-        unknown=unknown,
+        model, length, prime=prime, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        seed=seed, unknown=unknown,
     )  # fmt: skip
-    ids: list[Any] = [chunk[:, 0] for chunk in chunks]
-    return model.vocabulary.decode(np.concatenate(ids)) if ids else ""
+    end = StopFinder(model.vocabulary, [stop] if isinstance(stop, str) else stop)
+    ids: list[Any] = []
+    for chunk in chunks:
+        ids.append(end.feed(chunk[:, 0]))
+        if end.is_found:
+            break
+    ids.append(end.flush())
+    return model.vocabulary.decode(np.concatenate(ids))

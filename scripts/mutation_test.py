@@ -25,7 +25,7 @@ import argparse
 import os
 import sys
 
-from _mutation import evaluation, kernels, regularization, sampling, training
+from _mutation import evaluation, interop, kernels, regularization, sampling, training
 from _mutation.runner import Mutant, Outcome, run_all, run_tests
 
 MUTANTS = (
@@ -33,6 +33,7 @@ MUTANTS = (
     *regularization.MUTANTS,
     *evaluation.MUTANTS,
     *sampling.MUTANTS,
+    *interop.MUTANTS,
     *kernels.MUTANTS,
 )
 

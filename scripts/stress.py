@@ -1,4 +1,4 @@
-"""Try to lose a run: kills, interrupts, damaged checkpoints, full disks, random options, a soak.
+"""Try to lose a run: kills, interrupts, damaged files, full disks, random options, a soak.
 
     python scripts/stress.py                       everything, an hour and a half
     python scripts/stress.py kills corruption      two of the tests
@@ -40,6 +40,7 @@ STRESS_TESTS = {
     "kills": StressTest("interrupts", "stress_kills", "kill", 200, 6),
     "interrupts": StressTest("interrupts", "stress_interrupts", "interrupt", 20, 4),
     "corruption": StressTest("corruption", "stress", "file", 20_000, 600),
+    "foreign": StressTest("foreign", "stress", "file", 15_000, 300),
     "disk": StressTest("disk", "stress", "save", 4_000, 300),
     "fuzz": StressTest("fuzz", "stress", "case", 2_000, 30),
     "soak": StressTest("soak", "stress", "s", 3_600, 5),

@@ -60,6 +60,7 @@ class Choice(NamedTuple):
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
 
 
 def run_choice(choice: Choice, emulation: Emulation) -> Outcome:
@@ -69,7 +70,7 @@ def run_choice(choice: Choice, emulation: Emulation) -> Outcome:
     logits[0, 0, 0, :size] = choice.logits
     module = emulation.module("charlstm.kernels.sampling")
     scratch = module.Scratch(np.empty(size), np.empty(size, np.int64))
-    options = module.Choice(choice.temperature, choice.top_k, choice.top_p)
+    options = module.Choice(choice.temperature, choice.top_k, choice.top_p, choice.min_p)
     chosen = module.sample_token(logits, 0, scratch, options, choice.u)
     return Outcome({"chosen": chosen}, {"chosen": choice.expected})
 
@@ -207,6 +208,8 @@ CHOICES = {
     "top-p with ties": Choice([0, 0, 0, 0], 0.99, 1, top_p=0.4),
     "top-k, then top-p": Choice([0, 0, 0, 0, 0], 0.99, 1, top_k=4, top_p=0.5),
     "top-k, then a top-p of several": Choice([0, 0, 0, 0, 0], 0.99, 2, top_k=4, top_p=0.7),
+    "min-p with one at its border": Choice([0, 0, 0, -1], 0.999, 2, min_p=0.5),
+    "top-k, then min-p": Choice([9, 0, 9], 0.999, 2, top_k=2, min_p=0.1),
     "top-k of all but one": Choice([0, 0, 1], 0.99, 2, top_k=2),
     "top-k, then a top-p that keeps all": Choice([0, 0, 0, 0], 0.99, 1, top_k=2, top_p=0.99),
     "top-k, then a top-p of the likeliest": Choice([3, 9, 2, 1], 0.99, 1, top_k=3, top_p=0.1),

@@ -11,6 +11,7 @@ NEVER_EMPTY: dict[str, dict[str, str]] = {
         "range(size)": NUMBERS,
         "while count < limit and (count == 0 or popped < goal)": "the likeliest is always kept",
     },
+    "_filter_min": {"range(weights.size)": NUMBERS},
     "adam": {"range(0, parameters.size, LANES)": BUFFERS},
     "add_row_sum": {"range(offset, offset + rows * PANEL, PANEL)": PIECES},
     "apply_dropout": {

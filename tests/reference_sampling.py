@@ -48,8 +48,10 @@ def uniform(words: Sequence[int], position: int, stream: int) -> float:
     return (block[0] * 2**32 + block[1]) // 2**11 / 2**53
 
 
-def distribution(logits: Array, temperature: float, top_k: int, top_p: float) -> Array:
-    """Return the probabilities (V,) to choose with: temperature, then top-k, then top-p."""
+def distribution(
+    logits: Array, temperature: float, top_k: int, top_p: float, min_p: float = 0.0
+) -> Array:
+    """Return the probabilities (V,) to choose with: temperature, top-k, top-p, then min-p."""
     ranked = sorted(range(len(logits)), key=lambda v: (-logits[v], v))
     if temperature == 0:
         return reference.one_hot(np.array(ranked[0]), len(logits))
@@ -65,6 +67,8 @@ def distribution(logits: Array, temperature: float, top_k: int, top_p: float) ->
                 probabilities[v] = 0
             likelier += chance
         probabilities /= probabilities.sum()
+    probabilities[probabilities < min_p * probabilities.max()] = 0
+    probabilities /= probabilities.sum()
     return probabilities
 
 
@@ -83,6 +87,7 @@ def generate(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
 ) -> Array:
     """Return the ids (length, count) that follow the ids `start`, from a state of zeros."""
     layers = sum("weight_hh" in name for name in parameters)
@@ -94,7 +99,7 @@ def generate(
         read = list(start)
         for position in range(length):
             logits, state, _ = reference.forward(parameters, np.array([read]).T, state)
-            chances = distribution(logits[-1, 0], temperature, top_k, top_p)
+            chances = distribution(logits[-1, 0], temperature, top_k, top_p, min_p)
             read = [invert(chances, uniform(words, position, sample))]
             samples[position, sample] = read[0]
     return samples

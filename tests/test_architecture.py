@@ -30,7 +30,7 @@ LAYERS = [
     ["workspace", "randomness", "dtype_timing"],
     ["layers", "losses", "regularization"],
     ["model"],
-    ["optimizers", "averaging", "evaluation", "transfer"],
+    ["optimizers", "averaging", "evaluation", "transfer", "stop_finder"],
     ["dynamic_evaluation", "temperature"],
     ["gradcheck"],
     ["checkpoint"],
@@ -38,7 +38,7 @@ LAYERS = [
     ["model_loading"],
     ["step_record", "run_saving"],
     ["trainer"],
-    ["sampling", "training"],
+    ["sampling", "training", "interop"],
     ["cli"],
     ["__main__"],
 ]

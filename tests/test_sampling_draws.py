@@ -129,3 +129,12 @@ def test_top_p_is_of_what_top_k_keeps() -> None:
     assert kept(logits, top_p=0.8) == [0, 1, 2]
     assert kept(logits, top_k=3, top_p=0.8, temperature=1e6) == [0, 1, 2]
     assert kept(logits, top_k=3, top_p=0.59, temperature=0.5) == [0]
+
+
+def test_min_p_keeps_what_reaches_its_share_of_the_likeliest() -> None:
+    """Those at the threshold too, which is of the likeliest's probability at this temperature."""
+    model = model_of([-np.inf, 0.0, -0.5, -1.0, -np.inf, 0.0])
+    for min_p, kept in ((0.0, {1, 2, 3, 5}), (0.3, {1, 2, 3, 5}), (0.5, {1, 2, 5}), (1.0, {1, 5})):
+        assert {*sampled(model, 400, min_p=min_p).flat} == kept
+    assert {*sampled(model, 400, min_p=0.5, temperature=2.0).flat} == {1, 2, 3, 5}
+    assert {*sampled(model, 400, min_p=0.5, temperature=0.5).flat} == {1, 5}

@@ -79,6 +79,10 @@ def prime_of(length: int, symbols: int = SYMBOLS) -> Array:
         {"top_k": 5, "top_p": 0.8, "temperature": 3.0},
         {"top_k": 5, "top_p": 0.8, "temperature": 0.0},
         {"top_k": 1000, "top_p": 0.7, "temperature": 3.0},
+        {"min_p": 0.2, "temperature": 2.0},
+        {"min_p": 1.0},
+        {"min_p": 0.3, "top_k": 5, "top_p": 0.9, "temperature": 3.0},
+        {"min_p": 0.5, "temperature": 0.0},
     ],
     ids=str,
 )

@@ -202,13 +202,13 @@ def test_allocation_on_the_headers_word_is_seen(
     entry = {"dtype": "U8", "shape": [2**26], "data_offsets": [0, 2**26]}
     mutant = Mutant("huge", layout(json.loads(judge.original.header) | {"x": entry}))
     assert verdict(judge, mutant).held
-    check = checkpoint._check_layout
+    check = checkpoint.check_layout
 
     def trust(header: dict[str, Any], size: int) -> None:
         np.empty(header["x"]["shape"], np.uint8)
         check(header, size)
 
-    monkeypatch.setattr(checkpoint, "_check_layout", trust)
+    monkeypatch.setattr(checkpoint, "check_layout", trust)
     assert "huge: " in verdict(judge, mutant).losses[0]
 
 

@@ -18,6 +18,7 @@ from charlstm.config import (
     ModelConfig,
     TrainConfig,
 )
+from charlstm.interop import EXPORTED, IMPORTED
 from charlstm.option_checks import DROPOUT_MASKS, DTYPES, OPTIMIZERS, SCHEDULES
 from charlstm.presets import PRESETS
 
@@ -141,7 +142,7 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 
 @commands.command()
 @click.argument("run", required=False)
-@_option("--length", default=500, help="Characters of a sample.")
+@_option("--length", default=500, help="Characters of a sample, the text continued not counted.")
 @_option("--temperature", default=1.0,
          help="Below 1 is more conservative, above 1 more varied; 0 always takes the "
          "likeliest.")  # fmt: skip
@@ -151,8 +152,15 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
     default=1.0,
     help="Choose among the likeliest that make up p, of those that --top-k keeps; 1 is off.",
 )
+@_option("--min-p", default=0.0,
+         help="Choose among those at least this times as probable as the likeliest; 0 is "
+         "off.")  # fmt: skip
 @_option("--prime", default="", help="Text to continue; - reads it from standard input.")
-@_option("--seed", default=0, help="Another seed, another text.")
+@click.option("--prime-file", metavar="FILE", help="Read the text to continue from FILE.")
+@_option("--echo/--no-echo", default=True, help="Write the text to continue, too.")
+@click.option("--stop", multiple=True, metavar="TEXT",
+              help="End a sample before TEXT; may be given several times.")  # fmt: skip
+@_option("--seed", default="0", metavar="N|random", help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
 def sample(run: str | None, **options: Any) -> int:
@@ -202,6 +210,37 @@ def gradcheck(
         as_json=as_json,
         sizes={name: size for name, size in sizes.items() if size is not None},
     )
+
+
+@commands.command("export")
+@click.argument("run", required=False)
+@click.option("--to", "format", type=_choice(EXPORTED), required=True, help="The format.")
+@click.option("-o", "--output", metavar="FILE", help="[default: FORMAT.EXTENSION in RUN's folder]")
+def export(run: str | None, **options: Any) -> int:
+    """Write the model of RUN to a file for PyTorch, Keras, ONNX or NumPy.
+
+    By default RUN is the newest under runs/.
+    """
+    from charlstm.cli.export import export
+
+    return export(run, **options)
+
+
+@commands.command("import")
+@click.argument("file")
+@click.option("--from", "format", type=_choice(IMPORTED), required=True, help="The format.")
+@click.option("--vocabulary", metavar="FILE", help="What ids mean: JSON, or a text whose "
+              "characters, sorted, they number.  [default: as FILE says]")  # fmt: skip
+@click.option("--out", metavar="DIR", required=True, help="Folder of the run.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+def import_(file: str, **options: Any) -> int:
+    """Make a run of the model in a FILE of PyTorch's (safetensors), Keras's or NumPy's.
+
+    Nothing in FILE is executed.
+    """
+    from charlstm.cli.import_model import import_run
+
+    return import_run(file, **options)
 
 
 @commands.command("eval")

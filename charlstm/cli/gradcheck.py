@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import plural, write_line
 from charlstm.cli.corpus_source import find_run, read_own_corpus
@@ -97,11 +99,17 @@ def _mode(entries: str | None) -> dict[str, Any]:
 
 
 def _run_case(run: str | None, paths: tuple[str, ...], sizes: dict[str, Any]) -> GradcheckCase:
-    """Return a piece of a run's own corpus as a case; `paths` is where that lies."""
+    """Return a piece of a run's own corpus as a case; `paths` is where that lies.
+
+    Of a run that has none, whose weights come from elsewhere, it is random characters.
+    """
     if fixed := [f"--{name.replace('_', '-')}" for name in _SHAPE if name in sizes]:
         raise UsageError(f"{', '.join(fixed)} comes with the run: leave it out")
     tensors, metadata = load_checkpoint(find_run(run, "checking"))
     model = restore_model(tensors, metadata, threads=1)
     sizes = {"batch_size": 5, "seq_length": 7} | sizes
     length = 2 * sizes["batch_size"] * sizes["seq_length"] + 1
+    if not metadata.has_corpus:
+        ids = np.random.default_rng(0).integers(len(metadata.vocabulary), size=length)
+        return run_case(model, ids, **sizes)
     return run_case(model, read_own_corpus(metadata, paths).text.ids(0, length), **sizes)

@@ -25,6 +25,7 @@ from charlstm.run_folder import RunFolder
 from charlstm.vocabulary import Vocabulary
 
 MAX_SYMBOLS = 100  # shown
+OF_WEIGHTS = ("file", "model", "symbols", "made with")  # what is told of weights from elsewhere
 
 
 def info(run: str | None, as_json: bool) -> int:
@@ -50,6 +51,8 @@ def info(run: str | None, as_json: bool) -> int:
         "versions": dict(metadata.command.versions) or None,
     }
     rows = _rows(facts, metadata.model, training, metadata.vocabulary)
+    if not metadata.has_corpus:
+        rows = {name: rows[name] for name in OF_WEIGHTS} | {"trained": "elsewhere"}
     write_line(json.dumps(facts) if as_json else format_table(rows))
     return 0
 

@@ -18,6 +18,7 @@ from charlstm.metadata import CommandMetadata, CorpusSource
 from charlstm.model import CharLSTM
 from charlstm.model_loading import load_checkpoint
 from charlstm.run_folder import RunFolder
+from charlstm.run_saving import check_resumable
 from charlstm.trainer import Trainer
 
 # What the weights, optimizer state and position of a run are made for. The corpus is another.
@@ -139,6 +140,7 @@ def resumed_run(
         If the checkpoint or the corpus cannot be read.
     """
     tensors, metadata = load_checkpoint(folder.last)
+    check_resumable(metadata)
     source = source_of(metadata, paths)
     stored = metadata.model.to_dict() | metadata.training.to_dict() | vars(source)
     stored |= metadata.command.requested

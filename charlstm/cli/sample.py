@@ -9,20 +9,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charlstm.argument_checks import check_seed
 from charlstm.cli import INTERRUPTED
 from charlstm.cli.compile_notice import compile_notice
-from charlstm.cli.console import escape_control, write_line
+from charlstm.cli.console import escape_control, log, write_line
 from charlstm.cli.corpus_source import find_run
+from charlstm.errors import UsageError
 from charlstm.metadata import RunMetadata
 from charlstm.model_loading import load_checkpoint, restore_model
 from charlstm.sampling import generate
+from charlstm.stop_finder import StopFinder
 from charlstm.text_decoding import Changes, decode, read_bytes, translate_newlines
 from charlstm.vocabulary import Vocabulary
 
 RULE = "-" * 20  # between samples
 
 
-def sample(run: str | None, *, prime: str, **options: Any) -> int:
+def sample(
+    run: str | None, *, prime: str, prime_file: str | None, seed: str, **options: Any
+) -> int:
     """Write samples, the first of them as it comes; return the exit code.
 
     Parameters
@@ -31,41 +36,76 @@ def sample(run: str | None, *, prime: str, **options: Any) -> int:
         None stands for the newest.
     prime
         ``"-"`` stands for what is on standard input.
+    prime_file
+        A file to read it from.
+    seed
+        A number, or ``"random"``.
     options
-        Those of `generate`.
+        Those of `generate`, and ``echo``, ``stop``.
+
+    Raises
+    ------
+    UsageError
+        If both primes are given, or the seed is neither.
     """
+    if prime and prime_file is not None:
+        raise UsageError("--prime and --prime-file both give a text to continue: leave one out")
+    source = prime_file if prime_file is not None else "-" if prime == "-" else None
     try:
-        return _sample(run, prime, options)
+        return _sample(run, prime, source, options | {"seed": _seed(seed)})
     except KeyboardInterrupt:  # somebody has read enough
         if sys.stdout.isatty():
             write_line("")
         return INTERRUPTED
 
 
-def _sample(run: str | None, prime: str, options: dict[str, Any]) -> int:
+def _seed(text: str) -> int:
+    """Return a seed; a random one is told, so that its text can be had again."""
+    if text == "random":
+        seed = check_seed("seed", None)
+        log(f"seed {seed}")
+        return seed
+    try:
+        return check_seed("seed", int(text))
+    except ValueError as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"--seed must be a whole number or random, got {text!r}") from None
+
+
+def _sample(run: str | None, prime: str, source: str | None, options: dict[str, Any]) -> int:
+    echo, stops = options.pop("echo"), options.pop("stop")
     path = find_run(run, "sampling from")
     tensors, metadata = load_checkpoint(path)
     model = restore_model(tensors, metadata)
-    prime = _read_prime(prime, metadata)
+    prime = _read_prime(prime, source, metadata)
     with compile_notice():
         chunks = generate(model, prime=prime, **options)
         start = model.vocabulary.encode(prime, options["unknown"])
-        others: list[npt.NDArray[Any]] = []
+        others: list[list[npt.NDArray[Any]]] = []
+        if not echo:
+            start = start[:0]
         output = _Output(model.vocabulary)
         output.write(start)
+        ends = [StopFinder(model.vocabulary, stops) for _ in range(options["count"])]
         for chunk in chunks:
-            output.write(chunk[:, 0])
-            others.append(chunk[:, 1:])
+            pieces = [end.feed(ids) for end, ids in zip(ends, chunk.T, strict=True)]
+            output.write(pieces[0])
+            others.append(pieces[1:])
+            if all(end.is_found for end in ends):
+                break
+        output.write(ends[0].flush())
+        others.append([end.flush() for end in ends[1:]])
         output.end()
-    for ids in np.concatenate(others).T if others else []:
+    for text in zip(*others, strict=True):
         write_line(RULE)
-        output.write(np.concatenate([start, ids]))
+        output.write(np.concatenate([start, *text]))
         output.end()
     return 0
 
 
-def _read_prime(prime: str, metadata: RunMetadata) -> str:
-    """Return the prime, from standard input if it is ``-``, decoded as the run's own text was.
+def _read_prime(prime: str, path: str | None, metadata: RunMetadata) -> str:
+    """Return the prime, from a file if one is named, decoded as the run's own text was.
 
     Raises
     ------
@@ -73,12 +113,12 @@ def _read_prime(prime: str, metadata: RunMetadata) -> str:
         If standard input cannot be read or decoded.
     """
     source, is_bytes = metadata.source, metadata.vocabulary.kind == "bytes"
-    if prime == "-":
-        chunks = read_bytes("-")
+    if path is not None:
+        chunks = read_bytes(path)
         if is_bytes:  # which a vocabulary of bytes makes bytes again
             return b"".join(chunks).decode("utf-8", "surrogateescape")
         advice = "that is how the run's own text was read, and --prime must be"
-        return "".join(decode("-", chunks, source.encoding, source.newlines, Changes(), advice))
+        return "".join(decode(path, chunks, source.encoding, source.newlines, Changes(), advice))
     if is_bytes or source.newlines == "keep":
         return prime
     return translate_newlines(prime)

@@ -21,6 +21,7 @@ class Choice(NamedTuple):
     temperature: float  # divides the logits; 0 takes the likeliest symbol
     top_k: int  # keeps the k likeliest symbols; 0 is off
     top_p: float  # then keeps the fewest, likeliest, whose share reaches p; 1 is off
+    min_p: float  # then keeps those that reach this share of the likeliest's probability; 0 is off
 
 
 class Scratch(NamedTuple):
@@ -60,6 +61,8 @@ def sample_token(logits, b, scratch, choice, u):
         total += weights[v]
     if choice.top_k > 0 or choice.top_p < 1:
         total = _filter_top(scratch, choice.top_k, choice.top_p, total)
+    if choice.min_p > 0:
+        total = _filter_min(weights, choice.min_p)
     rest = u * total
     last = best
     for v in range(symbols):
@@ -103,6 +106,17 @@ def _filter_top(scratch, top_k, top_p, total):
             kept += weights[heap[first]]
     for rank in range(first):
         weights[heap[rank]] = 0.0
+    return kept
+
+
+@jitable
+def _filter_min(weights, least):
+    """Set the weights below `least` to zero, that of the likeliest is 1; return the others' sum."""
+    kept = 0.0
+    for v in range(weights.size):
+        if weights[v] < least:
+            weights[v] = 0.0
+        kept += weights[v]
     return kept
 
 

@@ -61,6 +61,21 @@ MUTANTS = (
          "test_top_p_keeps_the_fewest_that_reach_p"),
     ),
     *planted(
+        "kernels/sampling.py", "_filter_min", DRAWS,
+        ("min-p leaves out what is as likely as the threshold", "weights[v] < least",
+         "weights[v] <= least", "test_min_p_keeps_what_reaches_its_share_of_the_likeliest"),
+        ("what min-p cuts off is drawn in part", "weights[v] = 0.0", "pass",
+         "test_min_p_keeps_what_reaches_its_share_of_the_likeliest"),
+    ),
+    *planted(
+        "stop_finder.py", "feed", "test_stop_finder.py",
+        ("a text to stop at is written", "self._held[:start]", "self._held",
+         "test_text_ends_before_the_first_stop"),
+        ("the start of a text to stop at is written at a chunk's end",
+         "len(self._held) - self._margin", "len(self._held)",
+         "test_chunks_make_no_difference"),
+    ),
+    *planted(
         "kernels/sampling.py", "_likelier", DRAWS,
         ("of equals the last is kept", "u < v", "u > v",
          "test_top_k_keeps_k_and_the_first_of_equals"),
