@@ -78,6 +78,9 @@ def test_options_that_fail_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None
     fastest, failures = Tuner("_benchmark.worker", "Partial").fastest(1.0)
     assert fastest == {"a": 2, "b": "y"}
     assert failures == ["a 1, b x: could not create a primitive"]
+    fastest, failures = Tuner("_benchmark.worker", "Partial").fastest(1.0, limit=0.9)
+    assert fastest is None
+    assert failures[1] == "a 2, b x: a step takes 2.0 s, over 0.9 s: not tried further"
     fastest, failures = Tuner("_benchmark.worker", "Partial", works=False).fastest(1.0)
     assert fastest is None
     assert len(failures) == 3

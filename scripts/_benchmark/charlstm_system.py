@@ -13,7 +13,7 @@ from _benchmark.rows import (
     initial_parameters,
     make_windows,
 )
-from _benchmark.worker import System, block_steps
+from _benchmark.worker import System, block_steps, step_seconds
 from charlstm.model import CharLSTM
 from charlstm.optimizers import make_optimizer
 from charlstm.sampling import generate
@@ -77,6 +77,6 @@ class Growth:
     def measure(self, row: Row, threads: int, repeats: int, seconds: float) -> float:
         """Return the median characters per second, over blocks of `seconds`."""
         training = Training(row, threads)
-        steps = block_steps(training.go, seconds)
+        steps = block_steps(step_seconds(training.go, seconds), seconds)
         taken = statistics.median(training.go(steps) for _ in range(repeats))
         return steps * row.characters / taken

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from _benchmark.rows import GOAL_THREADS, GOALS, Goals, Row
-from _benchmark.worker import Worker, WorkerError, block_steps, running
+from _benchmark.worker import Worker, WorkerError, block_steps, running, step_seconds
 
 PAUSE = 0.05  # seconds before each block, so that the threads of the previous one are idle
 CHECKED_STEPS = 5  # whose losses must agree
@@ -20,6 +20,7 @@ TOLERANCE = 1e-3  # of a loss: float32, and Adagrad's first step is a sign
 BFLOAT16 = "charlstm, bfloat16"
 # Rounding turns the sign of small gradients, and so Adagrad's first step: later losses part.
 BFLOAT16_STEPS, BFLOAT16_TOLERANCE = 3, 1e-2
+TOO_SLOW = 10  # times charlstm's step in float32: no option of a peer that need not take part
 NUMPY_FLOPS = 2e9  # of a step: above, the reference would take too long
 
 
@@ -97,14 +98,18 @@ class Competitor:
         If the system fails otherwise.
     """
 
-    def __init__(self, spec: CompetitorSpec, row: Row, threads: int, seconds: float) -> None:
+    def __init__(
+        self, spec: CompetitorSpec, row: Row, threads: int, seconds: float, limit: float
+    ) -> None:
         work = {"row": row, "threads": threads}
         self.options = dict(spec.options)
         self.notes: list[str] = []
         if spec.is_tuned:  # in a separate process, whose memory is not measured
             fixed = {**work, **self.options, "module": spec.module, "system": spec.system}
             with running("_benchmark.worker", "Tuner", fixed, spec.environment) as tuner:
-                fastest, failures = tuner.call("fastest", seconds)
+                fastest, failures = tuner.call(
+                    "fastest", seconds, math.inf if spec.is_required else limit
+                )
             self.notes = [f"{row.name}: {spec.name} fails with {failure}" for failure in failures]
             if fastest is None:
                 error = WorkerError if spec.is_required else LeftOutError
@@ -112,7 +117,8 @@ class Competitor:
             self.options |= fastest
         self.worker = Worker(spec.module, spec.system, {**work, **self.options}, spec.environment)
         self.losses: list[float] = self.worker.call("first_losses", CHECKED_STEPS)
-        self.steps = block_steps(self._go, seconds)
+        self.step_seconds = step_seconds(self._go, seconds)
+        self.steps = block_steps(self.step_seconds, seconds)
         self.seconds: list[float] = []
 
     def _go(self, steps: int) -> float:
@@ -168,14 +174,16 @@ def compare(
     notes: list[str] = []
     with contextlib.ExitStack() as stack:
         machine = stack.enter_context(running("_benchmark.peak", "Peak", {"seconds": seconds}))
-        competitors = {}
+        competitors: dict[str, Competitor] = {}
+        limit = math.inf
         for spec in competitor_specs(row, peers, threads):
             try:
-                competitor = Competitor(spec, row, threads, seconds)
+                competitor = Competitor(spec, row, threads, seconds, limit)
             except LeftOutError as error:
                 notes += [*str(error).splitlines(), f"{row.name}: {spec.name} is left out"]
                 continue
             notes += competitor.notes
+            limit = min(limit, TOO_SLOW * competitor.step_seconds)  # from charlstm's on
             competitors[spec.name] = stack.enter_context(contextlib.closing(competitor))
         check_losses({name: competitor.losses for name, competitor in competitors.items()})
         for _ in range(repeats):

@@ -77,11 +77,15 @@ class Tuner:
         self.fixed = fixed
         self.failures: list[str] = []
 
-    def fastest(self, seconds: float) -> tuple[dict[str, Any] | None, list[str]]:
+    def fastest(
+        self, seconds: float, limit: float = math.inf
+    ) -> tuple[dict[str, Any] | None, list[str]]:
         """Return the fastest value of each option, and `failures`.
 
-        The options are None if nothing works. Each is tried in blocks of up to `seconds`.
+        The options are None if nothing works. Each is tried in blocks of up to `seconds`, and
+        fails if its first step takes more than `limit` seconds, and its second too.
         """
+        self.limit = limit
         best = {option: values[0] for option, values in self.make.CHOICES.items()}
         least = self._step_seconds(best, seconds)
         for option, values in self.make.CHOICES.items():
@@ -95,7 +99,7 @@ class Tuner:
     def _step_seconds(self, options: dict[str, Any], seconds: float) -> float:
         """Return the time of a step; infinity if the system cannot do one."""
         try:
-            return step_seconds(self.make(**self.fixed, **options).go, seconds)
+            return step_seconds(self.make(**self.fixed, **options).go, seconds, self.limit)
         except RuntimeError as error:  # which is what PyTorch and JAX raise for lack of a kernel
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             self.failures.append(f"{describe(options)}: {reason}")
@@ -107,18 +111,25 @@ def describe(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{option} {value}" for option, value in options.items())
 
 
-def step_seconds(go: Callable[[int], float], seconds: float) -> float:
-    """Return the minimum time of a step, from blocks of up to `seconds`, after a warm-up."""
-    go(1)
+def step_seconds(go: Callable[[int], float], seconds: float, limit: float = math.inf) -> float:
+    """Return the minimum time of a step, from blocks of up to `seconds`, after a warm-up.
+
+    Raises
+    ------
+    RuntimeError
+        If the warm-up takes more than `limit` seconds, and the next step too.
+    """
+    if go(1) > limit and (taken := go(1)) > limit:
+        raise RuntimeError(f"a step takes {taken:.1f} s, over {limit:.1f} s: not tried further")
     steps = 1
     while (taken := min(go(steps) for _ in range(3))) < seconds / 3:
         steps *= 3
     return taken / steps
 
 
-def block_steps(go: Callable[[int], float], seconds: float) -> int:
-    """Return how many steps take about `seconds`."""
-    return max(1, round(seconds / step_seconds(go, seconds)))
+def block_steps(step: float, seconds: float) -> int:
+    """Return how many steps of `step` seconds take about `seconds`."""
+    return max(1, round(seconds / step))
 
 
 class Worker:
