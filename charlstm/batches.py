@@ -30,11 +30,14 @@ class Windows:
         Streams B.
     seq_length
         Time steps T.
+    streams
+        Numbers of the streams that windows are returned of; all by default.
 
     Attributes
     ----------
     text : EncodedText
     batch_size, seq_length : int
+    streams : range
     stream_length : int
         S.
     steps_per_epoch : int
@@ -48,7 +51,9 @@ class Windows:
         If the text is too short for one window; `fit_sizes` finds sizes that fit.
     """
 
-    def __init__(self, text: EncodedText, batch_size: int, seq_length: int) -> None:
+    def __init__(
+        self, text: EncodedText, batch_size: int, seq_length: int, streams: range | None = None
+    ) -> None:
         _check_sizes(batch_size=batch_size, seq_length=seq_length)
         self.text = text
         self.batch_size = batch_size
@@ -62,7 +67,8 @@ class Windows:
                 "lower batch_size or seq_length",
                 ["batch_size", "seq_length"],
             )
-        starts = np.arange(batch_size) * self.stream_length
+        self.streams = range(batch_size) if streams is None else streams
+        starts = np.array(self.streams) * self.stream_length
         self._index = starts + np.arange(seq_length + 1)[:, None]  # (T+1, B), of step 0
 
     def window(self, step: int) -> tuple[IdArray, IdArray, bool]:

@@ -76,6 +76,8 @@ class CharLSTM:
         All parameters, and the gradient of the last `forward_backward`, flat; see
         `ParameterLayout`. Only read the latter: the rows of symbols absent from a window
         are assumed to be zero already.
+    regularization : Regularization
+        Makes the masks of training.
 
     Raises
     ------
@@ -126,7 +128,7 @@ class CharLSTM:
         self.gradient = aligned_zeros(self.layout.size, self.config.array_dtype)
         self._parameters = self.layout.views(self.buffer)
         init_parameters(self.buffer, self.layout, self.seed, self.config.forget_bias)
-        self._regularization = Regularization(self.config, self.layout, self.seed)
+        self.regularization = Regularization(self.config, self.layout, self.seed)
         self._packed = make_packed(self.config)
         self._written = np.zeros(len(vocabulary), np.bool_)  # symbols of the last gradient
         self._workspaces: dict[tuple[int, int], Workspace] = {}
@@ -260,12 +262,12 @@ class CharLSTM:
 
     def dropout_masks(self, steps: int, streams: int, dropout_step: int) -> Array:
         """Return the factors (L, T, B, H), 0 or 1 / (1 - rate), of a step's dropout."""
-        return self._regularization.dropout_factors(steps, streams, dropout_step)
+        return self.regularization.dropout_factors(steps, streams, dropout_step)
 
     def weight_masks(self, dropout_step: int) -> Parameters:
         """Return a step's factors of all parameters: of recurrent weights 0 or 1 / (1 - rate)."""
-        _, drop = self._regularization.at(dropout_step)
-        masked = self._regularization.masked_weights(np.ones_like(self.buffer), drop)
+        _, drop = self.regularization.at(dropout_step)
+        masked = self.regularization.masked_weights(np.ones_like(self.buffer), drop)
         return self.layout.views(masked.copy())
 
     def window(
@@ -296,9 +298,9 @@ class CharLSTM:
         if target_ids is not None:
             work.targets[...] = target_ids
         load_state(work, state, self.config)
-        dropout, drop = self._regularization.at(dropout_step)
+        dropout, drop = self.regularization.at(dropout_step)
         window = self.window(mode, self._packed, work, dropout)._replace(
-            parameters=self._regularization.masked_weights(self.buffer, drop)
+            parameters=self.regularization.masked_weights(self.buffer, drop)
         )
         present = self._mark_active(ids, mode)
         if min(self.active_threads, self.max_threads(ids.size)) == 1 or not can_use_pool():
@@ -306,7 +308,7 @@ class CharLSTM:
         else:
             self._run_parallel(window)
         if mode == TRAIN:
-            self._regularization.mask_gradient(self.gradient, drop)
+            self.regularization.mask_gradient(self.gradient, drop)
             self._written[:] = present  # at once: an interrupt leaves the old or the new
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())

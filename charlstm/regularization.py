@@ -34,9 +34,14 @@ class Regularization:
 
     def __init__(self, config: ModelConfig, layout: ParameterLayout, seed: int) -> None:
         self._config, self._seed = config, seed
+        self._streams = 0, 0
         self._starts = layout.table[: config.layers, 1].copy()  # of the recurrent weights
         self._length = layout.span("lstm.weight_hh_l0")
         self._masked = aligned_zeros(layout.size if config.weight_drop else 0, config.array_dtype)
+
+    def set_streams(self, streams: range, batch_size: int) -> None:
+        """Say which streams of a batch windows have: dropout's masks are by a stream's number."""
+        self._streams = streams.start, batch_size - len(streams)
 
     def at(self, step: int | None) -> tuple[Dropout, WeightDrop]:
         """Return what decides a step's masks; None is no step of training: nothing is dropped.
@@ -53,7 +58,7 @@ class Regularization:
         if config.dropout:
             moves = int(config.dropout_mask == "step")
             key = derive_key(DROPOUT, self._seed, step)
-            dropout = Dropout(*_threshold(config.dropout), *key, moves)
+            dropout = Dropout(*_threshold(config.dropout), *key, moves, *self._streams)
         if config.weight_drop:
             key = derive_key(WEIGHT_DROP, self._seed, step)
             weight_drop = WeightDrop(*_threshold(config.weight_drop), *key)
@@ -88,7 +93,9 @@ class Regularization:
             drop_weights(gradient, gradient, self._starts, self._length, drop)
 
 
-def reset_streams(state: State, seed: int, step: int, probability: float) -> State:
+def reset_streams(
+    state: State, seed: int, step: int, probability: float, first_stream: int = 0
+) -> State:
     """Return the state with each stream zeroed with a probability, for one step.
 
     A model trained on carried states alone may come to rely on what only hours of text
@@ -100,10 +107,13 @@ def reset_streams(state: State, seed: int, step: int, probability: float) -> Sta
         (h, c), each (L, B, H). Not modified; returned where no stream is chosen.
     seed, step, probability
         See `choose_streams`.
+    first_stream
+        The number of the state's first stream, among those of all ranks.
     """
-    zeroed = np.zeros(state[0].shape[1], np.bool_)
+    zeroed = np.zeros(first_stream + state[0].shape[1], np.bool_)
     if not choose_streams(zeroed, seed, step, probability):
         return state
+    zeroed = zeroed[first_stream:]
     h, c = state[0].copy(), state[1].copy()
     h[:, zeroed] = c[:, zeroed] = 0
     return h, c

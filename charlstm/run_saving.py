@@ -13,6 +13,7 @@ from charlstm.argument_checks import check_instance, check_path
 from charlstm.checkpoint import Tensors
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus
+from charlstm.distributed import ALONE, Ranks
 from charlstm.errors import RunError
 from charlstm.metadata import CommandMetadata, CorpusSource, RunMetadata
 from charlstm.model import CharLSTM
@@ -208,6 +209,8 @@ class ResumableRun(ABC):
     ----------
     corpus : Corpus
         That it is trained on.
+    ranks : Ranks
+        The processes that share the work.
     step : int
         Steps done.
     best_step : int or None
@@ -217,6 +220,7 @@ class ResumableRun(ABC):
     """
 
     corpus: Corpus
+    ranks: Ranks
     step: int
     best_step: int | None
     warnings: list[str]
@@ -255,9 +259,14 @@ class ResumableRun(ABC):
         CheckpointError
             If a file cannot be written; what was there before is intact.
         """
-        if self._saved is None or overwrite or not self._saved.is_in(folder):
-            self._saved = begin_saving(folder, overwrite)
-        self._saved.save(self.snapshot(), self.corpus.source, self.step == self.best_step)
+        snapshot = self.snapshot()
+
+        def write() -> None:
+            if self._saved is None or overwrite or not self._saved.is_in(folder):
+                self._saved = begin_saving(folder, overwrite)
+            self._saved.save(snapshot, self.corpus.source, self.step == self.best_step)
+
+        self.ranks.on_root(write)
 
     @classmethod
     def resume(
@@ -266,6 +275,7 @@ class ResumableRun(ABC):
         corpus: Corpus,
         *,
         threads: int | None = None,
+        ranks: Ranks = ALONE,
         **changes: Any,
     ) -> Self:
         """Return a trainer that continues where the run in a folder was saved last.
@@ -274,7 +284,7 @@ class ResumableRun(ABC):
         ----------
         folder
             Where `save` or ``charlstm train`` saved it.
-        corpus, threads, changes
+        corpus, threads, ranks, changes
             See `from_snapshot`, also for further errors; ``steps=...`` trains longer.
 
         Raises
@@ -282,8 +292,10 @@ class ResumableRun(ABC):
         RunError
             If the folder holds no run.
         """
-        tensors, metadata, saved = load_run(folder)
-        trainer = cls.from_snapshot(tensors, metadata, corpus, threads=threads, **changes)
+        tensors, metadata, saved = ranks.on_root(lambda: load_run(folder))
+        trainer = cls.from_snapshot(
+            tensors, metadata, corpus, threads=threads, ranks=ranks, **changes
+        )
         trainer.warnings += checkpoint.compare_versions(metadata.command.versions)
         trainer._saved = saved
         return trainer

@@ -17,6 +17,7 @@ from charlstm.batches import Windows, fit_sizes
 from charlstm.checkpoint import Tensors
 from charlstm.config import TrainConfig, remedy
 from charlstm.corpus import Corpus, check_symbols
+from charlstm.distributed import ALONE, Ranks
 from charlstm.errors import CorpusError, DivergenceError
 from charlstm.evaluation import Evaluation, evaluate_text, evaluation_interval
 from charlstm.metadata import RunMetadata
@@ -42,6 +43,9 @@ class Trainer(ResumableRun):
         Split by the fractions of `config`; only the first part is trained on.
     config
         Batch and window shrink where the training text is too short for them.
+    ranks
+        The processes that share the work, each with a trainer whose arguments are the same; this
+        one alone by default. `train_step`, `evaluate`, `snapshot` and `save` wait for all.
 
     Attributes
     ----------
@@ -86,7 +90,9 @@ class Trainer(ResumableRun):
     40
     """
 
-    def __init__(self, model: CharLSTM, corpus: Corpus, config: TrainConfig) -> None:
+    def __init__(
+        self, model: CharLSTM, corpus: Corpus, config: TrainConfig, ranks: Ranks = ALONE
+    ) -> None:
         check_instance("model", model, CharLSTM)
         check_instance("config", config, TrainConfig)
         check_symbols(corpus, model.vocabulary)
@@ -102,14 +108,16 @@ class Trainer(ResumableRun):
             )
         if len(self.val) < 2:
             self.warnings.append("no validation text: the training loss decides what is best")
-        self.windows = Windows(self.text, batch_size, seq_length)
+        self.ranks = ranks
+        streams = ranks.streams(batch_size)
+        self.windows = Windows(self.text, batch_size, seq_length, streams)
+        model.regularization.set_streams(streams, batch_size)
         self.config = dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length)
         self.set_length(config.steps, config.eval_every, config.save_every)
         self.optimizer = optimizer_for(config, model.layout.size, model.config.array_dtype)
         self.average = WeightAverage(model.buffer, config.ema_decay, config.average_tail)
-        self.state = model.zero_state(batch_size)
-        is_shared = model.max_threads(self.characters_per_step) > 1
-        self._tuner = ThreadTuner(model.threads, is_shared)
+        self.state = model.zero_state(len(streams))
+        self._tuner = ThreadTuner(model.threads, model.max_threads(len(streams) * seq_length) > 1)
         self.step = 0
         self.best_loss: float | None = None
         self.best_step: int | None = None
@@ -171,7 +179,7 @@ class Trainer(ResumableRun):
                 self.model.active_threads = self._tuner.threads
                 started = time.perf_counter()
                 record = self.train_step()
-                self._tuner.note_step(time.perf_counter() - started)
+                self._tuner.note_step(time.perf_counter() - started - self.ranks.waited)
                 self.model.active_threads = self._tuner.settled
                 if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
                     record = self._with_evaluation(record)
@@ -190,9 +198,13 @@ class Trainer(ResumableRun):
         config, step = self.config, self.step
         inputs, targets, first = self.windows.window(step)
         if first:
-            self.state = self.model.zero_state(config.batch_size)
-        carried = reset_streams(self.state, self.model.seed, step, config.reset_probability)
+            self.state = self.model.zero_state(inputs.shape[1])
+        carried = reset_streams(
+            self.state, self.model.seed, step, config.reset_probability, self.windows.streams.start
+        )
         loss, state = self.model.forward_backward(inputs, targets, carried, dropout_step=step)
+        share = inputs.shape[1] / config.batch_size
+        loss = self.ranks.sum_gradients(loss, self.model.gradient, self.model.rows.used, share)
         assert config.learning_rate is not None and config.warmup is not None
         rate = learning_rate_at(
             config.schedule, config.learning_rate, step, config.steps, config.warmup,
@@ -215,6 +227,7 @@ class Trainer(ResumableRun):
         )  # fmt: skip
 
     def _with_evaluation(self, record: StepRecord) -> StepRecord:
+        self.ranks.check_weights(self.model.buffer)
         measured = self.evaluate().nats if len(self.val) >= 2 else None
         if measured is not None and not math.isfinite(measured):
             raise self._diverged(record.step, f"validation loss {measured}")
@@ -239,8 +252,9 @@ class Trainer(ResumableRun):
             If the part has fewer than 2 characters.
         """
         check_choice("part", part, ("val", "test"))
+        text = self.val if part == "val" else self.test
         with self.averaged_weights():
-            return evaluate_text(self.model, self.val if part == "val" else self.test)
+            return self.ranks.on_root(lambda: evaluate_text(self.model, text))
 
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Let the model have its averaged weights for a ``with`` block, to sample from, say.
@@ -256,19 +270,13 @@ class Trainer(ResumableRun):
             tensors = self.model.layout.copies(self.model.buffer)
         tensors |= self.average.tensors(self.model.buffer)
         tensors |= {name: array.copy() for name, array in self.optimizer.tensors.items()}
-        tensors["state.h"], tensors["state.c"] = (part.copy() for part in self.state)
+        tensors["state.h"], tensors["state.c"] = map(self.ranks.gather_streams, self.state)
         metadata = RunMetadata(
-            model=self.model.config,
-            training=self.config,
-            vocabulary=self.model.vocabulary,
-            seed=self.model.seed,
-            corpus_sha256=self.corpus.sha256,
-            corpus_name=self.corpus.name,
-            step=self.step,
-            best_loss=self.best_loss,
-            evaluations_since_best=self.evaluations_since_best,
-            averaged_since=self.average.since,
-        )
+            model=self.model.config, training=self.config, vocabulary=self.model.vocabulary,
+            seed=self.model.seed, corpus_sha256=self.corpus.sha256, corpus_name=self.corpus.name,
+            step=self.step, best_loss=self.best_loss,
+            evaluations_since_best=self.evaluations_since_best, averaged_since=self.average.since,
+        )  # fmt: skip
         return tensors, metadata
 
     def restore(self, tensors: Tensors, metadata: RunMetadata) -> None:
@@ -281,13 +289,15 @@ class Trainer(ResumableRun):
         CheckpointError
             If a tensor is missing or shaped otherwise.
         """
-        self.state = self.model.zero_state(self.config.batch_size)
+        h, c = self.model.zero_state(self.config.batch_size)
         fill(self.model.parameters, tensors)
         if metadata.training.ema_decay or metadata.averaged_since:
             check_tensor(tensors, TRAINED, self.model.buffer.shape, self.model.buffer.dtype)
         self.average.restore(self.model.buffer, tensors, metadata.averaged_since)
         fill(self.optimizer.tensors, tensors)
-        fill({"state.h": self.state[0], "state.c": self.state[1]}, tensors)
+        fill({"state.h": h, "state.c": c}, tensors)
+        own = slice(self.windows.streams.start, self.windows.streams.stop)
+        self.state = h[:, own].copy(), c[:, own].copy()
         self.step = self.optimizer.count = metadata.step
         self.best_loss, self.best_step = metadata.best_loss, None
         self.evaluations_since_best = metadata.evaluations_since_best
@@ -300,6 +310,7 @@ class Trainer(ResumableRun):
         corpus: Corpus,
         *,
         threads: int | None = None,
+        ranks: Ranks = ALONE,
         **changes: Any,
     ) -> Self:
         """Return a trainer that continues exactly where a snapshot was taken.
@@ -312,6 +323,8 @@ class Trainer(ResumableRun):
             The one that was trained on.
         threads
             See `CharLSTM`.
+        ranks
+            See `Trainer`; there may be another number of them than before.
         changes
             New values of options of `TrainConfig` that may change while training:
             steps, intervals, learning rate and clipping.
@@ -328,7 +341,7 @@ class Trainer(ResumableRun):
         if check_instance("corpus", corpus, Corpus).sha256 != metadata.corpus_sha256:
             raise CorpusError("the corpus is not the one this run was trained on")
         config = metadata.training.changed(metadata.step, **changes)
-        trainer = cls(restore_model(tensors, metadata, threads=threads), corpus, config)
+        trainer = cls(restore_model(tensors, metadata, threads=threads), corpus, config, ranks)
         trainer.restore(tensors, metadata)
         return trainer
 

@@ -25,6 +25,7 @@ LAYERS = [
     ["corpus"],
     ["batches"],
     ["resources", "thread_tuner"],
+    ["distributed"],
     ["parameters"],
     ["kernels"],
     ["workspace", "randomness", "dtype_timing"],

@@ -6,19 +6,14 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from charlstm.cli.console import log
-from charlstm.cli.signals import Terminated, raise_on_sigterm
-from charlstm.cli.suggested_commands import command_line, with_options
-from charlstm.errors import CharLSTMError, UsageError
+from charlstm.cli.failures import DONE, WRONG_USAGE, fail, report
+from charlstm.cli.signals import raise_on_sigterm
+from charlstm.cli.suggested_commands import command_line
 
 if TYPE_CHECKING:
     import click
-
-DONE, FAILED, WRONG_USAGE = 0, 1, 2
-INTERRUPTED, TERMINATED = 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,22 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except UsageError as error:
-        return _fail(with_options(str(error), error.parameters), WRONG_USAGE)
-    except CharLSTMError as error:
-        return _fail(with_options(str(error), error.parameters))
-    except MemoryError:
-        return _fail(
-            "not enough memory: lower --hidden-size, --layers, --batch-size or --seq-length"
-        )
-    except OSError as error:
-        return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
-    except KeyboardInterrupt:  # who pressed Ctrl-C knows
-        _end_line()
-        return INTERRUPTED
-    except Terminated:
-        _end_line()
-        return _fail("terminated", TERMINATED)
+    except BaseException as error:
+        code = report(error)
+        if code is None:
+            raise
+        return code
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -75,7 +59,7 @@ def _run(arguments: Sequence[str]) -> int:
     except click.UsageError as error:
         names = error.ctx.command_path.split()[1:] if error.ctx else []
         help_command = command_line(*names, "--help")
-        return _fail(f"{_usage(error)} ({help_command} lists what there is)", WRONG_USAGE)
+        return fail(f"{_usage(error)} ({help_command} lists what there is)", WRONG_USAGE)
     sys.stdout.flush()
     return code
 
@@ -86,16 +70,3 @@ def _usage(error: click.UsageError) -> str:
     if not similar:
         return error.format_message()
     return f"{error.message} Did you mean {' or '.join(similar)}?"
-
-
-def _end_line() -> None:
-    """Begin a new line where output, or what a terminal shows of Ctrl-C, may have left one."""
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    if sys.stdout.isatty() or sys.stderr.isatty():
-        log("")
-
-
-def _fail(message: str, code: int = FAILED) -> int:
-    log("charlstm: error: " + " ".join(message.splitlines()))
-    return code

@@ -67,18 +67,19 @@ class StepTiming(NamedTuple):
 def time_steps(trainer: Trainer, seconds: float) -> StepTiming:
     """Time real steps for at least `seconds`, and an evaluation; then undo the steps.
 
-    The first step compiles the kernels, or loads what is compiled.
+    The first step compiles the kernels, or loads what is compiled. Rank 0's clock decides for all.
     """
     before = trainer.snapshot()
-    timing = StepTiming(_time_step(trainer, seconds), _time_evaluation(trainer))
+    step = _time_step(trainer, seconds)
+    timing = StepTiming(step, trainer.ranks.on_root(lambda: _time_evaluation(trainer)))
     trainer.restore(*before)
-    return timing
+    return trainer.ranks.from_root(timing)
 
 
 def _time_step(trainer: Trainer, seconds: float) -> float:
     times = [time.perf_counter()]
     with suppress(DivergenceError):  # the run itself may end before that step
-        while len(times) < 5 or times[-1] - times[1] <= seconds:
+        while trainer.ranks.from_root(len(times) < 5 or times[-1] - times[1] <= seconds):
             trainer.train_step()
             times.append(time.perf_counter())
     steps = times[1:] if len(times) > 2 else times

@@ -16,7 +16,9 @@ from charlstm.workspace import packed_bytes, workspace_bytes
 INTERPRETER = 170_000_000  # bytes that Python, Numba and LLVM take
 
 
-def memory_needed(model: ModelConfig, training: TrainConfig, length: int, threads: int) -> int:
+def memory_needed(
+    model: ModelConfig, training: TrainConfig, length: int, threads: int, ranks: int = 1
+) -> int:
     """Return the bytes that training takes at most, about: when it saves.
 
     Parameters
@@ -27,6 +29,8 @@ def memory_needed(model: ModelConfig, training: TrainConfig, length: int, thread
         Characters of the training text.
     threads
         Shards that work is split into.
+    ranks
+        That share the streams; the most of them is what one of them takes.
     """
     batch_size, seq_length = fit_sizes(length, training.batch_size, training.seq_length)
     buffer = ParameterLayout(model).size * np.dtype(model.array_dtype).itemsize
@@ -36,7 +40,7 @@ def memory_needed(model: ModelConfig, training: TrainConfig, length: int, thread
     masked = buffer if model.weight_drop else 0
     arrays = (
         packed_bytes(model)
-        + workspace_bytes(model, seq_length, batch_size, threads)
+        + workspace_bytes(model, seq_length, -(-batch_size // ranks), threads)
         + workspace_bytes(model, EVAL_LENGTH, EVAL_STREAMS, threads)
     )
     copies = 4  # while saving: the snapshot, the file's content, and both again to read it back

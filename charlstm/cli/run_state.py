@@ -13,12 +13,11 @@ from charlstm.cli.corpus_source import decoding_warnings, read_own_corpus, sourc
 from charlstm.cli.initial_weights import InitialWeights
 from charlstm.config import CHANGEABLE, INTERVALS, ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
+from charlstm.distributed import ALONE, Ranks
 from charlstm.errors import UsageError
 from charlstm.metadata import CommandMetadata, CorpusSource
 from charlstm.model import CharLSTM
-from charlstm.model_loading import load_checkpoint
-from charlstm.run_folder import RunFolder
-from charlstm.run_saving import check_resumable
+from charlstm.run_saving import Snapshot, check_resumable
 from charlstm.trainer import Trainer
 
 # What the weights, optimizer state and position of a run are made for. The corpus is another.
@@ -76,6 +75,7 @@ def new_run(
     training: TrainConfig,
     threads: int,
     initial: InitialWeights | None = None,
+    ranks: Ranks = ALONE,
 ) -> RunState:
     """Return the state of a run that begins.
 
@@ -89,6 +89,8 @@ def new_run(
         See `CharLSTM`.
     initial
         What the model begins with, if not with random weights.
+    ranks
+        See `Trainer`.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def new_run(
         weight_drop=model.weight_drop, dropout_mask=model.dropout_mask,
     )  # fmt: skip
     notes = [] if initial is None else [initial.put_into(untrained)]
-    trainer = Trainer(untrained, corpus, training)
+    trainer = Trainer(untrained, corpus, training, ranks)
     # The trainer fits these to the text; a resume compares with what was requested.
     requested = {"batch_size": training.batch_size, "seq_length": training.seq_length}
     intervals = {name: getattr(training, name) for name in INTERVALS}
@@ -113,33 +115,36 @@ def new_run(
 
 
 def resumed_run(
-    folder: RunFolder,
+    saved: Snapshot,
     paths: tuple[str, ...],
     options: Mapping[str, Any],
     explicit: set[str],
     threads: int,
+    ranks: Ranks = ALONE,
 ) -> RunState:
     """Return the state of a run that is resumed.
 
     Parameters
     ----------
-    folder
-        Of the run.
+    saved
+        Its last checkpoint.
     paths
         Where its corpus lies.
     options, explicit
         The options by name, and the names of those that the user gave.
     threads
         See `CharLSTM`.
+    ranks
+        See `Trainer`.
 
     Raises
     ------
     UsageError
         If an option is given that cannot change, and differs.
     CheckpointError, CorpusError
-        If the checkpoint or the corpus cannot be read.
+        If the checkpoint is damaged, or the corpus cannot be read.
     """
-    tensors, metadata = load_checkpoint(folder.last)
+    tensors, metadata = saved
     check_resumable(metadata)
     source = source_of(metadata, paths)
     stored = metadata.model.to_dict() | metadata.training.to_dict() | vars(source)
@@ -153,7 +158,9 @@ def resumed_run(
             warnings.append(f"{_flag(name)} is {options[name]} from here on, was {stored[name]}")
     corpus = read_own_corpus(metadata, paths)
     warnings += decoding_warnings(source, corpus.changes)
-    trainer = Trainer.from_snapshot(tensors, metadata, corpus, threads=threads, **changes)
+    trainer = Trainer.from_snapshot(
+        tensors, metadata, corpus, threads=threads, ranks=ranks, **changes
+    )
     intervals = {name: options[name] for name in INTERVALS if name in explicit}
     return RunState(trainer, source, metadata.command, intervals, warnings, is_new=False)
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import check_seed
-from charlstm.cli import INTERRUPTED
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import escape_control, log, write_line
 from charlstm.cli.corpus_source import find_run
+from charlstm.cli.failures import INTERRUPTED
 from charlstm.errors import UsageError
 from charlstm.metadata import RunMetadata
 from charlstm.model_loading import load_checkpoint, restore_model

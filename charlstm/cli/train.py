@@ -20,6 +20,7 @@ from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import format_duration, format_loss, log, plural
 from charlstm.cli.corpus_source import read_source, with_absolute_paths
 from charlstm.cli.initial_weights import InitialWeights
+from charlstm.cli.job import FollowingSaver, check_command, check_corpus, locked, run_job
 from charlstm.cli.memory_check import check_memory, memory_needed
 from charlstm.cli.options_for_text import adapt_to_text
 from charlstm.cli.run_state import RunState, new_run, resumed_run
@@ -35,6 +36,8 @@ from charlstm.cli.training_summary import (
     summary,
 )
 from charlstm.config import ModelConfig, TrainConfig
+from charlstm.corpus import Corpus
+from charlstm.distributed import Ranks
 from charlstm.dtype_timing import bfloat16_slowdown
 from charlstm.errors import CharLSTMError, RunError, UsageError
 from charlstm.evaluation import evaluation_interval
@@ -43,7 +46,6 @@ from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint
 from charlstm.option_checks import check_options
 from charlstm.presets import preset_options
-from charlstm.resources import available_processors
 from charlstm.run_folder import RunFolder
 from charlstm.text_decoding import check_encoding
 
@@ -55,7 +57,7 @@ MORE = "a larger --steps, --epochs or --minutes, counted from the run's start, c
 
 
 def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -> int:
-    """Train a model; return the exit code.
+    """Train a model, on all ranks of an MPI job; return the exit code.
 
     Parameters
     ----------
@@ -66,54 +68,90 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
     explicit
         Names of those that the user gave.
     """
-    given = explicit
+    return run_job(lambda ranks: _train_on(ranks, paths, options, explicit))
+
+
+def _train_on(
+    ranks: Ranks, paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]
+) -> int:
+    check_command(ranks, paths, options, explicit)
+    available, given = ranks.threads(), explicit
+    threads = options["threads"] or available
+    options, explicit, budget = ranks.together(lambda: _with_preset(options, given))
+    name = "stdin" if paths[0] == "-" else Path(paths[0]).stem
+    folder = RunFolder(options["out"] or Path("runs") / name)
+    if options["resume"]:
+        ranks.on_root(folder.resume)  # before the lock, which would make a folder
+        with locked(ranks, folder):
+            saved = ranks.on_root(lambda: load_checkpoint(folder.last))
+            state = ranks.together(
+                lambda: resumed_run(saved, paths, options, explicit, threads, ranks)
+            )
+            return _train(folder, state, budget, paths, options)
+    run, is_overwritten = options["init_from"], options["overwrite"]
+    initial = ranks.on_root(lambda: InitialWeights.read(run)) if run else None
+    options, shape, training = ranks.together(lambda: _options(options, initial, given))
+    ranks.on_root(lambda: _check_free(folder, is_overwritten))  # before a large corpus is read
+    source = CorpusSource(paths, options["encoding"], options["as_bytes"], options["newlines"])
+
+    def prepare() -> tuple[Corpus, ModelConfig, TrainConfig, list[str]]:
+        corpus = read_source(source)
+        model = ModelConfig(len(corpus.vocabulary), **shape)
+        length = len(corpus.text)
+        model, fitted, warnings = adapt_to_text(model, training, length, budget, explicit)
+        text = corpus.split(fitted.val_fraction, fitted.test_fraction)[0]
+        needed = memory_needed(model, fitted, len(text), threads, ranks.size)
+        check_memory(needed * ranks.ranks_here())
+        return corpus, model, fitted, warnings
+
+    corpus, model, training, warnings = ranks.together(prepare)
+    check_corpus(ranks, corpus)
+    with locked(ranks, folder):
+        if not is_overwritten:
+            ranks.on_root(folder.create)
+        state = ranks.together(
+            lambda: new_run(corpus, source, model, training, threads, initial, ranks)
+        )
+        state.warnings = warnings + state.warnings + ranks.on_root(lambda: _replaced(folder))
+        return _train(folder, state, budget, paths, options)
+
+
+def _with_preset(
+    options: dict[str, Any], given: set[str]
+) -> tuple[dict[str, Any], set[str], Budget]:
+    """Return the options with those of a preset, the names of both kinds given, and the budget."""
+    explicit = given
     if options["preset"]:
         chosen = preset_options(options["preset"], {name: options[name] for name in given})
         options, explicit = {**options, **chosen}, given | set(chosen)
     budget = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")
-    name = "stdin" if paths[0] == "-" else Path(paths[0]).stem
-    folder = RunFolder(options["out"] or Path("runs") / name)
-    threads = options["threads"] or available_processors()
-    if options["resume"]:
-        if options["init_from"]:
-            raise UsageError("--init-from is for a new run: one that is resumed has its weights")
-        folder.resume()  # before the lock, which would make a folder
-        with folder.lock():
-            state = resumed_run(folder, paths, options, explicit, threads)
-            return _train(folder, state, budget, paths, options)
-    initial = InitialWeights.read(options["init_from"]) if options["init_from"] else None
-    if initial:
-        options = initial.adapt(options, given)
-    shape, training = _options(options)
-    check_encoding(options["encoding"])
-    if folder.is_taken() and not options["overwrite"]:  # before a large corpus is read
+    if options["resume"] and options["init_from"]:
+        raise UsageError("--init-from is for a new run: one that is resumed has its weights")
+    return options, explicit, budget
+
+
+def _check_free(folder: RunFolder, is_overwritten: bool) -> None:
+    if folder.is_taken() and not is_overwritten:
         raise RunError(
             f"{folder.path} already holds a run: continue it (--resume), replace it (--overwrite) "
             "or choose another folder (--out)"
         )
-    source = CorpusSource(paths, options["encoding"], options["as_bytes"], options["newlines"])
-    corpus = read_source(source)
-    model = ModelConfig(len(corpus.vocabulary), **shape)
-    model, training, warnings = adapt_to_text(model, training, len(corpus.text), budget, explicit)
-    text = corpus.split(training.val_fraction, training.test_fraction)[0]
-    check_memory(memory_needed(model, training, len(text), threads))
-    with folder.lock():
-        if not options["overwrite"]:
-            folder.create()
-        state = new_run(corpus, source, model, training, threads, initial)
-        state.warnings = warnings + state.warnings + _replaced(folder)
-        return _train(folder, state, budget, paths, options)
 
 
-def _options(options: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
-    """Check the options of model and training before anything is read."""
+def _options(
+    options: dict[str, Any], initial: InitialWeights | None, given: set[str]
+) -> tuple[dict[str, Any], dict[str, Any], TrainConfig]:
+    """Check the options before anything is read; return them all, a model's and training's."""
+    if initial:
+        options = initial.adapt(options, given)
+    check_encoding(options["encoding"])
     shapes = {field.name for field in dataclasses.fields(ModelConfig)} - {"vocabulary_size"}
     shape = {name: options[name] for name in shapes}
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     training = {name: options[name] for name in names if options[name] is not None}
-    return check_options(**shape), TrainConfig(**training)
+    return options, check_options(**shape), TrainConfig(**training)
 
 
 def _replaced(folder: RunFolder) -> list[str]:
@@ -155,7 +193,8 @@ def _train(
 ) -> int:
     """Train as far as the budget goes, in a folder that is locked."""
     trainer, quiet = state.trainer, options["quiet"]
-    _check_steps_left(state, budget)
+    ranks = trainer.ranks
+    ranks.together(lambda: _check_steps_left(state, budget))
     if trainer.is_out_of_patience:
         log(f"nothing to do: the run {early_end(trainer)}; a larger --patience, or 0, continues it")
         return 0
@@ -177,14 +216,14 @@ def _train(
     is_decided = _is_same_time(state, budget)
     minutes = MinutesBudget(Budget() if is_decided else budget, timing, state.seconds)
     report = ReportOptions(
-        quiet, "eval_every" in state.explicit_intervals, options["sample_every"],
-        options["sample_length"],
+        quiet or not ranks.is_root, "eval_every" in state.explicit_intervals,
+        options["sample_every"], options["sample_length"],
     )  # fmt: skip
     with SignalGuard() as guard:  # from here on, a signal that ends the run finds it saved
         if not quiet:
             log(eta(trainer, timing))
         if state.is_new:
-            folder.create(options["overwrite"])
+            ranks.on_root(lambda: folder.create(options["overwrite"]))
             saver.stage(trainer, folder.last)  # from now on there is something to resume
             saver.write()
         else:
@@ -193,7 +232,7 @@ def _train(
     if number:
         report_stop(trainer, folder, paths, options)
         return 128 + number
-    report_end(trainer, folder, quiet)
+    ranks.together(lambda: report_end(trainer, folder, quiet))
     return 0
 
 
@@ -208,7 +247,8 @@ def _make_saver(folder: RunFolder, state: RunState, budget: Budget) -> RunSaver:
         versions=checkpoint.versions(),
     )
     pause = 0.0 if "save_every" in explicit else SAVE_PAUSE
-    return RunSaver(folder, command, state.seconds, pause)
+    kind = RunSaver if state.trainer.ranks.is_root else FollowingSaver
+    return kind(folder, command, state.seconds, pause)
 
 
 def _timing_seconds(budget: Budget) -> float:

@@ -144,22 +144,23 @@ def run(
         try:
             for record in trainer.train():
                 saver.log_step(record)
-                is_revised = budget.revise(trainer, record, saver.seconds)
+                is_revised = budget.revise(trainer, record, trainer.ranks.from_root(saver.seconds))
                 if is_revised:
                     progress.set_total(trainer.config.steps)
                 _save(record, trainer, saver, progress, is_revised)
                 reporter.step(record)
-                if guard.number:
+                if trainer.ranks.largest(guard.number):
                     break
         except DivergenceError:
             saver.write_what_is_possible()
             raise
-        if guard.number:
-            name = signal.Signals(guard.number).name
+        number = trainer.ranks.largest(guard.number)  # all save; launchers pass signals on to each
+        if number:
+            name = signal.Signals(number).name
             progress.log(f"{name}: saving; a second one ends at once, unsaved")
         saver.stage(trainer, saver.folder.last)
         saver.write()
-    return guard.number
+    return number
 
 
 def _save(

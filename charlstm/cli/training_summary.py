@@ -26,7 +26,9 @@ from charlstm.trainer import Trainer
 def summary(trainer: Trainer, folder: RunFolder) -> str:
     """Return what is trained on what, in a few lines."""
     model, config, threads = trainer.model.config, trainer.config, trainer.model.threads
-    memory = memory_needed(model, config, len(trainer.text), threads)
+    ranks = trainer.ranks.size
+    memory = memory_needed(model, config, len(trainer.text), threads, ranks)
+    each = "" if ranks == 1 else " a rank"
     parts = {"train": trainer.text, "validation": trainer.val, "test": trainer.test}
     return format_table({
         "corpus": f"{trainer.corpus.name}: {plural(len(trainer.corpus.text), 'character')}, "
@@ -34,10 +36,11 @@ def summary(trainer: Trainer, folder: RunFolder) -> str:
         "split": ", ".join(f"{name} {len(text):,}" for name, text in parts.items()),
         "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}: "
         f"{plural(trainer.model.layout.count, 'parameter')}",
-        "memory": f"about {format_bytes(memory)}",
+        "memory": f"about {format_bytes(memory)}{each}",
         "training": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
         f"{plural(config.batch_size, 'stream')} of {plural(config.seq_length, 'character')}, "
-        f"{plural(threads, 'thread')}",
+        + (f"{plural(ranks, 'rank')} of " if each else "")
+        + plural(threads, "thread"),
         "run": str(folder.path),
     })  # fmt: skip
 

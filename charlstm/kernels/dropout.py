@@ -19,6 +19,8 @@ class Dropout(NamedTuple):
     first_key: int
     second_key: int
     moves: int  # 1: each time step has masks of its own; 0: all have the same (Gal et al. 2016)
+    first_stream: int = 0  # of the window, among the streams of all ranks
+    other_streams: int = 0  # that other ranks have
 
 
 NO_DROPOUT = Dropout(0, 1.0, 0, 0, 1)
@@ -33,9 +35,11 @@ def apply_dropout(out, source, layer, dropout, first, last):
     is linear and its matrix diagonal.
     """
     rows, streams, width = source.shape
+    all_streams = streams + dropout.other_streams
     for t in range(1, rows):
         start = (t * streams + first) * width
-        position = ((layer * rows + t * dropout.moves) * streams + first) * width
+        row = (layer * rows + t * dropout.moves) * all_streams + dropout.first_stream
+        position = (row + first) * width
         for i in range(0, (last - first) * width, LANES):
             mask = dropout_mask(
                 source, position + i, dropout.first_key, dropout.second_key,

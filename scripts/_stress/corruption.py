@@ -192,7 +192,7 @@ class Judge:
 
     def _resume(self, mutant: Mutant) -> None:
         """Resume from it as ``train --resume`` does, for one step."""
-        trainer = resumed_run(self._run, (), {}, set(), threads=1).trainer
+        trainer = resumed_run(load_checkpoint(self._run.last), (), {}, set(), threads=1).trainer
         self._compare(mutant, trainer.snapshot()[0], self.original.tensors)
         next(trainer.train(), None)
 
