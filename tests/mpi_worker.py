@@ -62,9 +62,9 @@ def compare(case: str, ranks: Ranks) -> dict[str, Any]:
     snapshots = [trainer.snapshot() for trainer in (shared, again, alone)]
     tensors = [found for found, _ in snapshots]
     half = make_trainer(case)  # what ranks continue that one process began
-    half.set_length(STEPS // 2)
-    list(half)
-    half.set_length(STEPS)
+    for record in half:
+        if record.step == STEPS // 2:
+            break
     moved = Trainer.from_snapshot(*half.snapshot(), half.corpus, threads=1, ranks=ranks)
     list(moved)
     sums = {trainer.model.buffer.tobytes() for trainer in (shared, again)}
@@ -74,6 +74,7 @@ def compare(case: str, ranks: Ranks) -> dict[str, Any]:
         "gradients": worst(*gradients),
         "rows": rows[0] == rows[1],
         "symbols": sum(rows[1]),
+        "own_symbols": len(np.unique(shared.windows.window(0)[0])),
         "weights": worst(tensors[0], tensors[2]),
         "val_loss": [record.val_loss for record in records[2:]],
         "same_bits": len(sums) == 1 and ranks.largest(hash_of(sums)) == hash_of(sums),
