@@ -25,7 +25,15 @@ import argparse
 import os
 import sys
 
-from _mutation import evaluation, interop, kernels, regularization, sampling, training
+from _mutation import (
+    distributed,
+    evaluation,
+    interop,
+    kernels,
+    regularization,
+    sampling,
+    training,
+)
 from _mutation.runner import Mutant, Outcome, run_all, run_tests
 
 MUTANTS = (
@@ -35,6 +43,7 @@ MUTANTS = (
     *sampling.MUTANTS,
     *interop.MUTANTS,
     *kernels.MUTANTS,
+    *distributed.MUTANTS,
 )
 
 

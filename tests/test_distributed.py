@@ -17,7 +17,7 @@ def ranks_of(size: int) -> list[Ranks]:
     found = []
     for rank in range(size):
         ranks = Ranks()
-        ranks.rank, ranks.size = rank, size  # type: ignore[misc]
+        ranks.rank, ranks.size = rank, size
         found.append(ranks)
     return found
 
