@@ -63,9 +63,9 @@ def test_two_ranks_train_as_one_process() -> None:
     results: dict[str, Any] = json.loads(job.stdout)
     assert results.pop("size") == 2
     for case, found in results.items():
-        is_rounded = case == "bfloat16"  # its sums are in float32
+        is_rounded = case == "bfloat16"  # what products read, after a scale by the rank's streams
         assert found["step"] == [1, 1, 100, 100, 100]
-        assert found["gradients"] < (1e-5 if is_rounded else 1e-12), case
+        assert found["gradients"] < (1e-2 if is_rounded else 1e-12), case
         assert found["loss"] < (1e-6 if is_rounded else 1e-13), case
         assert found["rows"] and found["symbols"] > found["own_symbols"], case
         assert found["same_bits"], case
