@@ -39,10 +39,10 @@ TEXT = (
     ),
     *planted(
         "batches.py", "Windows.__init__", "test_batches.py",
-        ("streams start next to each other", "np.arange(batch_size) * self.stream_length",
-         "np.arange(batch_size)", SLICES),
-        ("streams overlap", "np.arange(batch_size) * self.stream_length",
-         "np.arange(batch_size) * (self.stream_length - 1)", SLICES),
+        ("streams start next to each other", "np.array(self.streams) * self.stream_length",
+         "np.array(self.streams)", SLICES),
+        ("streams overlap", "np.array(self.streams) * self.stream_length",
+         "np.array(self.streams) * (self.stream_length - 1)", SLICES),
     ),
     *planted(
         "batches.py", "window", "test_batches.py",
