@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,11 @@ def compare_all(
     """Measure all rows, print the table, and return the figures."""
     compile_kernels(threads, dtypes)
     peers = dtypes[1:] + peers
-    bar = tqdm(rows, disable=None, unit="row")
-    comparisons = [compare(row, peers, threads, repeats, seconds) for row in bar]
+    comparisons = []
+    for row in tqdm(rows, disable=None, unit="row"):
+        comparisons.append(compare(row, peers, threads, repeats, seconds))
+        if not sys.stderr.isatty():  # where there is no bar
+            click.echo(f"{tables.comparison_table(comparisons[-1:])}\n", err=True)
     click.echo(
         f"\n{tables.comparison_table(comparisons)}\n\n{tables.comparison_summary(comparisons)}"
     )

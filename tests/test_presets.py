@@ -21,7 +21,7 @@ def test_a_preset_holds_options_of_the_command(name: str) -> None:
     options = dict(PRESETS[name])
     assert options.keys() <= {parameter.name for parameter in train.params}
     assert options.pop("minutes") > 0
-    shape = {key: options.pop(key) for key in ("hidden_size", "layers", "dropout")}
+    shape = {key: options.pop(key) for key in ("hidden_size", "layers", "dropout", "weight_drop")}
     assert ModelConfig(5, **shape).to_dict().items() >= shape.items()
     assert TrainConfig(**options).to_dict().items() >= options.items()
 

@@ -19,7 +19,7 @@ CHECKED_STEPS = 5  # whose losses must agree
 TOLERANCE = 1e-3  # of a loss: float32, and Adagrad's first step is a sign
 BFLOAT16 = "charlstm, bfloat16"
 # Rounding turns the sign of small gradients, and so Adagrad's first step: later losses part.
-BFLOAT16_STEPS, BFLOAT16_TOLERANCE = 3, 1e-2
+BFLOAT16_STEPS, BFLOAT16_TOLERANCE = 2, 1e-2
 TOO_SLOW = 10  # times charlstm's step in float32: no option of a peer that need not take part
 NUMPY_FLOPS = 2e9  # of a step: above, the reference would take too long
 
