@@ -39,6 +39,7 @@ LAYERS = [
     ["step_record", "run_saving"],
     ["trainer"],
     ["sampling", "training", "interop"],
+    ["report"],
     ["cli"],
     ["__main__"],
 ]

@@ -107,6 +107,7 @@ def commands() -> None:
               help="Steps between samples; 0: none.  [default: now and then]")  # fmt: skip
 @click.option("--sample-length", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Characters of such a sample.  [default: 160, cut to five lines]")  # fmt: skip
+@click.option("--plot", metavar="FILE", help="Keep a picture of the losses up to date there.")
 @click.option("--quiet", is_flag=True, help="Print warnings, errors and the last line only.")
 @click.option("--patience", type=int, default=TrainConfig.patience,
               help="End after this many evaluations without a new lowest loss; 0 is off."
@@ -288,3 +289,16 @@ def info(run: str | None, as_json: bool) -> int:
     from charlstm.cli.info import info
 
     return info(run, as_json)
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--out", "-o", required=True, metavar="FILE", help="Ends in .png, .svg or .pdf.")
+def plot(runs: tuple[str, ...], out: str) -> int:
+    """Draw the losses of each RUN, in bits a character.
+
+    By default RUN is the newest under runs/. Several are compared. Needs matplotlib.
+    """
+    from charlstm.cli.plot import plot
+
+    return plot(runs, out)

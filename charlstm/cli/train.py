@@ -22,6 +22,7 @@ from charlstm.cli.corpus_source import read_source, with_absolute_paths
 from charlstm.cli.initial_weights import InitialWeights
 from charlstm.cli.memory_check import check_memory, memory_needed
 from charlstm.cli.options_for_text import adapt_to_text
+from charlstm.cli.plot import check_plot_option
 from charlstm.cli.run_state import RunState, new_run, resumed_run
 from charlstm.cli.signals import SignalGuard
 from charlstm.cli.step_report import ReportOptions
@@ -73,6 +74,8 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
     budget = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")
+    if options["plot"]:
+        check_plot_option(options["plot"])
     name = "stdin" if paths[0] == "-" else Path(paths[0]).stem
     folder = RunFolder(options["out"] or Path("runs") / name)
     threads = options["threads"] or available_processors()
@@ -178,7 +181,7 @@ def _train(
     minutes = MinutesBudget(Budget() if is_decided else budget, timing, state.seconds)
     report = ReportOptions(
         quiet, "eval_every" in state.explicit_intervals, options["sample_every"],
-        options["sample_length"],
+        options["sample_length"], options["plot"],
     )  # fmt: skip
     with SignalGuard() as guard:  # from here on, a signal that ends the run finds it saved
         if not quiet:
