@@ -302,3 +302,22 @@ def plot(runs: tuple[str, ...], out: str) -> int:
     from charlstm.cli.plot import plot
 
     return plot(runs, out)
+
+
+@commands.command()
+@click.argument("run")
+@click.argument("text")
+@click.option("--out", "-o", required=True, metavar="FILE", help="The page; ends in .html.")
+@_option("--start", default=0, help="First character shown.")
+@_option("--length", default=5000, help="Characters shown, at most.")
+@click.option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
+@_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
+def inspect(run: str, text: str, **options: Any) -> int:
+    """Show what RUN does while it reads TEXT, in a page.
+
+    The page needs no network: its surprise, its predictions and its cells, those that follow
+    quotes, indentation or the like first. TEXT - is standard input.
+    """
+    from charlstm.cli.inspect import inspect
+
+    return inspect(run, text, **options)
