@@ -1,5 +1,6 @@
 """The plot command, and --plot while training: what is drawn, and what is refused."""
 
+import importlib.util
 import math
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import assert_one_line, contents, metrics, tensors, train
+from extras import missing
 
 from charlstm.cli import main
 from charlstm.report.curves import POINTS, LossCurves, draw_curves, read_curves
@@ -20,7 +22,8 @@ BEGINNINGS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 @pytest.fixture
 def matplotlib() -> None:
     """Need the extra."""
-    pytest.importorskip("matplotlib", reason="needs the extra plot")
+    if not importlib.util.find_spec("matplotlib"):
+        missing("pip install matplotlib")
 
 
 def curves(name: str = "run", steps: int = 1000, per_step: int = 100) -> LossCurves:

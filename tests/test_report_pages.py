@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import browsers
+import extras
 import numpy as np
 import pytest
 
@@ -27,7 +27,7 @@ ROOT = Path(charlstm.__file__).parents[1]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Return a browser for all tests here."""
-    with browsers.chromium() as browser:
+    with extras.chromium() as browser:
         yield browser
 
 
@@ -66,14 +66,14 @@ def colours(page: Any) -> list[str]:
 def test_scripts() -> None:
     """The unit tests of the shared script, by node."""
     done = subprocess.run(
-        [browsers.node(), "--test", "tests/javascript"], cwd=ROOT, capture_output=True, text=True
+        [extras.node(), "--test", "tests/javascript"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
     assert re.search(r"pass 1\d\b", done.stdout)
 
 
 def test_picking_a_cell_changes_the_tint(browser: Any, inspector: Path) -> None:
-    with browsers.opened(browser, inspector) as page:
+    with extras.opened(browser, inspector) as page:
         assert page.text_content("#title") == TITLE
         assert len(set(colours(page))) > 3  # of surprise
         seen = [colours(page)]
@@ -105,7 +105,7 @@ def test_predictions_are_the_models(
         bits = f"{found.losses[n] / np.log(2):.1f}"
         assert abs(float(page.text_content("#surprise").split()[0]) - float(bits)) < 0.1
 
-    with browsers.opened(browser, inspector) as page:
+    with extras.opened(browser, inspector) as page:
         page.hover("#text span[data-n='12']")
         check(page, 12)
         page.focus("#text")
@@ -119,7 +119,7 @@ def test_predictions_are_the_models(
 
 def test_selections(browser: Any, inspector: Path) -> None:
     """By keys, by dragging, and by the button; each names cells, which can be picked."""
-    with browsers.opened(browser, inspector) as page:
+    with extras.opened(browser, inspector) as page:
         page.focus("#text")
         for _ in range(4):
             page.keyboard.press("Shift+ArrowRight")
@@ -141,7 +141,7 @@ def test_selections(browser: Any, inspector: Path) -> None:
 
 def test_the_keyboard_reaches_everything(browser: Any, inspector: Path, written: Path) -> None:
     for path in (inspector, written):
-        with browsers.opened(browser, path) as page:
+        with extras.opened(browser, path) as page:
             wanted = page.locator("button:enabled, input, select, textarea, #text").count()
             reached = set()
             for _ in range(2 * wanted + 10):
@@ -158,7 +158,7 @@ def test_the_keyboard_reaches_everything(browser: Any, inspector: Path, written:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_is_never_markup(browser: Any, inspector: Path, written: Path, theme: str) -> None:
-    with browsers.opened(browser, inspector, color_scheme=theme) as page:
+    with extras.opened(browser, inspector, color_scheme=theme) as page:
         assert page.locator("#text span").count() == len(TEXT)
         assert page.locator("img").count() == 0
         text = page.text_content("#text")
@@ -166,7 +166,7 @@ def test_text_is_never_markup(browser: Any, inspector: Path, written: Path, them
         numbers = "\u2039202E\u203a\u2039200F\u203a\u05d0\u20392028\u203a\u20390000\u203a\u21e5"
         assert numbers + "\u2039D800\u203a" in text
         assert page.title() == "charlstm inspect"
-    with browsers.opened(browser, written, color_scheme=theme) as page:
+    with extras.opened(browser, written, color_scheme=theme) as page:
         page.fill("#beginning", '<img src=x onerror="document.title=1">\u0416')
         page.fill("#length", "300")
         page.click("#write")
@@ -191,7 +191,7 @@ def test_pages_are_one_file(inspector: Path, written: Path) -> None:
 def test_pictures(
     browser: Any, inspector: Path, tmp_path: Path, button: str, beginning: bytes
 ) -> None:
-    with browsers.opened(browser, inspector) as page:
+    with extras.opened(browser, inspector) as page:
         with page.expect_download() as download:
             page.click(f"#save-{button}")
         assert download.value.suggested_filename == f"charlstm.{button}"
@@ -215,7 +215,7 @@ def wait(page: Any) -> str:
 
 def test_the_same_seed_writes_the_same(browser: Any, written: Path) -> None:
     texts = []
-    with browsers.opened(browser, written) as page:
+    with extras.opened(browser, written) as page:
         page.fill("#length", "200")
         for seed, temperature, top_p in [(1, 1, 1), (1, 1, 1), (2, 1, 1), (1, 0, 1), (2, 0, 1),
                                          (1, 1, 0.5)]:  # fmt: skip
@@ -232,7 +232,7 @@ def test_the_same_seed_writes_the_same(browser: Any, written: Path) -> None:
 
 
 def test_stop(browser: Any, written: Path) -> None:
-    with browsers.opened(browser, written) as page:
+    with extras.opened(browser, written) as page:
         page.fill("#length", "20000")
         page.click("#write")
         page.click("#stop")
@@ -245,7 +245,7 @@ def test_stop(browser: Any, written: Path) -> None:
 def test_logits_are_the_models(browser: Any, written: Path, model: charlstm.CharLSTM) -> None:
     text = TEXT.replace("\ud800", "")
     expected = model.forward(model.vocabulary.encode(text)[:, None])[0][:, 0]
-    with browsers.opened(browser, written) as page:
+    with extras.opened(browser, written) as page:
         found = page.evaluate("text => charlstm.logits(text)", text)
     assert np.abs(np.array(found) - expected).max() <= 1e-3
     assert np.abs(expected).max() > 1
@@ -256,7 +256,7 @@ def test_bytes(browser: Any, tmp_path: Path) -> None:
     vocabulary = charlstm.Corpus.from_bytes("\u00e9!".encode()).vocabulary
     model = charlstm.CharLSTM(vocabulary, 5, threads=1)
     write_model_page(model, tmp_path / "model.html")
-    with browsers.opened(browser, tmp_path / "model.html") as page:
+    with extras.opened(browser, tmp_path / "model.html") as page:
         page.fill("#beginning", "\u00e9\u00e9!")
         page.fill("#length", "1")
         page.click("#write")
@@ -269,7 +269,7 @@ def test_size_and_speed_of_a_usual_model(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.html"
     write_model_page(charlstm.CharLSTM(vocabulary, 256, threads=1), path)
     assert path.stat().st_size < 1.5e6
-    with browsers.opened(browser, path) as page:
+    with extras.opened(browser, path) as page:
         page.fill("#length", "400")
         page.click("#write")
         wait(page)

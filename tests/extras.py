@@ -1,4 +1,4 @@
-"""What the tests of pages need: node for scripts, and Chromium, which has no network."""
+"""What the tests of pictures and pages need: matplotlib, node, and Chromium without a network."""
 
 import os
 import shutil
