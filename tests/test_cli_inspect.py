@@ -102,3 +102,16 @@ def test_a_diverged_model_gets_no_page() -> None:
     with pytest.raises(charlstm.CharLSTMError, match="head.bias holds NaN"):
         write_model_page(model, "model.html")
     assert not Path("model.html").exists()
+
+
+def test_export_to_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the run's folder, or where FILE says, but over nothing that is no page."""
+    assert train() == 0
+    capsys.readouterr()
+    assert main(["export", "runs/fox", "--to", "html"]) == 0
+    assert capsys.readouterr().out == "runs/fox/model.html\n"
+    data = data_of("runs/fox/model.html")
+    assert data["title"] == "a model of fox" and data["hidden"] == 12
+    assert main(["export", "runs/fox", "--to", "html", "-o", "runs/fox/last.safetensors"]) == 2
+    assert_one_line(capsys.readouterr().err, "a page ends in .html")
+    assert main(["info", "runs/fox/last.safetensors"]) == 0

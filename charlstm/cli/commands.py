@@ -215,11 +215,19 @@ def gradcheck(
 
 @commands.command("export")
 @click.argument("run", required=False)
-@click.option("--to", "format", type=_choice(EXPORTED), required=True, help="The format.")
-@click.option("-o", "--output", metavar="FILE", help="[default: FORMAT.EXTENSION in RUN's folder]")
+@click.option(
+    "--to", "format", type=_choice([*EXPORTED, "html"]), required=True, help="The format."
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="[default: FORMAT.EXTENSION or model.html, in RUN's folder]",
+)
 def export(run: str | None, **options: Any) -> int:
-    """Write the model of RUN to a file for PyTorch, Keras, ONNX or NumPy.
+    """Write the model of RUN to a file for PyTorch, Keras, ONNX or NumPy, or as a page.
 
+    The page, html, needs no network: the model writes in the browser that opens it.
     By default RUN is the newest under runs/.
     """
     from charlstm.cli.export import export
