@@ -54,7 +54,7 @@ def main(out: Path, work: Path, steps: int, threads: int | None, all_windows: bo
         for name, (size, theme) in windows.items():
             with _page(browser, inspector, size, theme) as page:
                 page.click("button[data-cell='0']")
-                page.hover("#text span[data-n='500']")
+                page.hover("#text span[data-n='250']")
                 page.screenshot(path=out / f"inspector{name}.png")
             with _page(browser, model, size, theme) as page:
                 page.fill("#beginning", "def read_file(path):\n")
@@ -73,8 +73,9 @@ def _train(work: Path, size: int, steps: int, threads: int | None) -> Path:
     """Return the run of a model of so many units; it is trained if it is not there."""
     corpus, run = work / "python-stdlib.txt", work / f"{size}-units"
     if not corpus.exists():
-        command = [sys.executable, ROOT / "scripts" / "get_corpus.py", "python-stdlib"]
-        subprocess.run([*command, "--cap", str(CAP), "--out", work], check=True)
+        script = str(ROOT / "scripts" / "get_corpus.py")
+        options = ["--cap", str(CAP), "--out", str(work)]
+        subprocess.run([sys.executable, script, "python-stdlib", *options], check=True)
     if not (run / "last.safetensors").exists():
         limit = ["--threads", str(threads)] if threads else []
         charlstm_(

@@ -65,3 +65,13 @@ def test_cells_are_ordered_by_what_training_added() -> None:
     assert sorted((cell.layer, cell.cell) for cell in found) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     of_first = next(cell for cell in found if (cell.layer, cell.cell) == (0, 0))
     assert of_first.correlation == pytest.approx(of_first.untrained) or of_first.feature == "quotes"
+
+
+def test_features_that_need_a_memory_come_first() -> None:
+    """Each feature's best cell, then each one's second; the last characters' after the others."""
+    generator = np.random.default_rng(0)
+    quotes, digit, noise = generator.normal(size=(3, 200))
+    features: Features = {"digit": digit, "inside quotes": quotes}
+    c = 0.1 * np.stack([digit, quotes + noise, digit + noise], axis=1)[:, None]
+    found = telling_cells(c, 0.1 * generator.normal(size=(200, 1, 3)), features)
+    assert [cell.cell for cell in found] == [1, 0, 2]

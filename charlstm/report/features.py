@@ -11,6 +11,8 @@ Array = npt.NDArray[Any]
 
 OPENING, CLOSING = "([{", ")]}"
 TAB = 8  # columns
+# What the last two characters tell; the other features need a longer memory.
+LOCAL = {"capital letter", "digit", "start of a word", "white space", "end of a line"}
 
 
 class Telling(NamedTuple):
@@ -136,7 +138,8 @@ def telling_cells(c: Array, untrained_c: Array, features: dict[str, Array]) -> l
 
     A cell counts by how much closer it follows a feature than any cell of an untrained model
     does: every cell knows the last character, so that following a capital letter is no news. The
-    best cell of each feature comes first, then the second of each, and so on.
+    best cell of each feature comes first, then the second of each, and so on; of these, features
+    that need a memory come before the LOCAL ones.
 
     Parameters
     ----------
@@ -154,7 +157,7 @@ def telling_cells(c: Array, untrained_c: Array, features: dict[str, Array]) -> l
     names, places, ordered = list(features), [0] * len(features), []
     for cell in np.argsort(-gain.max(axis=0), kind="stable"):
         feature = best[cell]
-        key = places[feature], -gain[feature, cell]
+        key = places[feature], names[feature] in LOCAL, -gain[feature, cell]
         places[feature] += 1
         layer, unit = divmod(int(cell), hidden)
         r, floor = float(found[feature, cell]), float(untrained[feature])

@@ -12,6 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from charlstm.checkpoint import atomic_write
 from charlstm.run_folder import wrap_os_errors
 
@@ -72,6 +75,12 @@ def write_page(path: str | os.PathLike[str], page: str) -> None:
 def as_base64(data: bytes) -> str:
     """Return bytes as base64 text."""
     return base64.b64encode(data).decode()
+
+
+def pack_halves(values: npt.NDArray[Any]) -> bytes:
+    """Return numbers from 0 to 15, (N,), two in a byte, the first in its low half."""
+    padded = np.append(values, np.zeros(len(values) % 2, values.dtype)).reshape(-1, 2)
+    return bytes((padded[:, 0] | padded[:, 1] << 4).astype(np.uint8))
 
 
 def _asset(name: str) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from charlstm.model import CharLSTM
 from charlstm.report.activations import Activations, read_activations
 from charlstm.report.features import Telling, telling_cells, text_features
-from charlstm.report.html import as_base64, build_page, write_page
+from charlstm.report.html import as_base64, build_page, pack_halves, write_page
 
 Array = npt.NDArray[Any]
 
@@ -140,8 +140,7 @@ def pack_levels(values: Array, bits: int) -> bytes:
     levels = (np.rint(finite * middle) + middle).astype(np.uint8)
     if bits == 8:
         return bytes(levels)
-    pairs = np.append(levels, np.zeros(len(levels) % 2, np.uint8)).reshape(-1, 2)
-    return bytes((pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8))
+    return pack_halves(levels)
 
 
 def _uint16(values: Array) -> str:

@@ -21,9 +21,10 @@ test("levels of 4 and of 8 bits", () => {
 
 test("tensors: signed integers times the scale of their row", () => {
   const scales = Buffer.from(Float32Array.of(0.5, 2).buffer).toString("base64");
-  const values = Buffer.from(Int16Array.of(1, -2, 3, -32767).buffer).toString("base64");
-  const matrix = page.decodeTensors([{ name: "m", shape: [2, 2], scales, values }]).m;
-  assert.deepEqual([...matrix], [0.5, -1, 6, -65534]);
+  const high = Buffer.from(Int16Array.of(0, -1, 1, -32768).buffer).toString("base64");
+  const low = Buffer.from(Uint8Array.of(0xe1, 0x13)).toString("base64");
+  const matrix = page.decodeTensors([{ name: "m", shape: [2, 2], scales, high, low }]).m;
+  assert.deepEqual([...matrix], [0.5, -1, 38, -1048574]); // of 1, -2, 19 and -524287
 });
 
 test("one step of a network of one unit, by hand", () => {

@@ -108,18 +108,22 @@ function addColumn(y, matrix, column, columns) {
 }
 
 /**
- * Return the tensors of a page: integers of 16 bits, times a scale for each row.
- * `parts` has name, shape, scales (base64 of float32) and values (base64 of int16) of each.
+ * Return the tensors of a page: integers of 20 bits, times a scale for each row.
+ * `parts` has name, shape, scales (base64 of float32), high (base64 of int16) and low (base64 of
+ * the last 4 bits, two in a byte) of each.
  */
 export function decodeTensors(parts) {
   const tensors = {};
-  for (const { name, shape, scales, values } of parts) {
+  for (const { name, shape, scales, high, low } of parts) {
     const factors = new Float32Array(decodeBase64(scales).buffer);
-    const integers = decodeUint16(values);
-    const columns = shape.length === 2 ? shape[1] : integers.length;
-    const tensor = new Float32Array(integers.length);
+    const upper = decodeUint16(high);
+    const lower = decodeBase64(low);
+    const columns = shape.length === 2 ? shape[1] : upper.length;
+    const tensor = new Float32Array(upper.length);
     for (let k = 0; k < tensor.length; k++) {
-      tensor[k] = ((integers[k] << 16) >> 16) * factors[Math.floor(k / columns)];
+      const half = k % 2 ? lower[k >> 1] >> 4 : lower[k >> 1] & 15;
+      const integer = ((upper[k] << 16) >> 12) + half; // its sign is that of the upper 16 bits
+      tensor[k] = integer * factors[Math.floor(k / columns)];
     }
     tensors[name] = tensor;
   }
