@@ -40,6 +40,7 @@ LAYERS = [
     ["step_record", "run_saving"],
     ["trainer"],
     ["sampling", "training", "interop"],
+    ["report"],
     ["cli"],
     ["__main__"],
 ]

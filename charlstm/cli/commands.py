@@ -107,6 +107,7 @@ def commands() -> None:
               help="Steps between samples; 0: none.  [default: now and then]")  # fmt: skip
 @click.option("--sample-length", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Characters of such a sample.  [default: 160, cut to five lines]")  # fmt: skip
+@click.option("--plot", metavar="FILE", help="Keep a picture of the losses up to date there.")
 @click.option("--quiet", is_flag=True, help="Print warnings, errors and the last line only.")
 @click.option("--patience", type=int, default=TrainConfig.patience,
               help="End after this many evaluations without a new lowest loss; 0 is off."
@@ -214,11 +215,19 @@ def gradcheck(
 
 @commands.command("export")
 @click.argument("run", required=False)
-@click.option("--to", "format", type=_choice(EXPORTED), required=True, help="The format.")
-@click.option("-o", "--output", metavar="FILE", help="[default: FORMAT.EXTENSION in RUN's folder]")
+@click.option(
+    "--to", "format", type=_choice([*EXPORTED, "html"]), required=True, help="The format."
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="[default: FORMAT.EXTENSION or model.html, in RUN's folder]",
+)
 def export(run: str | None, **options: Any) -> int:
-    """Write the model of RUN to a file for PyTorch, Keras, ONNX or NumPy.
+    """Write the model of RUN to a file for PyTorch, Keras, ONNX or NumPy, or as a page.
 
+    The page, html, needs no network: the model writes in the browser that opens it.
     By default RUN is the newest under runs/.
     """
     from charlstm.cli.export import export
@@ -288,3 +297,35 @@ def info(run: str | None, as_json: bool) -> int:
     from charlstm.cli.info import info
 
     return info(run, as_json)
+
+
+@commands.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--out", "-o", required=True, metavar="FILE", help="Ends in .png, .svg or .pdf.")
+def plot(runs: tuple[str, ...], out: str) -> int:
+    """Draw the losses of each RUN, in bits a character.
+
+    By default RUN is the newest under runs/. Several are compared. Needs matplotlib.
+    """
+    from charlstm.cli.plot import plot
+
+    return plot(runs, out)
+
+
+@commands.command()
+@click.argument("run")
+@click.argument("text")
+@click.option("--out", "-o", required=True, metavar="FILE", help="The page; ends in .html.")
+@_option("--start", default=0, help="First character shown.")
+@_option("--length", default=5000, help="Characters shown, at most.")
+@click.option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
+@_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
+def inspect(run: str, text: str, **options: Any) -> int:
+    """Show what RUN does while it reads TEXT, in a page.
+
+    The page needs no network: its surprise, its predictions and its cells, those that follow
+    quotes, indentation or the like first. TEXT - is standard input.
+    """
+    from charlstm.cli.inspect import inspect
+
+    return inspect(run, text, **options)

@@ -36,12 +36,15 @@ class ReportOptions:
         Steps between samples, 0 for none; None for one with an evaluation now and then.
     sample_length
         Characters of a sample; None for a few lines.
+    plot
+        Picture of the losses that is kept up to date; None for none.
     """
 
     quiet: bool = False
     every_evaluation: bool = False
     sample_every: int | None = None
     sample_length: int | None = None
+    plot: str | None = None
 
 
 class Reporter:

@@ -23,6 +23,7 @@ from charlstm.cli.initial_weights import InitialWeights
 from charlstm.cli.job import FollowingSaver, check_command, check_corpus, locked, run_job
 from charlstm.cli.memory_check import check_memory, memory_needed
 from charlstm.cli.options_for_text import adapt_to_text
+from charlstm.cli.plot import check_plot_option
 from charlstm.cli.run_state import RunState, new_run, resumed_run
 from charlstm.cli.signals import SignalGuard
 from charlstm.cli.step_report import ReportOptions
@@ -129,6 +130,8 @@ def _with_preset(
         raise UsageError("--resume and --overwrite exclude each other: give one of them")
     if options["resume"] and options["init_from"]:
         raise UsageError("--init-from is for a new run: one that is resumed has its weights")
+    if options["plot"]:
+        check_plot_option(options["plot"])
     return options, explicit, budget
 
 
@@ -218,6 +221,7 @@ def _train(
     report = ReportOptions(
         quiet or not ranks.is_root, "eval_every" in state.explicit_intervals,
         options["sample_every"], options["sample_length"],
+        options["plot"] if ranks.is_root else None,
     )  # fmt: skip
     with SignalGuard() as guard:  # from here on, a signal that ends the run finds it saved
         if not quiet:

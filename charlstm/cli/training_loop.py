@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from charlstm.cli.budget import MinutesBudget
+from charlstm.cli.plot import LivePlot
 from charlstm.cli.progress import Progress, make_progress
 from charlstm.cli.signals import SignalGuard
 from charlstm.cli.step_report import Reporter, ReportOptions
@@ -141,6 +142,7 @@ def run(
     report = report or ReportOptions()
     with closing(make_progress(trainer, report.quiet)) as progress:
         reporter = Reporter(trainer, progress, report)
+        plot = LivePlot(report.plot, saver.folder, progress.warn) if report.plot else None
         try:
             for record in trainer.train():
                 saver.log_step(record)
@@ -149,6 +151,8 @@ def run(
                     progress.set_total(trainer.config.steps)
                 _save(record, trainer, saver, progress, is_revised)
                 reporter.step(record)
+                if plot:
+                    plot.step(record)
                 if trainer.ranks.largest(guard.number):
                     break
         except DivergenceError:
@@ -160,6 +164,8 @@ def run(
             progress.log(f"{name}: saving; a second one ends at once, unsaved")
         saver.stage(trainer, saver.folder.last)
         saver.write()
+        if plot:
+            plot.draw()
     return number
 
 
