@@ -89,6 +89,7 @@ def test_what_a_picture_says(matplotlib: None, monkeypatch: pytest.MonkeyPatch) 
     legend = axes.get_legend()
     assert legend is not None
     labels = [text.get_text() for text in legend.get_texts()]
+    assert not any(text.get_parse_math() for text in legend.get_texts())
     lowest = f"held out: lowest {(1.103) / math.log(2):.3f} bits"
     assert labels == [
         label

@@ -176,6 +176,13 @@ def test_text_is_never_markup(browser: Any, inspector: Path, written: Path, them
         assert page.title() == "charlstm model"
 
 
+def test_scripts_make_no_markup_of_text() -> None:
+    """None of the ways to do it occurs in them."""
+    for script in (ROOT / "charlstm" / "report" / "assets").glob("*.mjs"):
+        ways = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function"
+        assert not re.search(ways, script.read_text("utf-8")), script
+
+
 def test_pages_are_one_file(inspector: Path, written: Path) -> None:
     """What comes from a corpus cannot end an element, and nothing is loaded."""
     for path in (inspector, written):

@@ -285,7 +285,7 @@ export function selectiveCells(states, start, end, count) {
  * Return other stretches, [start, end), where at least `share` of the cells are nearer to their
  * mean inside the selection than to that outside: the longest first.
  */
-export function similarStretches(states, cells, selection, count, share = 0.8) {
+export function similarStretches(states, cells, selection, count, share = 0.65) {
   const length = states[0].length;
   const stretches = [];
   let start = -1;
