@@ -209,6 +209,7 @@ CHOICES = {
     "top-k, then top-p": Choice([0, 0, 0, 0, 0], 0.99, 1, top_k=4, top_p=0.5),
     "top-k, then a top-p of several": Choice([0, 0, 0, 0, 0], 0.99, 2, top_k=4, top_p=0.7),
     "min-p with one at its border": Choice([0, 0, 0, -1], 0.999, 2, min_p=0.5),
+    "min-p of one symbol": Choice([5], 0.5, 0, min_p=0.5),
     "top-k, then min-p": Choice([9, 0, 9], 0.999, 2, top_k=2, min_p=0.1),
     "top-k of all but one": Choice([0, 0, 1], 0.99, 2, top_k=2),
     "top-k, then a top-p that keeps all": Choice([0, 0, 0, 0], 0.99, 1, top_k=2, top_p=0.99),

@@ -171,7 +171,7 @@ def make_ids(case: Case) -> Array:
     rng = np.random.default_rng([case.T, case.B, case.V])
     symbols = rng.permutation(case.V)
     rare = 3 if case.V > 3 and case.T * case.B > 3 else 0
-    chances = 1 / np.arange(1, case.V - rare + 1)
+    chances = np.arange(1, case.V - rare + 1) ** -1.1
     chosen = rng.choice(case.V - rare, (case.T + 1, case.B), p=chances / chances.sum())
     ids: Array = symbols[rare:][chosen]
     if rare:

@@ -289,6 +289,6 @@ def test_errors_share_a_base() -> None:
     """The command line needs one except clause; wrong usage is a ValueError too."""
     exceptions = vars(errors).values()
     kinds = [each for each in exceptions if getattr(each, "__module__", "") == errors.__name__]
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     assert all(issubclass(kind, CharLSTMError) for kind in kinds)
     assert [kind for kind in kinds if issubclass(kind, ValueError)] == [UsageError]
