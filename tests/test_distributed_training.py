@@ -60,10 +60,10 @@ def test_a_snapshot_continues_on_another_number_of_ranks() -> None:
     half, whole = train_steps("adagrad"), train_steps("adagrad")
     for _ in range(8):
         whole.train_step()
+    snapshot, corpus = half.snapshot(), half.corpus
 
     def continue_on(ranks: Ranks) -> dict[str, Any]:
-        corpus = half.corpus
-        trainer = Trainer.from_snapshot(*half.snapshot(), corpus, threads=1, ranks=ranks)
+        trainer = Trainer.from_snapshot(*snapshot, corpus, threads=1, ranks=ranks)
         for _ in range(8):
             trainer.train_step()
         return trainer.snapshot()[0]
