@@ -128,11 +128,14 @@ def test_snapshot_and_restore_undo_steps() -> None:
     """As the timing run of the command line does."""
     trainer = make_trainer(CASE)
     trainer.train_step()
+    trainer.train_step()  # the average of one step is its weights
     before, expected = trainer.snapshot(), averaged(trainer)
     trainer.train_step()
     trainer.restore(*before)
     np.testing.assert_array_equal(averaged(trainer), expected)
-    for name, array in trainer.snapshot()[0].items():
+    after = trainer.snapshot()[0]
+    assert after.keys() == before[0].keys()
+    for name, array in after.items():
         np.testing.assert_array_equal(array, before[0][name])
 
 
