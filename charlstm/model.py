@@ -26,12 +26,11 @@ from charlstm.kernels.bptt_window import (
     run_phase_parallel,
     run_phase_pointer,
 )
-from charlstm.kernels.dropout import NO_DROPOUT, Dropout
 from charlstm.kernels.packing import ActiveRows, PackedWeights
 from charlstm.kernels.panel_layout import column_panel
 from charlstm.option_checks import DTYPES, MAX_THREADS, MAX_WINDOW
 from charlstm.parameters import ParameterLayout, Parameters, aligned_zeros, init_parameters
-from charlstm.regularization import Regularization
+from charlstm.regularization import NO_MASKS, Masks, Regularization
 from charlstm.resources import available_processors, can_use_pool
 from charlstm.vocabulary import Vocabulary
 from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
@@ -271,12 +270,14 @@ class CharLSTM:
         return self.layout.views(masked.copy())
 
     def window(
-        self, mode: int, packed: PackedWeights, work: Workspace, dropout: Dropout = NO_DROPOUT
+        self, mode: int, packed: PackedWeights, work: Workspace, masks: Masks = NO_MASKS
     ) -> Window:
         """Return what kernels need for a window of this model, in the given memory."""
+        dropout, drop = masks
         if dropout.threshold == 0:
             work = without_dropout(work)
-        return Window(mode, self.buffer, self.gradient, self.layout.table, packed, work, dropout)
+        parameters = self.regularization.masked_weights(self.buffer, drop)
+        return Window(mode, parameters, self.gradient, self.layout.table, packed, work, dropout)
 
     def _run(
         self,
@@ -298,17 +299,15 @@ class CharLSTM:
         if target_ids is not None:
             work.targets[...] = target_ids
         load_state(work, state, self.config)
-        dropout, drop = self.regularization.at(dropout_step)
-        window = self.window(mode, self._packed, work, dropout)._replace(
-            parameters=self.regularization.masked_weights(self.buffer, drop)
-        )
+        masks = self.regularization.at(dropout_step)
+        window = self.window(mode, self._packed, work, masks)
         present = self._mark_active(ids, mode)
         if min(self.active_threads, self.max_threads(ids.size)) == 1 or not can_use_pool():
             run_phase(ALL, 0, 1, window)
         else:
             self._run_parallel(window)
         if mode == TRAIN:
-            self.regularization.mask_gradient(self.gradient, drop)
+            self.regularization.mask_gradient(self.gradient, masks[1])
             self._written[:] = present  # at once: an interrupt leaves the old or the new
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())

@@ -21,6 +21,8 @@ from charlstm.randomness import DROPOUT, WEIGHT_DROP, choose_streams, derive_key
 
 Array = npt.NDArray[Any]
 State = tuple[Array, Array]
+Masks = tuple[Dropout, WeightDrop]  # what decides those of a step
+NO_MASKS: Masks = NO_DROPOUT, NO_WEIGHT_DROP
 
 
 class Regularization:
@@ -43,7 +45,7 @@ class Regularization:
         """Say which streams of a batch windows have: dropout's masks are by a stream's number."""
         self._streams = streams.start, batch_size - len(streams)
 
-    def at(self, step: int | None) -> tuple[Dropout, WeightDrop]:
+    def at(self, step: int | None) -> Masks:
         """Return what decides a step's masks; None is no step of training: nothing is dropped.
 
         Raises
@@ -51,7 +53,7 @@ class Regularization:
         UsageError
             If the step is no whole number from 0.
         """
-        dropout, weight_drop, config = NO_DROPOUT, NO_WEIGHT_DROP, self._config
+        (dropout, weight_drop), config = NO_MASKS, self._config
         if step is None:
             return dropout, weight_drop
         step = check_whole("dropout_step", step)

@@ -204,7 +204,8 @@ class Trainer(ResumableRun):
         )
         loss, state = self.model.forward_backward(inputs, targets, carried, dropout_step=step)
         share = inputs.shape[1] / config.batch_size
-        loss = self.ranks.sum_gradients(loss, self.model.gradient, self.model.rows.used, share)
+        rows = self.model.rows
+        loss = self.ranks.sum_gradients(loss, self.model.gradient, rows.used, share)
         assert config.learning_rate is not None and config.warmup is not None
         rate = learning_rate_at(
             config.schedule, config.learning_rate, step, config.steps, config.warmup,
@@ -213,9 +214,8 @@ class Trainer(ResumableRun):
         norm = math.nan
         if math.isfinite(loss):
             norm = self.optimizer.step(
-                self.model.buffer, self.model.gradient, rate, config.clip, config.clip_norm,
-                self.model.rows,
-            )  # fmt: skip
+                self.model.buffer, self.model.gradient, rate, config.clip, config.clip_norm, rows
+            )
         if not math.isfinite(norm):
             raise self._diverged(step + 1, f"loss {loss}, gradient norm {norm}")
         self.state = state
