@@ -48,6 +48,8 @@ class StopFinder:
 
     def feed(self, ids: Ids) -> Ids:
         """Return what is certain to be part of the text, after some more ids (N,)."""
+        if not self._stops:
+            return ids
         if self.is_found:
             return _as_ids("")
         self._held += _as_string(ids)

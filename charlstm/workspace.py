@@ -145,7 +145,7 @@ def load_state(work: Workspace, state: State | None, config: ModelConfig) -> Non
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise UsageError(f"state must be a pair (h, c), got {show(state)}", ["state"])
     for name, rows, value in zip("hc", (work.h, work.c), state, strict=True):
-        is_plain = isinstance(value, np.ndarray) and value.dtype == config.array_dtype
+        is_plain = isinstance(value, np.ndarray) and value.dtype == rows.dtype
         if not is_plain or value.shape != expected:  # never in training
             value = as_real_array(f"state {name}", value, expected)
         rows[:, 0, :, : config.hidden_size] = value
