@@ -110,7 +110,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     return str(value)  # np.str_ is a str too
 
 
-def check_instance(name: str, value: Any, kind: type[T]) -> T:
+def check_instance(name: str, value: object, kind: type[T]) -> T:
     """Return a value of a class.
 
     Raises
@@ -154,9 +154,7 @@ def check_text(name: str, value: object) -> str:
     UsageError
         If it is something else.
     """
-    if not isinstance(value, str):
-        raise UsageError(f"{name} must be a str, got {show(value)}", [name])
-    return value
+    return check_instance(name, value, str)
 
 
 def check_path(name: str, value: object) -> Path:
