@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.argument_checks import as_array, as_ids, check_whole, show
+from charlstm.argument_checks import check_whole, show
+from charlstm.array_checks import as_array, as_ids
 from charlstm.batches import held_out_windows, split_streams
 from charlstm.corpus import Corpus, EncodedText, check_symbols
 from charlstm.errors import CorpusError, UsageError

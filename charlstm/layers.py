@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.argument_checks import as_array, as_real_array, check_dtype, check_seed, check_whole
+from charlstm.argument_checks import check_dtype, check_seed, check_whole
+from charlstm.array_checks import as_array, as_real_array
 from charlstm.errors import UsageError
 from charlstm.kernels.dense_input_lstm import (
     LayerWeights,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.argument_checks import as_array
+from charlstm.array_checks import as_array
 from charlstm.errors import UsageError
 
 Array = npt.NDArray[Any]

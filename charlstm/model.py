@@ -9,7 +9,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.argument_checks import as_ids, check_dtype, check_seed, check_whole, show
+from charlstm.argument_checks import check_dtype, check_seed, check_whole, show
+from charlstm.array_checks import as_ids
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 from charlstm.kernels.bptt_window import (
@@ -328,7 +329,7 @@ class CharLSTM:
         Returns (V,): those that are present in it.
         """
         present = np.zeros(self.config.vocabulary_size, np.bool_)
-        present[ids] = True
+        present.put(ids, True)
         used = self._packed.used
         if mode == TRAIN:
             np.logical_or(present, self._written, out=used)  # the others' gradients become zero

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.argument_checks import as_real_array, show
+from charlstm.argument_checks import show
+from charlstm.array_checks import as_real_array
 from charlstm.config import ModelConfig
 from charlstm.errors import UsageError
 

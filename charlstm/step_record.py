@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class StepRecord:
+class StepRecord(NamedTuple):
     """What one training step did; losses in nats a character.
 
     `evaluated` tells whether an evaluation followed; `val_loss` is then what it measured, or

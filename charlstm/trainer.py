@@ -237,7 +237,7 @@ class Trainer(ResumableRun):
             self.best_loss, self.best_step = decisive, self.step
         self.evaluations_since_best = 0 if improved else self.evaluations_since_best + 1
         self.average.note_evaluation(self.model.buffer, self.step, self.evaluations_since_best)
-        return dataclasses.replace(record, evaluated=True, val_loss=measured, improved=improved)
+        return record._replace(evaluated=True, val_loss=measured, improved=improved)
 
     def _diverged(self, step: int, found: str) -> DivergenceError:
         message = f"training diverged at step {step}: {found}; {remedy(self.config)}"

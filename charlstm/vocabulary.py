@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.argument_checks import as_array, check_choice, check_text, show
+from charlstm.argument_checks import check_choice, check_text, show
+from charlstm.array_checks import as_array
 from charlstm.config import MAX_SHOWN
 from charlstm.errors import CheckpointError, CorpusError, UsageError
 from charlstm.option_checks import MAX_SYMBOLS

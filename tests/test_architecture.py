@@ -18,7 +18,7 @@ MAX_LINES = 350
 LAYERS = [
     ["errors"],
     ["argument_checks"],
-    ["option_checks"],
+    ["option_checks", "array_checks"],
     ["config", "presets"],
     ["vocabulary", "text_decoding"],
     ["metadata", "symbol_encoding"],

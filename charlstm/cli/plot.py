@@ -53,7 +53,7 @@ class LivePlot:
 
     def step(self, record: StepRecord) -> None:
         """Take in a step, and draw if it is time to."""
-        self._curves.append(vars(record))
+        self._curves.append(record._asdict())
         if record.val_loss is not None and time.monotonic() >= self._next:
             self.draw()
 

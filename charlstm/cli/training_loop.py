@@ -62,7 +62,7 @@ class RunSaver:
 
     def log_step(self, record: StepRecord) -> None:
         """Add a row to the metrics."""
-        row = {name: value for name, value in vars(record).items() if name in COLUMNS}
+        row = {name: value for name, value in record._asdict().items() if name in COLUMNS}
         self._metrics.append({**row, "seconds": self.seconds})
 
     def stage(self, trainer: Trainer, *paths: Path) -> None:

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.argument_checks import as_real_array, check_choice, check_seed, check_whole
+from charlstm.argument_checks import check_choice, check_seed, check_whole
+from charlstm.array_checks import as_real_array
 from charlstm.errors import UsageError
 from charlstm.gradcheck.report import GradientReport, TensorCheck
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charlstm.argument_checks import as_ids
+from charlstm.array_checks import as_ids
 from charlstm.kernels.bptt_window import ALL, FORWARD, Workspace, run_phase
 from charlstm.kernels.panel_layout import column_panel
 from charlstm.kernels.simd import LANES
