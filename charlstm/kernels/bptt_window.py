@@ -164,7 +164,7 @@ def backward_shard(packed, work, dropout, first, last):
             dense_backward(below, streams * width, activations.dgates, weight, first, last)
 
 
-@jitable
+@inlined_njit
 def window_shard(mode, packed, work, dropout, first, last):
     """Run the streams first..last forward and, as `mode` asks, through loss and backward.
 
