@@ -173,5 +173,5 @@ def test_threads_are_given_by_name() -> None:
 def test_a_record_is_frozen() -> None:
     """What a step did cannot come to be something else."""
     record: Any = next(make_trainer(Case()).train())
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         record.train_loss = 0.0
