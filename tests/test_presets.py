@@ -97,3 +97,20 @@ def test_a_preset_that_does_not_exist_is_refused(
 ) -> None:
     assert run("--preset", "fast") == 2
     assert "'quick', 'standard', 'best'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("has_instructions", "given", "dtype"),
+    [(True, [], "bfloat16"), (False, [], "float32"), (True, ["--dtype", "float32"], "float32")],
+)
+def test_the_dtype_is_the_processors(
+    has_instructions: bool, given: list[str], dtype: str, in_folder: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """And a run that is resumed on another keeps its own."""
+    monkeypatch.setattr("charlstm.cli.train.multiplies_bfloat16", lambda: has_instructions)
+    assert run("--preset", "quick", "--steps", "3", *TINY, *given) == 0
+    _, metadata = checkpoint.load("runs/fox/last.safetensors")
+    assert metadata["model"]["dtype"] == dtype
+    monkeypatch.setattr("charlstm.cli.train.multiplies_bfloat16", lambda: not has_instructions)
+    assert run("--preset", "quick", "--steps", "4", "--resume", *TINY) == 0

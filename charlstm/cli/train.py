@@ -124,6 +124,8 @@ def _with_preset(
     explicit = given
     if options["preset"]:
         chosen = preset_options(options["preset"], {name: options[name] for name in given})
+        if not options["resume"] and "dtype" not in given and multiplies_bfloat16():
+            chosen["dtype"] = "bfloat16"  # the more steps in the time
         options, explicit = {**options, **chosen}, given | set(chosen)
     budget = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:

@@ -48,7 +48,7 @@ def summary(trainer: Trainer, folder: RunFolder) -> str:
 def preset_line(name: str, options: Mapping[str, Any]) -> str:
     """Return the options that a preset consists of, as they are in force, in a line."""
     words = []
-    for option in PRESETS[name]:
+    for option in (*PRESETS[name], "dtype"):
         if options[option] is not None:
             value = options[option]
             shown = f"{value:g}" if isinstance(value, float) else str(value)
