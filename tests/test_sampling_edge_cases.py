@@ -34,6 +34,8 @@ def test_defaults(model: CharLSTM) -> None:
         ("count", 1, 0),
         ("count", 65_536, 65_537),
         ("temperature", 0.0, -1e-300),
+        ("min_p", 1.0, 1.0000001),
+        ("min_p", 0.0, -1e-300),
         ("top_k", 0, -1),
         ("top_p", 1e-300, 0.0),
         ("top_p", 1.0, 1.0 + 1e-15),
