@@ -15,10 +15,9 @@ OPTIONS |= {"learning-rate": 0.1, "seed": 1}
 
 def init_parameters(V, H, random):
     """Return small random weights; the forget gates begin open, with 1 added to their biases."""
-    names = "lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.bias_l0", "head.weight", "head.bias"
-    shapes: list = [(4 * H, V), (4 * H, H), 4 * H, (V, H), V]
-    arrays = [random.uniform(-1, 1, shape) / np.sqrt(H) for shape in shapes]
-    parameters = dict(zip(names, arrays, strict=True))
+    shapes: dict = {"lstm.weight_ih_l0": (4 * H, V), "lstm.weight_hh_l0": (4 * H, H)}
+    shapes |= {"lstm.bias_l0": 4 * H, "head.weight": (V, H), "head.bias": V}
+    parameters = {name: random.uniform(-1, 1, shapes[name]) / np.sqrt(H) for name in shapes}
     parameters["lstm.bias_l0"][H : 2 * H] += 1  # rows: H of each of i, f, g, o
     return parameters
 
@@ -116,14 +115,12 @@ def main(arguments=None):
     for name, default in OPTIONS.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"[{default}]")
     path, steps, H, B, T, learning_rate, seed = vars(parser.parse_args(arguments)).values()
-    if not min(steps, H, B, T, learning_rate, seed) > 0:
+    if not all(value > 0 for value in (steps, H, B, T, learning_rate, seed)):
         parser.error("options must be above 0")
     try:
         text = path.read_text("utf-8")
-    except OSError as error:
-        parser.exit(1, f"cannot read {path}: {error.strerror}\n")
-    except UnicodeDecodeError:
-        parser.exit(1, f"{path} is not UTF-8 text\n")
+    except (OSError, UnicodeDecodeError) as error:
+        parser.exit(1, f"cannot read {path}: {error}\n")
     if len(text) < 2:
         parser.exit(1, f"{path} has fewer than 2 characters: there is nothing to predict\n")
     symbols, ids = np.unique(list(text), return_inverse=True)

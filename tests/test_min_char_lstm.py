@@ -17,6 +17,7 @@ from charlstm.gradcheck.report import GradientReport
 SCRIPT = Path(min_char_lstm.__file__)
 V, H, T, B = 5, 4, 6, 3
 Gradients = dict[str, np.ndarray]
+NOT_UTF8 = "'utf-8' codec can't decode byte 0xff in position 1: invalid start byte"
 
 
 @pytest.fixture
@@ -118,10 +119,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.mark.parametrize(
     "content, message",
     [
-        (None, "cannot read {}: No such file or directory"),
+        (None, "cannot read {0}: [Errno 2] No such file or directory: '{0}'"),
         (b"", "{} has fewer than 2 characters: there is nothing to predict"),
         (b"x", "{} has fewer than 2 characters: there is nothing to predict"),
-        (b"\xff\xfe\xff", "{} is not UTF-8 text"),
+        (b"a\xff", "cannot read {}: " + NOT_UTF8),
     ],
 )
 def test_what_cannot_be_learned_is_refused_in_a_line(
@@ -136,7 +137,10 @@ def test_what_cannot_be_learned_is_refused_in_a_line(
     assert capsys.readouterr() == ("", message.format(text) + "\n")
 
 
-@pytest.mark.parametrize("arguments", [[], ["text", "--steps", "0"], ["text", "--steps", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["text", "--steps", "0"], ["text", "--steps", "x"], ["text", "--learning-rate", "nan"]],
+)
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         min_char_lstm.main(arguments)
