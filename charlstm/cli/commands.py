@@ -164,6 +164,9 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 @_option("--seed", default="0", metavar="N|random", help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
+@click.option("--json", "as_json", is_flag=True,
+              help="Print a line of JSON for each sample: how probable each character was when "
+              "drawn, after temperature, top-k, top-p and min-p.")  # fmt: skip
 def sample(run: str | None, **options: Any) -> int:
     """Write text as the model of RUN would.
 
