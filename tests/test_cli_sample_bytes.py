@@ -63,10 +63,10 @@ def test_text_has_whole_characters(
 ) -> None:
     """Of a last one that is not whole, the bytes are escaped; each sample ends by itself."""
     for length in LENGTHS:
-        monkeypatch.setattr(sys, "stdout", kind())
+        monkeypatch.setattr(sys, "stdout", stream := kind())
         assert main([*SAMPLE, "--length", str(length), "--count", "2"]) == 0
         text = expected(length).decode("utf-8", "backslashreplace")
-        assert sys.stdout.getvalue() == f"{text}\n{'-' * 20}\n{text}\n"
+        assert stream.getvalue() == f"{text}\n{'-' * 20}\n{text}\n"
 
 
 def test_a_pipe_gets_all_bytes_and_no_others(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -82,9 +82,9 @@ def test_a_text_that_stops_or_begins_within_a_character(monkeypatch: pytest.Monk
         (["--no-echo"], "€😀я€\\xf0\\x9f"),
         (["--prime", "\udcd1", "--no-echo"], "\\x8f€😀я€\\xf0"),
     ):
-        monkeypatch.setattr(sys, "stdout", Terminal())
+        monkeypatch.setattr(sys, "stdout", terminal := Terminal())
         assert main([*SAMPLE, "--length", "14", *arguments]) == 0
-        assert sys.stdout.getvalue() == text + "\n"
+        assert terminal.getvalue() == text + "\n"
 
 
 def test_a_real_terminal_gets_whole_characters() -> None:

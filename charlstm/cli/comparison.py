@@ -158,13 +158,10 @@ def _best(results: Sequence[Sequence[Evaluation]], text: int) -> list[bool]:
 
 
 def figures(result: Evaluation) -> dict[str, Any]:
-    """Return a loss as JSON types."""
-    return {
-        "nats": result.nats,
-        "bits": result.bits,
-        "perplexity": result.perplexity if math.isfinite(result.perplexity) else None,
-        "characters": result.characters,
-    }
+    """Return a loss as JSON types; JSON has no number that is not finite, which is None."""
+    numbers = {name: getattr(result, name) for name in ("nats", "bits", "perplexity")}
+    finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
+    return finite | {"characters": result.characters}
 
 
 def skip_figures(changes: Changes) -> dict[str, Any]:
