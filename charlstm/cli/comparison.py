@@ -88,12 +88,7 @@ def compare(
         for i, (path, corpus) in enumerate(zip(paths, corpora, strict=True))
         for name, of_run, is_best in zip(names, results, _best(results, i), strict=True)
     ]
-    for path, corpus in zip(paths, corpora, strict=True):
-        read = CorpusSource((shown_path(path),))
-        for warning in decoding_warnings(read, corpus.changes):
-            log(f"note: {warning}")
-        for warning in skip_warnings(corpus.changes, len(corpus.text)):
-            log(f"charlstm: warning: {shown_path(path)}: {warning}")
+    _log_changes(paths, corpora)
     skips = unknown == "skip"
     write_line(json.dumps(_entries(scores, skips)) if as_json else _table(scores, skips))
     return 0
@@ -140,6 +135,16 @@ def _read(path: str, source: CorpusSource, vocabulary: Vocabulary, unknown: str)
             f"got {length}"
         )
     return corpus
+
+
+def _log_changes(paths: Sequence[str], corpora: Sequence[Corpus]) -> None:
+    """Tell how the texts that were scored differ from their files."""
+    for path, corpus in zip(paths, corpora, strict=True):
+        read = CorpusSource((shown_path(path),))
+        for warning in decoding_warnings(read, corpus.changes):
+            log(f"note: {warning}")
+        for warning in skip_warnings(corpus.changes, len(corpus.text)):
+            log(f"charlstm: warning: {shown_path(path)}: {warning}")
 
 
 def _renumbered(text: EncodedText, ids: Any) -> EncodedText:
