@@ -31,7 +31,7 @@ LAYERS = [
     ["workspace", "randomness", "dtype_timing"],
     ["layers", "losses", "regularization"],
     ["model"],
-    ["optimizers", "averaging", "evaluation", "transfer", "stop_finder"],
+    ["optimizers", "averaging", "evaluation", "transfer", "stop_finder", "draw_probabilities"],
     ["dynamic_evaluation", "temperature"],
     ["gradcheck"],
     ["checkpoint"],

@@ -164,6 +164,9 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 @_option("--seed", default="0", metavar="N|random", help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
+@click.option("--json", "as_json", is_flag=True,
+              help="Print a line of JSON for each sample: how probable each character was when "
+              "drawn, after temperature, top-k, top-p and min-p.")  # fmt: skip
 def sample(run: str | None, **options: Any) -> int:
     """Write text as the model of RUN would.
 
@@ -253,7 +256,7 @@ def import_(file: str, **options: Any) -> int:
 
 
 @commands.command("eval")
-@click.argument("arguments", nargs=-1, metavar="[RUN] [TEXT]...")
+@click.argument("arguments", nargs=-1, metavar="[RUN]... [TEXT]...")
 @click.option("--part", type=click.Choice(["val", "test"]),
               help="Score this part of the run's own corpus; TEXT, if any, is where it lies now."
               "  [default, without TEXT: val]")  # fmt: skip
@@ -279,7 +282,11 @@ def evaluate(arguments: tuple[str, ...], **options: Any) -> int:
     """Measure the loss of RUN on a TEXT.
 
     By default RUN is the newest under runs/. A first argument that is - or an existing file, but
-    not a checkpoint, is a TEXT. Several are joined in order; - is standard input.
+    not a checkpoint, is a TEXT; - is standard input.
+
+    Of several TEXTs the loss of each is printed in a table, and the one that fits RUN best is
+    marked; of several RUNs, the one that fits each TEXT best, of the characters that all RUNs know.
+    With --part, TEXTs are joined in order.
     """
     from charlstm.cli.evaluate import evaluate
 

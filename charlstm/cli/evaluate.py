@@ -1,9 +1,8 @@
-"""The eval command: the loss of a run on a text, or on a part of its own corpus."""
+"""The eval command: the loss of runs on texts, or of one on a part of its own corpus."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charlstm.argument_checks import check_real
+from charlstm.cli.comparison import compare, figures, skip_figures, skip_warnings
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import format_loss, format_table, log, plural, write_line
 from charlstm.cli.corpus_source import decoding_warnings, find_run, read_own_corpus, read_source
@@ -23,6 +23,7 @@ from charlstm.evaluation import Evaluation, evaluate_text
 from charlstm.metadata import CorpusSource, RunMetadata
 from charlstm.model import CharLSTM
 from charlstm.model_loading import load_checkpoint, restore_model
+from charlstm.run_folder import RunFolder
 from charlstm.temperature import at_temperature, fit_temperature
 from charlstm.text_decoding import Changes
 
@@ -45,10 +46,12 @@ def evaluate(
 ) -> int:
     """Print the loss on a text, or on a part of the run's own corpus; return the exit code.
 
+    Of several runs or texts it is a table; see `compare`.
+
     Parameters
     ----------
     arguments
-        RUN, by default the newest, and TEXT; see `split_arguments`.
+        RUN, by default the newest, and TEXT, of either one or several; see `split_arguments`.
     part
         ``"val"`` or ``"test"``; None is ``"val"`` where there is no TEXT.
     encoding, newlines
@@ -65,11 +68,20 @@ def evaluate(
         Print JSON.
     """
     rates = _dynamic_rates(dynamic, rate=dynamic_rate, decay=dynamic_decay)
-    run, paths = split_arguments(arguments)
+    runs, paths = split_arguments(arguments)
+    if len(runs) > 1 or (len(paths) > 1 and not part):
+        _refuse_for_several(
+            part=part, per_character=table, dynamic=dynamic, fit_temperature=fits_temperature
+        )
+        if not paths:
+            raise UsageError("several runs are compared on a text: name one after them")
+        return compare(
+            runs, paths, encoding=encoding, newlines=newlines, unknown=unknown, as_json=as_json
+        )
     if part or not paths:
         part = part or "val"
         _refuse_for_part(encoding=encoding, newlines=newlines, unknown=unknown)
-    tensors, metadata = load_checkpoint(find_run(run, "evaluating"))
+    tensors, metadata = load_checkpoint(find_run(runs[0], "evaluating"))
     model = restore_model(tensors, metadata)
     changes, warnings = Changes(), []
     parts: dict[str, EncodedText] = {}
@@ -87,24 +99,16 @@ def evaluate(
     fitting = _held_out(parts, "val") if fits_temperature else None
     result, learning = _measure(model, text, parts["train"] if dynamic else None, rates, table)
     fitted = None if fitting is None else _fitted(model, fitting, text, part == "val")
-    skipped, total = changes.skipped.total(), len(text) + changes.skipped.total()
-    if skipped > total / 2:
-        warnings.append(
-            f"charlstm: warning: {skipped:,} of {plural(total, 'character')} were skipped, which "
-            "is most of the text: this is the loss on what is left, not on the text"
-        )
+    warnings += [f"charlstm: warning: {line}" for line in skip_warnings(changes, len(text))]
     for warning in warnings:  # not before: an error is a line alone
         log(warning)
-    symbols = [symbol for symbol, _ in changes.skipped.most_common()]
     if as_json:
-        figures = _figures(result)
-        if unknown == "skip":
-            figures |= {"skipped": skipped, "skipped_symbols": [*map(chr, symbols)]}
+        entries = figures(result) | (skip_figures(changes) if unknown == "skip" else {})
         if learning:
-            figures["dynamic"] = _figures(learning)
+            entries["dynamic"] = figures(learning)
         if fitted:
-            figures["fitted"] = fitted.figures()
-        write_line(json.dumps(figures))
+            entries["fitted"] = fitted.figures()
+        write_line(json.dumps(entries))
     else:
         rows = _rows(result, f"{part} part of the run's corpus" if part else ", ".join(paths))
         if learning:
@@ -114,23 +118,34 @@ def evaluate(
             )
         if fitted:
             rows["temperature"] = str(fitted)
-        if skipped:
-            named = model.vocabulary.name_some(symbols)
-            rows["skipped"] = f"{skipped:,} of {plural(total, 'character')}: {named}"
+        if skipped := changes.skipped.total():
+            named = model.vocabulary.name_some([s for s, _ in changes.skipped.most_common()])
+            total = plural(skipped + len(text), "character")
+            rows["skipped"] = f"{skipped:,} of {total}: {named}"
         write_line(format_table(rows))
     return 0
 
 
-def split_arguments(arguments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """Return RUN and TEXT; None stands for a RUN that is left out.
+def split_arguments(
+    arguments: tuple[str, ...],
+) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
+    """Return each RUN and each TEXT; if no RUN is named, None stands for it.
 
-    It is if the first argument is ``"-"`` or a file that exists and is not a checkpoint.
+    The first argument is a TEXT if it is ``"-"`` or a file that exists and is not a checkpoint.
+    Else it is a RUN, and so are those after it that are checkpoints, or folders with one.
     """
-    if not arguments:
-        return None, ()
-    if arguments[0] == "-" or _is_text(arguments[0]):
-        return None, arguments
-    return arguments[0], arguments[1:]
+    if not arguments or arguments[0] == "-" or _is_text(arguments[0]):
+        return (None,), arguments
+    count = 1
+    while count < len(arguments) and _is_run(arguments[count]):
+        count += 1
+    return arguments[:count], arguments[count:]
+
+
+def _is_run(path: str) -> bool:
+    if os.path.isdir(path):
+        return RunFolder(path).is_taken()
+    return os.path.exists(path) and not _is_text(path)
 
 
 def _is_text(path: str) -> bool:
@@ -154,6 +169,12 @@ def _refuse_for_part(**options: str | None) -> None:
             f"{', '.join(given)} is for another text: a part of the run's own corpus is read as "
             "it was when the run was trained; leave it out"
         )
+
+
+def _refuse_for_several(**options: str | bool | None) -> None:
+    """Refuse options of one run on one text."""
+    if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
+        raise UsageError(f"{', '.join(given)} is for one run and one text: leave it out")
 
 
 def _parts(corpus: Corpus, metadata: RunMetadata) -> dict[str, EncodedText]:
@@ -185,7 +206,7 @@ class _Fitted(NamedTuple):
 
     def figures(self) -> dict[str, Any]:
         """Return what there is to tell as JSON types."""
-        return _figures(self.result) | {
+        return figures(self.result) | {
             "temperature": self.temperature,
             "fitted_on_this_part": self.is_own_part,
         }
@@ -244,18 +265,9 @@ def _evaluations(
         return evaluate_text(model, text), learning
 
 
-def _figures(result: Evaluation) -> dict[str, Any]:
-    return {
-        "nats": result.nats,
-        "bits": result.bits,
-        "perplexity": result.perplexity if math.isfinite(result.perplexity) else None,
-        "characters": result.characters,
-    }
-
-
 def _rows(result: Evaluation, text: str) -> dict[str, str]:
     """Return the figures in words."""
-    perplexity = _figures(result)["perplexity"]
+    perplexity = figures(result)["perplexity"]
     return {
         "loss": format_loss(result.nats) + " a character",
         "perplexity": "beyond all bounds" if perplexity is None else f"{perplexity:.4f}",

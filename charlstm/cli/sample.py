@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import escape_control, log, write_line
 from charlstm.cli.corpus_source import find_run
 from charlstm.cli.failures import INTERRUPTED
+from charlstm.cli.sample_json import json_lines
 from charlstm.errors import UsageError
 from charlstm.metadata import RunMetadata
 from charlstm.model_loading import load_checkpoint, restore_model
@@ -22,13 +24,16 @@ from charlstm.stop_finder import StopFinder
 from charlstm.text_decoding import Changes, decode, read_bytes, translate_newlines
 from charlstm.vocabulary import Vocabulary
 
+Ids = npt.NDArray[Any]
+
 RULE = "-" * 20  # between samples
+SETTINGS = "length", "temperature", "top_k", "top_p", "min_p", "seed"  # that a JSON text tells
 
 
 def sample(
     run: str | None, *, prime: str, prime_file: str | None, seed: str, **options: Any
 ) -> int:
-    """Write samples, the first of them as it comes; return the exit code.
+    """Write samples, the first of them as it comes (but not as JSON); return the exit code.
 
     Parameters
     ----------
@@ -41,7 +46,7 @@ def sample(
     seed
         A number, or ``"random"``.
     options
-        Those of `generate`, and ``echo``, ``stop``.
+        Those of `generate`, and ``echo``, ``stop``, ``as_json``.
 
     Raises
     ------
@@ -74,7 +79,7 @@ def _seed(text: str) -> int:
 
 
 def _sample(run: str | None, prime: str, source: str | None, options: dict[str, Any]) -> int:
-    echo, stops = options.pop("echo"), options.pop("stop")
+    echo, stops, as_json = (options.pop(name) for name in ("echo", "stop", "as_json"))
     path = find_run(run, "sampling from")
     tensors, metadata = load_checkpoint(path)
     model = restore_model(tensors, metadata)
@@ -82,26 +87,38 @@ def _sample(run: str | None, prime: str, source: str | None, options: dict[str, 
     with compile_notice():
         chunks = generate(model, prime=prime, **options)
         start = model.vocabulary.encode(prime, options["unknown"])
-        others: list[list[npt.NDArray[Any]]] = []
+        pieces = _pieces(
+            chunks, [StopFinder(model.vocabulary, stops) for _ in range(options["count"])]
+        )
+        if as_json:
+            texts = [np.concatenate(text) for text in zip(*pieces, strict=True)]
+            settings = {"run": str(path), **{name: options[name] for name in SETTINGS}}
+            for line in json_lines(model, start, texts, settings | {"stop": stops}, echo):
+                write_line(line)
+            return 0
         if not echo:
             start = start[:0]
         output = _Output(model.vocabulary)
         output.write(start)
-        ends = [StopFinder(model.vocabulary, stops) for _ in range(options["count"])]
-        for chunk in chunks:
-            pieces = [end.feed(ids) for end, ids in zip(ends, chunk.T, strict=True)]
-            output.write(pieces[0])
-            others.append(pieces[1:])
-            if all(end.is_found for end in ends):
-                break
-        output.write(ends[0].flush())
-        others.append([end.flush() for end in ends[1:]])
+        others = []
+        for first, *rest in pieces:
+            output.write(first)
+            others.append(rest)
         output.end()
     for text in zip(*others, strict=True):
         write_line(RULE)
         output.write(np.concatenate([start, *text]))
         output.end()
     return 0
+
+
+def _pieces(chunks: Iterable[Ids], ends: Sequence[StopFinder]) -> Iterator[list[Ids]]:
+    """Yield the next ids (N,) of each text, as they come, up to where it ends."""
+    for chunk in chunks:
+        yield [end.feed(ids) for end, ids in zip(ends, chunk.T, strict=True)]
+        if all(end.is_found for end in ends):
+            break
+    yield [end.flush() for end in ends]
 
 
 def _read_prime(prime: str, path: str | None, metadata: RunMetadata) -> str:
@@ -137,7 +154,7 @@ class _Output:
         self._binary = None if self._is_terminal else getattr(sys.stdout, "buffer", None)
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
-    def write(self, ids: npt.NDArray[Any]) -> None:
+    def write(self, ids: Ids) -> None:
         """Write the next ids of a text."""
         if self._vocabulary.kind == "characters":
             self._write(self._vocabulary.decode(ids))

@@ -269,4 +269,43 @@ TEMPERATURE = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*TEXT, *OPTIMIZERS, *CLOCK, *TEMPERATURE)
+FITS = "test_of_several_runs_the_best_for_each_text_is_marked"
+SAME = "test_all_runs_score_the_same_characters"
+
+COMPARISON = (
+    *planted(
+        "cli/comparison.py", "_best", "test_cli_comparison.py",
+        ("with one run, every text is the best", "len(results) > 1", "True",
+         "test_several_texts_are_scored_each_by_itself"),
+        ("of several runs, the first run's best text is marked", "len(results) > 1", "False", FITS),
+        ("the worst is marked", "min(", "max(", FITS),
+        ("what is not finite may be the best",
+         "filter(math.isfinite, (rival.nats for rival in rivals))",
+         "(rival.nats for rival in rivals)",
+         "test_a_loss_that_is_not_finite_is_never_the_best"),
+    ),
+    *planted(
+        "cli/comparison.py", "_renumbered", "test_cli_comparison.py",
+        ("characters have the ids of the common alphabet",
+         "ids if text.lookup is None else ids[text.lookup]", "text.lookup", SAME),
+        ("bytes of a file are ids", "ids if text.lookup is None else ids[text.lookup]", "ids",
+         f"{SAME}[bytes]"),
+    ),
+    *planted(
+        "cli/comparison.py", "common_vocabulary", "test_cli_comparison.py",
+        ("all runs score what any of them knows", "set.intersection", "set.union", SAME),
+    ),
+    *planted(
+        "cli/evaluate.py", "split_arguments", "test_cli_comparison.py",
+        ("only the first argument is a run", "_is_run(arguments[count])", "False", FITS),
+    ),
+    *planted(
+        "cli/evaluate.py", "evaluate", "test_cli_comparison.py",
+        ("several texts are joined", "len(paths) > 1 and (not part)", "False",
+         "test_several_texts_are_scored_each_by_itself"),
+        ("a corpus in several files has no parts", "len(paths) > 1 and (not part)",
+         "len(paths) > 1", "test_with_a_part_texts_are_joined"),
+    ),
+)  # fmt: skip
+
+MUTANTS = (*TEXT, *OPTIMIZERS, *CLOCK, *TEMPERATURE, *COMPARISON)

@@ -5,6 +5,8 @@ from _mutation.runner import planted
 DRAWS = "test_sampling_draws.py"
 TEXT = "test_sampling_reference.py::test_text_is_the_references_over_chunk_borders"
 ANY = "test_sampling_reference.py::test_text_is_the_references_in_any_vocabulary"
+CHANCES = "test_they_are_the_references"
+LONG = "test_primes_and_texts_of_several_chunks"
 PRIME = "test_the_state_of_a_primes_earlier_part_is_kept"
 
 MUTANTS = (
@@ -90,5 +92,54 @@ MUTANTS = (
     *planted(
         "kernels/random.py", "", "test_randomness.py",
         ("nine rounds of Philox", "ROUNDS = 10", "ROUNDS = 9", "test_known_answers"),
+    ),
+    *planted(
+        "draw_probabilities.py", "__init__", "test_draw_probabilities.py",
+        ("each part of a prime is read from zero state", "(piece[:, None], self._state)",
+         "(piece[:, None])", f"{LONG}[131]"),
+        ("a prime's end is read twice for probabilities", "start.size - 1)]", "start.size)]",
+         f"{LONG}[64]"),
+        ("without a prime the first symbol is read", "'\\n' in symbols", "False",
+         "test_a_text_without_prime_follows_a_newline"),
+    ),
+    *planted(
+        "draw_probabilities.py", "of", "test_draw_probabilities.py",
+        ("each chunk of a text is read from zero state", "logits, state =", "logits, _ =",
+         f"{LONG}[131]"),
+        ("the second text follows the first", "found[piece] =",
+         "self._state = state; found[piece] =", f"{CHANCES}[{{}}]"),
+    ),
+    *planted(
+        "draw_probabilities.py", "probabilities_of", "test_draw_probabilities.py",
+        ("probabilities are those of temperature 1", "scores / choice.temperature", "scores",
+         CHANCES),
+        ("what the filters cut off counts", "np.where(is_kept | is_drawn, ranked, 0)", "ranked",
+         CHANCES),
+        ("what was drawn may have been cut off", "is_kept | is_drawn", "is_kept",
+         "test_what_was_drawn_was_kept"),
+        ("top-p is of all, not of what top-k keeps", "ranked[:, :choice.top_k or None]", "ranked",
+         CHANCES),
+        ("of equals the last is counted", "np.argsort(-weights, axis=1, kind='stable')",
+         "np.argsort(weights, axis=1)[:, ::-1]",
+         "test_what_was_drawn_was_kept"),
+    ),
+    *planted(
+        "cli/sample_json.py", "json_lines", "test_draw_probabilities.py",
+        ("the prime is always part of the text", "if echo else ids", "",
+         "test_text_is_what_sample_writes[whole-no-echo]"),
+        ("a prime cut within a character breaks it",
+         "vocabulary.decode(np.concatenate([prime, ids]) if echo else ids)",
+         "vocabulary.decode(prime) * echo + vocabulary.decode(ids)",
+         "test_cli_sample_bytes.py::test_json_has_the_bytes_beside_the_text"),
+    ),
+    *planted(
+        "cli/sample.py", "_Output.write", "test_cli_sample_bytes.py",
+        ("each chunk of bytes is decoded by itself", "self._decoder.decode(content)",
+         "content.decode('utf-8', 'backslashreplace')", "test_text_has_whole_characters"),
+    ),
+    *planted(
+        "cli/sample.py", "_Output.end", "test_cli_sample_bytes.py",
+        ("the start of a last character is lost", "self._decoder.decode(b'', final=True) + ", "",
+         "test_text_has_whole_characters"),
     ),
 )  # fmt: skip
