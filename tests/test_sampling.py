@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from problems import vocabulary_of
 from reference import Array
 
 from charlstm import CharLSTM
-from charlstm.sampling import generate
+from charlstm.sampling import generate, sample
 
 HIDDEN, LAYERS = 17, 2
 
@@ -111,3 +112,16 @@ def test_a_copied_model_is_whole(again: object) -> None:
     other.parameters["head.bias"][3] += 1
     np.testing.assert_allclose(other.forward([[1], [2]])[0][:, :, 3], expected[:, :, 3] + 1, 1e-5)
     np.testing.assert_array_equal(model.forward([[1], [2]])[0], expected)
+
+
+def test_nothing_is_drawn_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows the chunk that holds it is not even computed."""
+    model = make_sharp_model(17)
+    symbols = "".join(map(str, model.vocabulary.symbols[:4]))
+
+    def chunks(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield model.vocabulary.encode(symbols)[:, None]
+        raise AssertionError("another chunk is asked for")
+
+    monkeypatch.setattr("charlstm.sampling.generate", chunks)
+    assert sample(model, length=1000, stop=symbols[2]) == symbols[:2]

@@ -9,6 +9,7 @@ import pytest
 
 from charlstm.config import TrainConfig
 from charlstm.corpus import Corpus
+from charlstm.distributed import Ranks
 from charlstm.model import CharLSTM
 from charlstm.thread_tuner import TRIAL_SHARE, ThreadTuner
 from charlstm.trainer import Trainer
@@ -145,13 +146,15 @@ def test_training_leaves_a_model_all_its_threads(tmp_path, monkeypatch, is_share
 
 
 def test_the_tuner_is_told_what_each_step_took(tmp_path, monkeypatch):
-    """Neither more nor less: an evaluation and what the caller does are no part of it."""
+    """Neither more nor less: evaluations, the caller and waiting for other ranks are no part."""
     path = tmp_path / "text.txt"
     path.write_text("to be or not to be, that is it. " * 40)
     corpus = Corpus.from_files(path)
     model = CharLSTM(corpus.vocabulary, 5, threads=1)
     options = TrainConfig(steps=4, batch_size=3, seq_length=4, eval_every=2)
-    trainer = Trainer(model, corpus, options)
+    ranks = Ranks()
+    ranks.waited = 0.125
+    trainer = Trainer(model, corpus, options, ranks)
     clock = SimpleNamespace(now=0.25)
     told: list[float] = []
 
@@ -168,4 +171,4 @@ def test_the_tuner_is_told_what_each_step_took(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer._tuner, "note_step", told.append)
     for _ in trainer.train():
         clock.now += 64.0
-    assert told == [0.5] * 4
+    assert told == [0.375] * 4
