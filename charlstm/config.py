@@ -12,7 +12,7 @@ from typing import Any, Self
 from charlstm.errors import CheckpointError, UsageError
 from charlstm.option_checks import check_fractions, check_options
 
-DEFAULT_LEARNING_RATES = {"adagrad": 0.1, "rmsprop": 0.002, "adam": 0.004}
+DEFAULT_LEARNING_RATES = {"adagrad": 0.2, "rmsprop": 0.002, "adam": 0.004}
 # Adagrad's first steps move every weight by the whole rate: enough, at rates that serve it
 # later, to saturate the cells for good. RMSprop and Adam learn more slowly with a warm-up.
 DEFAULT_WARMUPS = {"adagrad": 10, "rmsprop": 0, "adam": 0}

@@ -74,7 +74,7 @@ def test_defaults() -> None:
         "batch_size": 50,
         "seq_length": 50,
         "optimizer": "adagrad",
-        "learning_rate": 0.1,
+        "learning_rate": 0.2,
         "schedule": "constant",
         "min_learning_rate": 0.0,
         "warmup": 10,

@@ -20,7 +20,7 @@ from charlstm.config import (
 )
 from charlstm.interop import EXPORTED, IMPORTED
 from charlstm.option_checks import DROPOUT_MASKS, DTYPES, OPTIMIZERS, SCHEDULES
-from charlstm.presets import PRESETS
+from charlstm.presets import DEFAULTS, PRESETS
 
 _option = partial(click.option, show_default=True)
 _choice = partial(click.Choice, case_sensitive=False)
@@ -56,10 +56,10 @@ def commands() -> None:
               help="Begin with the weights of RUN, which may have another alphabet.")  # fmt: skip
 @_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
 @_option("--layers", default=ModelConfig.layers, help="Stacked LSTM layers.")
-@_option("--dropout", default=ModelConfig.dropout, help="Share of outputs dropped in training.")
+@_option("--dropout", default=DEFAULTS["dropout"], help="Share of outputs dropped in training.")
 @_option("--dropout-mask", type=_choice(DROPOUT_MASKS), default=ModelConfig.dropout_mask,
          help="Drop other outputs in each time step, or the same in all of a window.")  # fmt: skip
-@_option("--weight-drop", default=ModelConfig.weight_drop,
+@_option("--weight-drop", default=DEFAULTS["weight_drop"],
          help="Share of recurrent weights dropped in a training step.")  # fmt: skip
 @_option("--forget-bias", default=ModelConfig.forget_bias,
          help="First bias of the forget gates, of a new model.")  # fmt: skip
@@ -67,7 +67,7 @@ def commands() -> None:
 @_option("--seq-length", default=TrainConfig.seq_length, help="Time steps of backpropagation.")
 @_option("--optimizer", type=_choice(OPTIMIZERS), default=TrainConfig.optimizer)
 @click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
-@_option("--schedule", type=_choice(SCHEDULES), default=TrainConfig.schedule,
+@_option("--schedule", type=_choice(SCHEDULES), default=DEFAULTS["schedule"],
          help="How the learning rate changes.")  # fmt: skip
 @_option("--min-learning-rate", default=TrainConfig.min_learning_rate,
          help="Where the schedule ends.")  # fmt: skip
@@ -80,10 +80,11 @@ def commands() -> None:
          help="What Adagrad's sums of squares start from.")  # fmt: skip
 @_option("--weight-decay", default=TrainConfig.weight_decay,
          help="Share of each weight taken away by a step, times the learning rate.")  # fmt: skip
-@_option("--ema-decay", default=TrainConfig.ema_decay,
+@_option("--ema-decay", default=DEFAULTS["ema_decay"],
          help="Decay of averaged weights, which are then saved; 0 is off.")  # fmt: skip
 @_option("--average-tail", default=TrainConfig.average_tail,
-         help="Evaluations without gain after which the weights' mean is saved; 0 is off.",
+         help="Evaluations without gain after which the weights' mean is saved, in place of the "
+         "other average; 0 is off.",
 )  # fmt: skip
 @_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")

@@ -24,8 +24,9 @@ def adapt_to_text(
     that were not given:
 
     - There is a stream for each 1,000 characters, at least 4 and at most the default.
-    - A text of less than 10,000 characters is learned by heart: nothing is held out, for the
-      loss on a few hundred characters is lowest while the model still writes gibberish.
+    - A text of less than 10,000 characters is learned by heart: nothing is dropped and nothing
+      held out, for the loss on a few hundred characters is lowest while the model still writes
+      gibberish.
     - Otherwise a text of less than 1,000,000 characters gets a dropout of 0.3.
     - Training takes ten epochs and at least 2,000 steps; where a part is held out it ends when
       ten evaluations in a row were no better than the best before; where averaging waits for
@@ -59,6 +60,8 @@ def adapt_to_text(
             f"{length:,} characters are too few to hold some out: the model learns them by heart; "
             "--val-fraction decides otherwise"
         )
+        dropped = {"dropout", "weight_drop"} - explicit
+        model = dataclasses.replace(model, **dict.fromkeys(dropped, 0.0))
     if changes.get("val_fraction", training.val_fraction) > 0:
         if "patience" not in explicit:
             changes["patience"] = PATIENCE + training.average_tail

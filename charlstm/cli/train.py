@@ -127,6 +127,8 @@ def _with_preset(
         if not options["resume"] and "dtype" not in given and multiplies_bfloat16():
             chosen["dtype"] = "bfloat16"  # the more steps in the time
         options, explicit = {**options, **chosen}, given | set(chosen)
+    if options["average_tail"] and "ema_decay" not in explicit:
+        options = {**options, "ema_decay": 0.0}
     budget = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")
