@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from charlstm import __version__
+from charlstm.cli.option_sources import Commands, Option, complete_path, drop_stored
 from charlstm.config import (
     DEFAULT_BETA2,
     DEFAULT_LEARNING_RATES,
@@ -22,9 +23,11 @@ from charlstm.interop import EXPORTED, IMPORTED
 from charlstm.option_checks import DROPOUT_MASKS, DTYPES, OPTIMIZERS, SCHEDULES
 from charlstm.presets import PRESETS
 
-_option = partial(click.option, show_default=True)
+option = partial(click.option, cls=Option)
+_option = partial(option, show_default=True)
+_paths = partial(click.argument, shell_complete=complete_path)
 _choice = partial(click.Choice, case_sensitive=False)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_json = option("--json", "as_json", is_flag=True, help="Print JSON.")
 NEWLINES = click.Choice(["lf", "keep"])
 POLICIES = click.Choice(["error", "skip"])
 UNKNOWN = "What becomes of characters that the model does not know."
@@ -33,8 +36,19 @@ _rates = ", ".join(f"{rate:g} for {name}" for name, rate in DEFAULT_LEARNING_RAT
 _beta2s = ", ".join(f"{beta:g} for {name}" for name, beta in DEFAULT_BETA2.items() if beta)
 
 
+def _use_options_file(
+    context: click.Context, parameter: click.Parameter, path: str | None
+) -> str | None:
+    """Take what a file says for options that the command line does not give."""
+    if path and not context.resilient_parsing:
+        from charlstm.cli.options_file import read_options
+
+        context.default_map = read_options(path, context.command)
+    return path
+
+
 @click.group(
-    no_args_is_help=False,
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="charlstm")
@@ -46,13 +60,15 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("corpus", nargs=-1, required=True)
-@click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/CORPUS]")
-@click.option("--resume", is_flag=True, help="Continue the run in the folder.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
-@click.option("--preset", type=_choice(list(PRESETS)),
+@_paths("corpus", nargs=-1, required=True)
+@option("--options", metavar="FILE", is_eager=True, callback=_use_options_file,
+        help="Read options from FILE, as a run's options.toml; others override them.")  # fmt: skip
+@option("--out", metavar="DIR", help="Folder of the run.  [default: runs/CORPUS]")
+@option("--resume", is_flag=True, help="Continue the run in the folder.")
+@option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+@option("--preset", type=_choice(list(PRESETS)),
               help="Options that suit 3, 15 or 60 minutes; others override them.")  # fmt: skip
-@click.option("--init-from", metavar="RUN",
+@option("--init-from", metavar="RUN",
               help="Begin with the weights of RUN, which may have another alphabet.")  # fmt: skip
 @_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
 @_option("--layers", default=ModelConfig.layers, help="Stacked LSTM layers.")
@@ -66,15 +82,15 @@ def commands() -> None:
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
 @_option("--seq-length", default=TrainConfig.seq_length, help="Time steps of backpropagation.")
 @_option("--optimizer", type=_choice(OPTIMIZERS), default=TrainConfig.optimizer)
-@click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
+@option("--learning-rate", type=float, help=f"[default: {_rates}]")
 @_option("--schedule", type=_choice(SCHEDULES), default=TrainConfig.schedule,
          help="How the learning rate changes.")  # fmt: skip
 @_option("--min-learning-rate", default=TrainConfig.min_learning_rate,
          help="Where the schedule ends.")  # fmt: skip
-@click.option("--warmup", type=int, help="First steps, over which the learning rate rises.  "
+@option("--warmup", type=int, help="First steps, over which the learning rate rises.  "
               f"[default: {_warmups}]")  # fmt: skip
 @_option("--beta1", default=TrainConfig.beta1, help="Adam's decay of its mean of gradients.")
-@click.option("--beta2", type=float, help="Adam's and RMSprop's, of their mean of squares.  "
+@option("--beta2", type=float, help="Adam's and RMSprop's, of their mean of squares.  "
               f"[default: {_beta2s}]")  # fmt: skip
 @_option("--initial-accumulator", default=TrainConfig.initial_accumulator,
          help="What Adagrad's sums of squares start from.")  # fmt: skip
@@ -89,10 +105,10 @@ def commands() -> None:
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
 @_option("--reset-probability", default=TrainConfig.reset_probability,
          help="Chance that a stream starts a window from zero state.")  # fmt: skip
-@click.option("--epochs", type=float, help="Passes over the training text."
+@option("--epochs", type=float, help="Passes over the training text."
               "  [default: 10, at least 2,000 steps]")  # fmt: skip
-@click.option("--steps", type=int, help="Train this many steps in all, on --resume too.")
-@click.option("--minutes", type=float, help="Train as many steps as take this long.")
+@option("--steps", type=int, help="Train this many steps in all, on --resume too.")
+@option("--minutes", type=float, help="Train as many steps as take this long.")
 @_option(
     "--val-fraction", default=TrainConfig.val_fraction, help="Fraction held out for validation."
 )
@@ -103,23 +119,23 @@ def commands() -> None:
          help="Steps between evaluations; 0: about 50, a tenth of the time at most.")  # fmt: skip
 @_option("--save-every", default=TrainConfig.save_every,
          help="Steps between saves; 0: at evaluations, some seconds apart.")  # fmt: skip
-@click.option("--sample-every", type=click.IntRange(min=0), metavar="STEPS",
+@option("--sample-every", type=click.IntRange(min=0), metavar="STEPS",
               help="Steps between samples; 0: none.  [default: now and then]")  # fmt: skip
-@click.option("--sample-length", type=click.IntRange(1, 1_000_000), metavar="N",
+@option("--sample-length", type=click.IntRange(1, 1_000_000), metavar="N",
               help="Characters of such a sample.  [default: 160, cut to five lines]")  # fmt: skip
-@click.option("--plot", metavar="FILE", help="Keep a picture of the losses up to date there.")
-@click.option("--quiet", is_flag=True, help="Print warnings, errors and the last line only.")
-@click.option("--patience", type=int, default=TrainConfig.patience,
+@option("--plot", metavar="FILE", help="Keep a picture of the losses up to date there.")
+@option("--quiet", is_flag=True, help="Print warnings, errors and the last line only.")
+@option("--patience", type=int, default=TrainConfig.patience,
               help="End after this many evaluations without a new lowest loss; 0 is off."
               "  [default: 10, or 0 where the length of training is given]")  # fmt: skip
 @_option("--seed", default=TrainConfig.seed, help="Of the first weights and of all masks.")
-@click.option(
+@option(
     "--threads",
     type=click.IntRange(1, 4096),
     help="No result depends on it.  [default: all processors]",
 )
 @_option("--dtype", type=_choice(DTYPES), default=ModelConfig.dtype)
-@click.option("--bytes", "as_bytes", is_flag=True, help="Bytes are the symbols.")
+@option("--bytes", "as_bytes", is_flag=True, help="Bytes are the symbols.")
 @_option("--encoding", default="utf-8", help="Encoding of the text.")
 @_option("--newlines", type=NEWLINES, default="lf",
          help="Read CRLF and CR as LF, or keep them; bytes are kept.")  # fmt: skip
@@ -129,20 +145,23 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
 
     Several are joined in order; - is standard input.
 
-    Writes last.safetensors, best.safetensors (lowest validation loss) and metrics.csv.
+    Writes last.safetensors, best.safetensors (lowest validation loss), metrics.csv and
+    options.toml, with which --options trains the same again.
     """
     from charlstm.cli.train import train
 
+    notes = drop_stored(context) if options["resume"] else []
+    options = {name: context.params[name] for name in options}
     explicit = {
         name
         for name in options
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    return train(corpus, options, explicit)
+    return train(corpus, options, explicit, notes)
 
 
 @commands.command()
-@click.argument("run", required=False)
+@_paths("run", required=False)
 @_option("--length", default=500, help="Characters of a sample, the text continued not counted.")
 @_option("--temperature", default=1.0,
          help="Below 1 is more conservative, above 1 more varied; 0 always takes the "
@@ -157,14 +176,14 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
          help="Choose among those at least this times as probable as the likeliest; 0 is "
          "off.")  # fmt: skip
 @_option("--prime", default="", help="Text to continue; - reads it from standard input.")
-@click.option("--prime-file", metavar="FILE", help="Read the text to continue from FILE.")
+@option("--prime-file", metavar="FILE", help="Read the text to continue from FILE.")
 @_option("--echo/--no-echo", default=True, help="Write the text to continue, too.")
-@click.option("--stop", multiple=True, metavar="TEXT",
+@option("--stop", multiple=True, metavar="TEXT",
               help="End a sample before TEXT; may be given several times.")  # fmt: skip
 @_option("--seed", default="0", metavar="N|random", help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
-@click.option("--json", "as_json", is_flag=True,
+@option("--json", "as_json", is_flag=True,
               help="Print a line of JSON for each sample: how probable each character was when "
               "drawn, after temperature, top-k, top-p and min-p.")  # fmt: skip
 def sample(run: str | None, **options: Any) -> int:
@@ -178,16 +197,16 @@ def sample(run: str | None, **options: Any) -> int:
 
 
 @commands.command()
-@click.argument("arguments", nargs=-1, metavar="[RUN] [TEXT]...")
-@click.option("--newest", is_flag=True, help="RUN is the newest under runs/.")
-@click.option("--hidden-size", type=int, help="[default: 17]")
-@click.option("--layers", type=int, help="[default: 2]")
-@click.option("--dropout", type=float, help="Its masks stay fixed.  [default: 0]")
-@click.option("--weight-drop", type=float, help="Its masks stay fixed.  [default: 0]")
-@click.option("--batch-size", type=int, help="[default: 5]")
-@click.option("--seq-length", type=int, help="[default: 7]")
+@_paths("arguments", nargs=-1, metavar="[RUN] [TEXT]...")
+@option("--newest", is_flag=True, help="RUN is the newest under runs/.")
+@option("--hidden-size", type=int, help="[default: 17]")
+@option("--layers", type=int, help="[default: 2]")
+@option("--dropout", type=float, help="Its masks stay fixed.  [default: 0]")
+@option("--weight-drop", type=float, help="Its masks stay fixed.  [default: 0]")
+@option("--batch-size", type=int, help="[default: 5]")
+@option("--seq-length", type=int, help="[default: 7]")
 @_option("--tolerance", default=1e-8, help="Largest error that passes.")
-@click.option("--entries", metavar="N|all", help="Entries of a tensor that are checked one by one."
+@option("--entries", metavar="N|all", help="Entries of a tensor that are checked one by one."
               "  [default: all, of models beyond 5,000 entries 8]")  # fmt: skip
 @_json
 def gradcheck(
@@ -217,11 +236,9 @@ def gradcheck(
 
 
 @commands.command("export")
-@click.argument("run", required=False)
-@click.option(
-    "--to", "format", type=_choice([*EXPORTED, "html"]), required=True, help="The format."
-)
-@click.option(
+@_paths("run", required=False)
+@option("--to", "format", type=_choice([*EXPORTED, "html"]), required=True, help="The format.")
+@option(
     "-o",
     "--output",
     metavar="FILE",
@@ -239,12 +256,12 @@ def export(run: str | None, **options: Any) -> int:
 
 
 @commands.command("import")
-@click.argument("file")
-@click.option("--from", "format", type=_choice(IMPORTED), required=True, help="The format.")
-@click.option("--vocabulary", metavar="FILE", help="What ids mean: JSON, or a text whose "
+@_paths("file")
+@option("--from", "format", type=_choice(IMPORTED), required=True, help="The format.")
+@option("--vocabulary", metavar="FILE", help="What ids mean: JSON, or a text whose "
               "characters, sorted, they number.  [default: as FILE says]")  # fmt: skip
-@click.option("--out", metavar="DIR", required=True, help="Folder of the run.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+@option("--out", metavar="DIR", required=True, help="Folder of the run.")
+@option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 def import_(file: str, **options: Any) -> int:
     """Make a run of the model in a FILE of PyTorch's (safetensors), Keras's or NumPy's.
 
@@ -256,26 +273,26 @@ def import_(file: str, **options: Any) -> int:
 
 
 @commands.command("eval")
-@click.argument("arguments", nargs=-1, metavar="[RUN]... [TEXT]...")
-@click.option("--part", type=click.Choice(["val", "test"]),
+@_paths("arguments", nargs=-1, metavar="[RUN]... [TEXT]...")
+@option("--part", type=click.Choice(["val", "test"]),
               help="Score this part of the run's own corpus; TEXT, if any, is where it lies now."
               "  [default, without TEXT: val]")  # fmt: skip
-@click.option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
-@click.option(
+@option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
+@option(
     "--newlines",
     type=NEWLINES,
     help="Read CRLF and CR of TEXT as LF, or keep them.  [default: as trained with]",
 )
-@click.option("--unknown", type=POLICIES, help=f"{UNKNOWN}  [default: error]")
-@click.option("--per-character", "table", metavar="FILE",
+@option("--unknown", type=POLICIES, help=f"{UNKNOWN}  [default: error]")
+@option("--per-character", "table", metavar="FILE",
               help="Write the loss of each character there, as CSV.")  # fmt: skip
-@click.option("--fit-temperature", "fits_temperature", is_flag=True,
+@option("--fit-temperature", "fits_temperature", is_flag=True,
               help="Also divide logits by what fits the val part best.")  # fmt: skip
-@click.option("--dynamic", is_flag=True,
+@option("--dynamic", is_flag=True,
               help="Also let RUN go on learning on what it has scored.")  # fmt: skip
-@click.option("--dynamic-rate", type=float,
+@option("--dynamic-rate", type=float,
               help=f"How fast it learns then.  [default: {DYNAMIC_RATE:g}]")  # fmt: skip
-@click.option("--dynamic-decay", type=float,
+@option("--dynamic-decay", type=float,
               help=f"How fast it then returns.  [default: {DYNAMIC_DECAY:g}]")  # fmt: skip
 @_json
 def evaluate(arguments: tuple[str, ...], **options: Any) -> int:
@@ -294,7 +311,7 @@ def evaluate(arguments: tuple[str, ...], **options: Any) -> int:
 
 
 @commands.command()
-@click.argument("run", required=False)
+@_paths("run", required=False)
 @_json
 def info(run: str | None, as_json: bool) -> int:
     """Tell what RUN is.
@@ -307,8 +324,8 @@ def info(run: str | None, as_json: bool) -> int:
 
 
 @commands.command()
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--out", "-o", required=True, metavar="FILE", help="Ends in .png, .svg or .pdf.")
+@_paths("runs", nargs=-1, metavar="[RUN]...")
+@option("--out", "-o", required=True, metavar="FILE", help="Ends in .png, .svg or .pdf.")
 def plot(runs: tuple[str, ...], out: str) -> int:
     """Draw the losses of each RUN, in bits a character.
 
@@ -320,12 +337,12 @@ def plot(runs: tuple[str, ...], out: str) -> int:
 
 
 @commands.command()
-@click.argument("run")
-@click.argument("text")
-@click.option("--out", "-o", required=True, metavar="FILE", help="The page; ends in .html.")
+@_paths("run")
+@_paths("text")
+@option("--out", "-o", required=True, metavar="FILE", help="The page; ends in .html.")
 @_option("--start", default=0, help="First character shown.")
 @_option("--length", default=5000, help="Characters shown, at most.")
-@click.option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
+@option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
 def inspect(run: str, text: str, **options: Any) -> int:
     """Show what RUN does while it reads TEXT, in a page.
