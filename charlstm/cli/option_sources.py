@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import click
@@ -56,6 +57,10 @@ class Option(click.Option):
         if ctx.default_map and self.name in ctx.default_map:
             return None
         return os.environ.get(variable(ctx, self)) or None
+
+
+option = partial(click.option, cls=Option)
+path_argument = partial(click.argument, shell_complete=complete_path)
 
 
 class Command(click.Command):

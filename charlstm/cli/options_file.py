@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LARGEST = 2**20  # bytes
 HEADER = """\
 # The options of this run. To train another by them: charlstm train --options FILE --out DIR
-# That gives the same bits, where none was changed on a --resume and the schedule is constant or
-# the number of steps was given.
+# The same bits come of it, unless some were changed on a --resume, or --minutes decided in the
+# middle of a schedule how long that is.
 """
 # What TOML does not allow in a string: quotes, backslashes and control characters.
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
