@@ -3,8 +3,9 @@
 import zipfile
 from pathlib import Path
 
-import check_wheel
 import pytest
+
+import check_wheel
 
 PACKAGE = check_wheel.ROOT / "charlstm"
 FILES = [
