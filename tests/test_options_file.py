@@ -109,8 +109,8 @@ EVERYTHING = [
     "--forget-bias", "2", "--clip-norm", "0.5", "--weight-drop", "0.4", "--test-fraction", "0.1",
     "--dropout-mask", "window", "--seed", "7", "--patience", "3", "--bytes", "--warmup", "2",
     "--initial-accumulator", "0.1", "--reset-probability", "0.2", "--val-fraction", "0.2",
-    "--learning-rate", "0.05", "--beta2", "0.9", "--clip", "0.5", "--newlines", "keep",
-    "--encoding", "latin-1", "--eval-every", "3", "--ema-decay", "0",
+    "--learning-rate", "0.05", "--beta2", "0.9", "--clip", "0.5", "--eval-every", "3",
+    "--ema-decay", "0",
 ]  # fmt: skip
 
 
@@ -135,13 +135,15 @@ def repeats(options: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
         ["--epochs", "0.7", *SMALL, *EVERYTHING],
         ["--seq-length", "3", "--hidden-size", "12"],  # a small text has options of its own
         ["--minutes", "0.003", *SMALL[:-2], "--average-tail", "2"],
+        ["--steps", "20", *SMALL, "--encoding", "latin-1", "--newlines", "keep"],
     ],
-    ids=["plain", "everything", "nothing", "minutes"],
+    ids=["plain", "everything", "nothing", "minutes", "decoding"],
 )
 def test_the_file_of_a_run_repeats_it(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """To the same bits, whatever decided its options and its steps."""
     monkeypatch.setattr("charlstm.cli.budget.MIN_STEPS", 60)
-    Path("fox.txt").write_text("the quick brown fox jumps over the lazy dog; " * 300)
+    text = "the quick brown fox jumps over the lazy dog;\r\n" * 300 + "caf\u00e9"
+    Path("fox.txt").write_bytes(text.encode())
     table = tomllib.loads(repeats(["fox.txt", *options], monkeypatch))
     assert table["steps"] > 0 and not {"epochs", "minutes", "out", "quiet"} & table.keys()
 
@@ -174,7 +176,10 @@ def test_the_command_line_wins_over_the_file_of_a_run() -> None:
 
 
 def test_the_file_of_a_run_resumes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """And follows what changes then."""
+    """Also where the text was too short for the sizes; and follows what changes then."""
+    Path("ten.txt").write_text("abcdefghij")
+    assert train(corpus="ten.txt") == 0
+    assert main(["train", "--options", "runs/ten/options.toml", "--resume", "--steps", "22"]) == 0
     assert train() == 0
     again = ["train", "--options", "runs/fox/options.toml", "--resume"]
     assert main(again) == 0
