@@ -136,8 +136,9 @@ def repeats(options: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
         ["--seq-length", "3", "--hidden-size", "12"],  # a small text has options of its own
         ["--minutes", "0.003", *SMALL[:-2], "--average-tail", "2"],
         ["--steps", "20", *SMALL, "--encoding", "latin-1", "--newlines", "keep"],
+        ["--preset", "quick", "--steps", "6", *SMALL, "--dtype", "float32"],
     ],
-    ids=["plain", "everything", "nothing", "minutes", "decoding"],
+    ids=["plain", "everything", "nothing", "minutes", "decoding", "preset"],
 )
 def test_the_file_of_a_run_repeats_it(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """To the same bits, whatever decided its options and its steps."""
