@@ -3,6 +3,7 @@
 import errno
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from charlstm import checkpoint
 from charlstm.cli import main
+from charlstm.cli.budget import Budget, StepTiming, total_steps
 from charlstm.cli.options_file import LARGEST, format_options, read_options
 from charlstm.cli.run_state import FIXED
 from charlstm.cli.train_command import train as command
@@ -114,6 +116,15 @@ EVERYTHING = [
 ]  # fmt: skip
 
 
+def of_minutes(steps: int) -> Callable[..., int]:
+    """Return a function that decides the steps of a budget; of --minutes, these."""
+
+    def decide(budget: Budget, timing: StepTiming, *others: Any) -> int:
+        return steps if budget.minutes else total_steps(budget, timing, *others)
+
+    return decide
+
+
 def repeats(options: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     """Train, and again by the file of that run, from another folder; return the file."""
     assert main(["train", *options, "--out", "runs/x", "--quiet"]) == 0
@@ -143,6 +154,9 @@ def repeats(options: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
 def test_the_file_of_a_run_repeats_it(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """To the same bits, whatever decided its options and its steps."""
     monkeypatch.setattr("charlstm.cli.budget.MIN_STEPS", 60)
+    # What a clock would make of --minutes: first this many steps, then others.
+    monkeypatch.setattr("charlstm.cli.train.total_steps", of_minutes(40))
+    monkeypatch.setattr("charlstm.cli.budget.total_steps", of_minutes(33))
     text = "the quick brown fox jumps over the lazy dog;\r\n" * 300 + "caf\u00e9"
     Path("fox.txt").write_bytes(text.encode())
     table = tomllib.loads(repeats(["fox.txt", *options], monkeypatch))
