@@ -6,7 +6,25 @@ Names are loaded on first use (PEP 562), so that importing the package loads no 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers
+    from charlstm.config import ModelConfig as ModelConfig
+    from charlstm.config import TrainConfig as TrainConfig
+    from charlstm.corpus import Corpus as Corpus
+    from charlstm.errors import CharLSTMError as CharLSTMError
+    from charlstm.evaluation import evaluate as evaluate
+    from charlstm.gradcheck import check_gradients as check_gradients
+    from charlstm.interop.conversion import export_model as export_model
+    from charlstm.interop.conversion import import_model as import_model
+    from charlstm.layers import LSTM as LSTM
+    from charlstm.model import CharLSTM as CharLSTM
+    from charlstm.model_loading import load as load
+    from charlstm.run_saving import save as save
+    from charlstm.sampling import sample as sample
+    from charlstm.trainer import Trainer as Trainer
+    from charlstm.training import train as train
+    from charlstm.vocabulary import Vocabulary as Vocabulary
 
 __version__ = "0.1.0"
 

@@ -42,9 +42,9 @@ class RunFolder:
 
     Attributes
     ----------
-    path, last, best, metrics : Path
-        The folder, its newest checkpoint, the one of lowest validation loss, and the table
-        of losses (see `MetricsFile`).
+    path, last, best, metrics, options : Path
+        The folder, its newest checkpoint, the one of lowest validation loss, the table
+        of losses (see `MetricsFile`), and the options that repeat the run.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -52,6 +52,7 @@ class RunFolder:
         self.last = self.path / "last.safetensors"
         self.best = self.path / "best.safetensors"
         self.metrics = self.path / "metrics.csv"
+        self.options = self.path / "options.toml"
         self._locked = False
 
     def create(self, overwrite: bool = False) -> None:
@@ -83,6 +84,11 @@ class RunFolder:
                 return self.last
         raise RunError(f"{self.last} does not exist: there is no run to resume")
 
+    def write_options(self, text: str) -> None:
+        """Write the options of the run, all or (RunError) nothing; paths may not be UTF-8."""
+        with wrap_os_errors(f"cannot write {self.options}"), atomic_write(self.options) as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes out of the folder, which is made if need be.
@@ -101,18 +107,18 @@ class RunFolder:
             return
         with wrap_os_errors(f"cannot use {self.path} as a run's folder"):
             self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / ".lock", "ab")
-        with file:  # closing it gives the lock back
+            lock_file = open(self.path / ".lock", "ab")
+        with lock_file:  # closing it gives the lock back
             with wrap_os_errors(f"cannot lock {self.path}"):
                 try:
-                    _try_lock(file.fileno())
+                    _try_lock(lock_file.fileno())
                 except BlockingIOError:
                     raise RunError(
                         f"another process trains in {self.path}: wait for it, stop it, "
                         "or choose another folder"
                     ) from None
-                for name in (self.last.name, self.best.name, self.metrics.name):
-                    for leftover in self.path.glob(f".{name}.*.tmp"):
+                for file in (self.last, self.best, self.metrics, self.options):
+                    for leftover in self.path.glob(f".{file.name}.*.tmp"):
                         leftover.unlink()
             self._locked = True
             try:

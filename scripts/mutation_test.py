@@ -30,6 +30,7 @@ from _mutation import (
     evaluation,
     interop,
     kernels,
+    option_sources,
     regularization,
     sampling,
     training,
@@ -42,6 +43,7 @@ MUTANTS = (
     *evaluation.MUTANTS,
     *sampling.MUTANTS,
     *interop.MUTANTS,
+    *option_sources.MUTANTS,
     *kernels.MUTANTS,
     *distributed.MUTANTS,
 )

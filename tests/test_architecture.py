@@ -98,8 +98,12 @@ def test_imports_come_from_layers_above(module: str) -> None:
 
 
 def test_the_package_itself_imports_none_of_its_modules() -> None:
-    """Names are loaded on first use, by `__getattr__`."""
-    assert own_imports("__init__.py") == []
+    """Names are loaded on first use, by `__getattr__`; type checkers are told of the same."""
+    block = next(node for node in parse("__init__.py").body if isinstance(node, ast.If))
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    told = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert {alias.name: node.module for node in told for alias in node.names} == charlstm._HOMES
+    assert len(own_imports("__init__.py")) == len(charlstm._HOMES)
 
 
 def test_importing_loads_no_numba() -> None:

@@ -142,7 +142,7 @@ def test_snapshot_and_restore_undo_steps() -> None:
 @pytest.mark.filterwarnings("ignore:no validation text")
 @pytest.mark.parametrize("val_fraction", [0.0, 0.2])
 def test_training_in_one_call_returns_averaged_weights(val_fraction: float) -> None:
-    options = {
+    options: dict[str, Any] = {
         "steps": 12, "batch_size": 4, "seq_length": 10, "eval_every": 12, "ema_decay": 0.9,
         "val_fraction": val_fraction, "optimizer": "adam",
     }  # fmt: skip

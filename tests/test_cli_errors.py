@@ -49,7 +49,6 @@ BAD = [
     ("train fox.txt --unheard-of", 2, "No such option"),
     ("train", 2, "Missing argument"),
     ("sing", 2, "No such command"),
-    ("", 2, "Missing command"),
     ("sample nowhere", 1, "there is no run at nowhere"),
     ("sample folder", 1, "holds no checkpoint"),
     ("sample torn", 1, "cut short"),

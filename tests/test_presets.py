@@ -8,7 +8,7 @@ from commands import TEXT
 
 from charlstm import checkpoint
 from charlstm.cli import main
-from charlstm.cli.commands import train
+from charlstm.cli.train_command import train
 from charlstm.config import ModelConfig, TrainConfig
 from charlstm.presets import PRESETS, preset_options
 

@@ -50,6 +50,7 @@ def test_losses_are_those_of_an_evaluation() -> None:
         before = model.buffer.copy()
         found = read_activations(model, vocabulary.encode(text))
         result = charlstm.evaluate(model, text, streams=1, per_character=True)
+        assert result.losses is not None
         np.testing.assert_allclose(found.losses, result.losses, atol=1e-5)
         assert (model.buffer == before).all()
 

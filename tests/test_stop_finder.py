@@ -1,5 +1,7 @@
 """Texts that end before another text."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,10 @@ def test_chunks_make_no_difference() -> None:
 
 def test_wrong_stops_are_refused() -> None:
     model = CharLSTM(ABC, 5, threads=1)
-    for stop, message in (("", "empty text"), ("x", "not among the characters"), (7, "stop must")):
+    wrong: list[tuple[Any, str]] = [
+        ("", "empty text"), ("x", "not among the characters"), (7, "stop must"),
+    ]  # fmt: skip
+    for stop, message in wrong:
         with pytest.raises(UsageError, match=message):
             sample(model, 9, stop=[stop])
 

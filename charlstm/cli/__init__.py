@@ -8,12 +8,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from charlstm.cli.failures import DONE, WRONG_USAGE, fail, report
+from charlstm.cli.console import log
+from charlstm.cli.failures import DONE, WRONG_USAGE, fail, report, with_notes
 from charlstm.cli.signals import raise_on_sigterm
-from charlstm.cli.suggested_commands import command_line
+from charlstm.cli.suggested_commands import NAME, command_line
 
 if TYPE_CHECKING:
     import click
+
+COMPLETE = "_CHARLSTM_COMPLETE"  # the variable by which a shell asks for completions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,11 +54,18 @@ def _run(arguments: Sequence[str]) -> int:
 
     from charlstm.cli.commands import commands
 
+    if instruction := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(commands, {}, NAME, COMPLETE, instruction)
     try:
-        with commands.make_context("charlstm", list(arguments)) as context:
+        with commands.make_context(NAME, list(arguments)) as context:
             code = int(commands.invoke(context) or DONE)
     except click.exceptions.Exit as done:  # --help
         code = done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        log(error.format_message())
+        return WRONG_USAGE
     except click.UsageError as error:
         names = error.ctx.command_path.split()[1:] if error.ctx else []
         help_command = command_line(*names, "--help")
@@ -66,7 +76,10 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _usage(error: click.UsageError) -> str:
     """Return what is wrong with a command; of the names that are close, the closest first."""
+    from charlstm.cli.option_sources import origins
+
     similar = getattr(error, "possibilities", None)  # of an option or a command; the best first
-    if not similar:
-        return error.format_message()
-    return f"{error.message} Did you mean {' or '.join(similar)}?"
+    if similar:
+        return f"{error.message} Did you mean {' or '.join(similar)}?"
+    message = error.format_message()
+    return with_notes(message, origins(error.ctx, message) if error.ctx else ())

@@ -6,35 +6,22 @@ from functools import partial
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from charlstm import __version__
-from charlstm.config import (
-    DEFAULT_BETA2,
-    DEFAULT_LEARNING_RATES,
-    DEFAULT_WARMUPS,
-    DYNAMIC_DECAY,
-    DYNAMIC_RATE,
-    ModelConfig,
-    TrainConfig,
-)
+from charlstm.cli.option_sources import Commands, option, path_argument
+from charlstm.cli.train_command import NEWLINES, train
+from charlstm.config import DYNAMIC_DECAY, DYNAMIC_RATE
 from charlstm.interop import EXPORTED, IMPORTED
-from charlstm.option_checks import DROPOUT_MASKS, DTYPES, OPTIMIZERS, SCHEDULES
-from charlstm.presets import DEFAULTS, PRESETS
 
-_option = partial(click.option, show_default=True)
+_option = partial(option, show_default=True)
 _choice = partial(click.Choice, case_sensitive=False)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-NEWLINES = click.Choice(["lf", "keep"])
+_json = option("--json", "as_json", is_flag=True, help="Print JSON.")
 POLICIES = click.Choice(["error", "skip"])
 UNKNOWN = "What becomes of characters that the model does not know."
-_warmups = ", ".join(f"{steps} for {name}" for name, steps in DEFAULT_WARMUPS.items())
-_rates = ", ".join(f"{rate:g} for {name}" for name, rate in DEFAULT_LEARNING_RATES.items())
-_beta2s = ", ".join(f"{beta:g} for {name}" for name, beta in DEFAULT_BETA2.items() if beta)
 
 
 @click.group(
-    no_args_is_help=False,
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="charlstm")
@@ -45,105 +32,11 @@ def commands() -> None:
     """
 
 
-@commands.command()
-@click.argument("corpus", nargs=-1, required=True)
-@click.option("--out", metavar="DIR", help="Folder of the run.  [default: runs/CORPUS]")
-@click.option("--resume", is_flag=True, help="Continue the run in the folder.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
-@click.option("--preset", type=_choice(list(PRESETS)),
-              help="Options that suit 3, 15 or 60 minutes; others override them.")  # fmt: skip
-@click.option("--init-from", metavar="RUN",
-              help="Begin with the weights of RUN, which may have another alphabet.")  # fmt: skip
-@_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
-@_option("--layers", default=ModelConfig.layers, help="Stacked LSTM layers.")
-@_option("--dropout", default=DEFAULTS["dropout"], help="Share of outputs dropped in training.")
-@_option("--dropout-mask", type=_choice(DROPOUT_MASKS), default=ModelConfig.dropout_mask,
-         help="Drop other outputs in each time step, or the same in all of a window.")  # fmt: skip
-@_option("--weight-drop", default=DEFAULTS["weight_drop"],
-         help="Share of recurrent weights dropped in a training step.")  # fmt: skip
-@_option("--forget-bias", default=ModelConfig.forget_bias,
-         help="First bias of the forget gates, of a new model.")  # fmt: skip
-@_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
-@_option("--seq-length", default=TrainConfig.seq_length, help="Time steps of backpropagation.")
-@_option("--optimizer", type=_choice(OPTIMIZERS), default=TrainConfig.optimizer)
-@click.option("--learning-rate", type=float, help=f"[default: {_rates}]")
-@_option("--schedule", type=_choice(SCHEDULES), default=DEFAULTS["schedule"],
-         help="How the learning rate changes.")  # fmt: skip
-@_option("--min-learning-rate", default=TrainConfig.min_learning_rate,
-         help="Where the schedule ends.")  # fmt: skip
-@click.option("--warmup", type=int, help="First steps, over which the learning rate rises.  "
-              f"[default: {_warmups}]")  # fmt: skip
-@_option("--beta1", default=TrainConfig.beta1, help="Adam's decay of its mean of gradients.")
-@click.option("--beta2", type=float, help="Adam's and RMSprop's, of their mean of squares.  "
-              f"[default: {_beta2s}]")  # fmt: skip
-@_option("--initial-accumulator", default=TrainConfig.initial_accumulator,
-         help="What Adagrad's sums of squares start from.")  # fmt: skip
-@_option("--weight-decay", default=TrainConfig.weight_decay,
-         help="Share of each weight taken away by a step, times the learning rate.")  # fmt: skip
-@_option("--ema-decay", default=DEFAULTS["ema_decay"],
-         help="Decay of averaged weights, which are then saved; 0 is off.")  # fmt: skip
-@_option("--average-tail", default=TrainConfig.average_tail,
-         help="Evaluations without gain after which the weights' mean is saved, in place of the "
-         "other average; 0 is off.",
-)  # fmt: skip
-@_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
-@_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
-@_option("--reset-probability", default=TrainConfig.reset_probability,
-         help="Chance that a stream starts a window from zero state.")  # fmt: skip
-@click.option("--epochs", type=float, help="Passes over the training text."
-              "  [default: 10, at least 2,000 steps]")  # fmt: skip
-@click.option("--steps", type=int, help="Train this many steps in all, on --resume too.")
-@click.option("--minutes", type=float, help="Train as many steps as take this long.")
-@_option(
-    "--val-fraction", default=TrainConfig.val_fraction, help="Fraction held out for validation."
-)
-@_option(
-    "--test-fraction", default=TrainConfig.test_fraction, help="Fraction reserved for testing."
-)
-@_option("--eval-every", default=TrainConfig.eval_every,
-         help="Steps between evaluations; 0: about 50, a tenth of the time at most.")  # fmt: skip
-@_option("--save-every", default=TrainConfig.save_every,
-         help="Steps between saves; 0: at evaluations, some seconds apart.")  # fmt: skip
-@click.option("--sample-every", type=click.IntRange(min=0), metavar="STEPS",
-              help="Steps between samples; 0: none.  [default: now and then]")  # fmt: skip
-@click.option("--sample-length", type=click.IntRange(1, 1_000_000), metavar="N",
-              help="Characters of such a sample.  [default: 160, cut to five lines]")  # fmt: skip
-@click.option("--plot", metavar="FILE", help="Keep a picture of the losses up to date there.")
-@click.option("--quiet", is_flag=True, help="Print warnings, errors and the last line only.")
-@click.option("--patience", type=int, default=TrainConfig.patience,
-              help="End after this many evaluations without a new lowest loss; 0 is off."
-              "  [default: 10, or 0 where the length of training is given]")  # fmt: skip
-@_option("--seed", default=TrainConfig.seed, help="Of the first weights and of all masks.")
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 4096),
-    help="No result depends on it.  [default: all processors]",
-)
-@_option("--dtype", type=_choice(DTYPES), default=ModelConfig.dtype)
-@click.option("--bytes", "as_bytes", is_flag=True, help="Bytes are the symbols.")
-@_option("--encoding", default="utf-8", help="Encoding of the text.")
-@_option("--newlines", type=NEWLINES, default="lf",
-         help="Read CRLF and CR as LF, or keep them; bytes are kept.")  # fmt: skip
-@click.pass_context
-def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) -> int:
-    """Train a model on text files.
-
-    Several are joined in order; - is standard input.
-
-    Writes last.safetensors, best.safetensors (lowest validation loss) and metrics.csv.
-    """
-    from charlstm.cli.train import train
-
-    explicit = {
-        name
-        for name in options
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    }
-    return train(corpus, options, explicit)
+commands.add_command(train)
 
 
 @commands.command()
-@click.argument("run", required=False)
+@path_argument("run", required=False)
 @_option("--length", default=500, help="Characters of a sample, the text continued not counted.")
 @_option("--temperature", default=1.0,
          help="Below 1 is more conservative, above 1 more varied; 0 always takes the "
@@ -158,14 +51,14 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
          help="Choose among those at least this times as probable as the likeliest; 0 is "
          "off.")  # fmt: skip
 @_option("--prime", default="", help="Text to continue; - reads it from standard input.")
-@click.option("--prime-file", metavar="FILE", help="Read the text to continue from FILE.")
+@option("--prime-file", metavar="FILE", help="Read the text to continue from FILE.")
 @_option("--echo/--no-echo", default=True, help="Write the text to continue, too.")
-@click.option("--stop", multiple=True, metavar="TEXT",
+@option("--stop", multiple=True, metavar="TEXT",
               help="End a sample before TEXT; may be given several times.")  # fmt: skip
 @_option("--seed", default="0", metavar="N|random", help="Another seed, another text.")
 @_option("--count", default=1, help="Number of samples.")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
-@click.option("--json", "as_json", is_flag=True,
+@option("--json", "as_json", is_flag=True,
               help="Print a line of JSON for each sample: how probable each character was when "
               "drawn, after temperature, top-k, top-p and min-p.")  # fmt: skip
 def sample(run: str | None, **options: Any) -> int:
@@ -179,16 +72,16 @@ def sample(run: str | None, **options: Any) -> int:
 
 
 @commands.command()
-@click.argument("arguments", nargs=-1, metavar="[RUN] [TEXT]...")
-@click.option("--newest", is_flag=True, help="RUN is the newest under runs/.")
-@click.option("--hidden-size", type=int, help="[default: 17]")
-@click.option("--layers", type=int, help="[default: 2]")
-@click.option("--dropout", type=float, help="Its masks stay fixed.  [default: 0]")
-@click.option("--weight-drop", type=float, help="Its masks stay fixed.  [default: 0]")
-@click.option("--batch-size", type=int, help="[default: 5]")
-@click.option("--seq-length", type=int, help="[default: 7]")
+@path_argument("arguments", nargs=-1, metavar="[RUN] [TEXT]...")
+@option("--newest", is_flag=True, help="RUN is the newest under runs/.")
+@option("--hidden-size", type=int, help="[default: 17]")
+@option("--layers", type=int, help="[default: 2]")
+@option("--dropout", type=float, help="Its masks stay fixed.  [default: 0]")
+@option("--weight-drop", type=float, help="Its masks stay fixed.  [default: 0]")
+@option("--batch-size", type=int, help="[default: 5]")
+@option("--seq-length", type=int, help="[default: 7]")
 @_option("--tolerance", default=1e-8, help="Largest error that passes.")
-@click.option("--entries", metavar="N|all", help="Entries of a tensor that are checked one by one."
+@option("--entries", metavar="N|all", help="Entries of a tensor that are checked one by one."
               "  [default: all, of models beyond 5,000 entries 8]")  # fmt: skip
 @_json
 def gradcheck(
@@ -218,11 +111,9 @@ def gradcheck(
 
 
 @commands.command("export")
-@click.argument("run", required=False)
-@click.option(
-    "--to", "format", type=_choice([*EXPORTED, "html"]), required=True, help="The format."
-)
-@click.option(
+@path_argument("run", required=False)
+@option("--to", "format", type=_choice([*EXPORTED, "html"]), required=True, help="The format.")
+@option(
     "-o",
     "--output",
     metavar="FILE",
@@ -240,12 +131,12 @@ def export(run: str | None, **options: Any) -> int:
 
 
 @commands.command("import")
-@click.argument("file")
-@click.option("--from", "format", type=_choice(IMPORTED), required=True, help="The format.")
-@click.option("--vocabulary", metavar="FILE", help="What ids mean: JSON, or a text whose "
+@path_argument("file")
+@option("--from", "format", type=_choice(IMPORTED), required=True, help="The format.")
+@option("--vocabulary", metavar="FILE", help="What ids mean: JSON, or a text whose "
               "characters, sorted, they number.  [default: as FILE says]")  # fmt: skip
-@click.option("--out", metavar="DIR", required=True, help="Folder of the run.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+@option("--out", metavar="DIR", required=True, help="Folder of the run.")
+@option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 def import_(file: str, **options: Any) -> int:
     """Make a run of the model in a FILE of PyTorch's (safetensors), Keras's or NumPy's.
 
@@ -257,26 +148,26 @@ def import_(file: str, **options: Any) -> int:
 
 
 @commands.command("eval")
-@click.argument("arguments", nargs=-1, metavar="[RUN]... [TEXT]...")
-@click.option("--part", type=click.Choice(["val", "test"]),
+@path_argument("arguments", nargs=-1, metavar="[RUN]... [TEXT]...")
+@option("--part", type=click.Choice(["val", "test"]),
               help="Score this part of the run's own corpus; TEXT, if any, is where it lies now."
               "  [default, without TEXT: val]")  # fmt: skip
-@click.option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
-@click.option(
+@option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
+@option(
     "--newlines",
     type=NEWLINES,
     help="Read CRLF and CR of TEXT as LF, or keep them.  [default: as trained with]",
 )
-@click.option("--unknown", type=POLICIES, help=f"{UNKNOWN}  [default: error]")
-@click.option("--per-character", "table", metavar="FILE",
+@option("--unknown", type=POLICIES, help=f"{UNKNOWN}  [default: error]")
+@option("--per-character", "table", metavar="FILE",
               help="Write the loss of each character there, as CSV.")  # fmt: skip
-@click.option("--fit-temperature", "fits_temperature", is_flag=True,
+@option("--fit-temperature", "fits_temperature", is_flag=True,
               help="Also divide logits by what fits the val part best.")  # fmt: skip
-@click.option("--dynamic", is_flag=True,
+@option("--dynamic", is_flag=True,
               help="Also let RUN go on learning on what it has scored.")  # fmt: skip
-@click.option("--dynamic-rate", type=float,
+@option("--dynamic-rate", type=float,
               help=f"How fast it learns then.  [default: {DYNAMIC_RATE:g}]")  # fmt: skip
-@click.option("--dynamic-decay", type=float,
+@option("--dynamic-decay", type=float,
               help=f"How fast it then returns.  [default: {DYNAMIC_DECAY:g}]")  # fmt: skip
 @_json
 def evaluate(arguments: tuple[str, ...], **options: Any) -> int:
@@ -295,7 +186,7 @@ def evaluate(arguments: tuple[str, ...], **options: Any) -> int:
 
 
 @commands.command()
-@click.argument("run", required=False)
+@path_argument("run", required=False)
 @_json
 def info(run: str | None, as_json: bool) -> int:
     """Tell what RUN is.
@@ -308,8 +199,8 @@ def info(run: str | None, as_json: bool) -> int:
 
 
 @commands.command()
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--out", "-o", required=True, metavar="FILE", help="Ends in .png, .svg or .pdf.")
+@path_argument("runs", nargs=-1, metavar="[RUN]...")
+@option("--out", "-o", required=True, metavar="FILE", help="Ends in .png, .svg or .pdf.")
 def plot(runs: tuple[str, ...], out: str) -> int:
     """Draw the losses of each RUN, in bits a character.
 
@@ -321,12 +212,12 @@ def plot(runs: tuple[str, ...], out: str) -> int:
 
 
 @commands.command()
-@click.argument("run")
-@click.argument("text")
-@click.option("--out", "-o", required=True, metavar="FILE", help="The page; ends in .html.")
+@path_argument("run")
+@path_argument("text")
+@option("--out", "-o", required=True, metavar="FILE", help="The page; ends in .html.")
 @_option("--start", default=0, help="First character shown.")
 @_option("--length", default=5000, help="Characters shown, at most.")
-@click.option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
+@option("--encoding", help="Encoding of TEXT.  [default: the one trained with]")
 @_option("--unknown", type=POLICIES, default="error", help=UNKNOWN)
 def inspect(run: str, text: str, **options: Any) -> int:
     """Show what RUN does while it reads TEXT, in a page.

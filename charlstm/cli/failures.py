@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 
 from charlstm.cli.console import log
@@ -26,7 +27,8 @@ def report(error: BaseException, where: str = "") -> int | None:
     """
     if isinstance(error, CharLSTMError):
         code = WRONG_USAGE if isinstance(error, UsageError) else FAILED
-        return fail(where + with_options(str(error), error.parameters), code)
+        message = with_options(str(error), error.parameters)
+        return fail(where + with_notes(message, getattr(error, "__notes__", ())), code)
     if isinstance(error, MemoryError):
         return fail(
             f"{where}not enough memory: lower --hidden-size, --layers, --batch-size or --seq-length"
@@ -40,6 +42,12 @@ def report(error: BaseException, where: str = "") -> int | None:
         _end_line()
         return fail(f"{where}terminated", TERMINATED)
     return None
+
+
+def with_notes(message: str, notes: Iterable[str]) -> str:
+    """Return a message with what else there is to know of it."""
+    line = "; ".join(notes)
+    return f"{message} ({line})" if line else message
 
 
 def fail(message: str, code: int = FAILED) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,12 @@ BREAK_EVEN = 0.9  # of float32's time: products in bfloat16 that take more do no
 MORE = "a larger --steps, --epochs or --minutes, counted from the run's start, continues it"
 
 
-def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -> int:
+def train(
+    paths: tuple[str, ...],
+    options: dict[str, Any],
+    explicit: set[str],
+    notes: Sequence[str] = (),
+) -> int:
     """Train a model, on all ranks of an MPI job; return the exit code.
 
     Parameters
@@ -68,12 +74,18 @@ def train(paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]) -
         All options of the command by name.
     explicit
         Names of those that the user gave.
+    notes
+        What the user should know of these.
     """
-    return run_job(lambda ranks: _train_on(ranks, paths, options, explicit))
+    return run_job(lambda ranks: _train_on(ranks, paths, options, explicit, notes))
 
 
 def _train_on(
-    ranks: Ranks, paths: tuple[str, ...], options: dict[str, Any], explicit: set[str]
+    ranks: Ranks,
+    paths: tuple[str, ...],
+    options: dict[str, Any],
+    explicit: set[str],
+    notes: Sequence[str],
 ) -> int:
     check_command(ranks, paths, options, explicit)
     available, given = ranks.threads(), explicit
@@ -88,6 +100,7 @@ def _train_on(
             state = ranks.together(
                 lambda: resumed_run(saved, paths, options, explicit, threads, ranks)
             )
+            state.warnings[:0] = notes
             return _train(folder, state, budget, paths, options)
     run, is_overwritten = options["init_from"], options["overwrite"]
     initial = ranks.on_root(lambda: InitialWeights.read(run)) if run else None

@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from charlstm.cli.budget import MinutesBudget
+from charlstm.cli.options_file import own_options
 from charlstm.cli.plot import LivePlot
 from charlstm.cli.progress import Progress, make_progress
 from charlstm.cli.signals import SignalGuard
@@ -50,6 +51,7 @@ class RunSaver:
         self._unwritten: dict[Path, Snapshot] = {}
         self._pause = pause
         self._next = -math.inf  # when to save again
+        self._options = self._written_options = ""
 
     @property
     def seconds(self) -> float:
@@ -69,11 +71,12 @@ class RunSaver:
         """Take one snapshot for all `paths`; `write` puts it there."""
         tensors, metadata = trainer.snapshot()
         command = dataclasses.replace(self._command, seconds=self.seconds)
-        staged = tensors, dataclasses.replace(metadata, command=command)
-        self._unwritten.update(dict.fromkeys(paths, staged))
+        metadata = dataclasses.replace(metadata, command=command)
+        self._unwritten.update(dict.fromkeys(paths, (tensors, metadata)))
+        self._options = own_options(metadata)
 
     def write(self) -> None:
-        """Write metrics and snapshots.
+        """Write metrics and snapshots, and the options where they have changed.
 
         Raises
         ------
@@ -83,6 +86,9 @@ class RunSaver:
         self._next = time.monotonic() + RETRY_PAUSE  # unless all goes well
         self._metrics.flush()
         write_checkpoints(self.folder, self._unwritten)
+        if self._options != self._written_options:
+            self.folder.write_options(self._options)
+            self._written_options = self._options
         self._next = time.monotonic() + self._pause
 
     def write_when_due(self, is_new: bool, is_urgent: bool = False) -> None:

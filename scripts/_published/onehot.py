@@ -11,6 +11,7 @@ whose gradients pass the check of every coordinate; so do those of a correct bac
 hand. With any one of the three mistakes planted, the same check fails.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ W_I_ALONE = "recurrent gradient through W_i alone"
 NOT_TRANSPOSED = "W_i not transposed"
 
 
-def separate(tensors: Tensors) -> Tensors:
+def separate(tensors: Mapping[str, Array]) -> Tensors:
     """Return views of a model's parameters or gradients under the author's names."""
     named = {"V": tensors["head.weight"]}
     for letter, stacked in (("W", "lstm.weight_hh_l0"), ("U", "lstm.weight_ih_l0")):
