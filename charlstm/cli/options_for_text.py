@@ -60,8 +60,9 @@ def adapt_to_text(
             f"{length:,} characters are too few to hold some out: the model learns them by heart; "
             "--val-fraction decides otherwise"
         )
-        dropped = {"dropout", "weight_drop"} - explicit
-        model = dataclasses.replace(model, **dict.fromkeys(dropped, 0.0))
+        dropout = model.dropout if "dropout" in explicit else 0.0
+        weight_drop = model.weight_drop if "weight_drop" in explicit else 0.0
+        model = dataclasses.replace(model, dropout=dropout, weight_drop=weight_drop)
     if changes.get("val_fraction", training.val_fraction) > 0:
         if "patience" not in explicit:
             changes["patience"] = PATIENCE + training.average_tail
