@@ -172,8 +172,8 @@ def test_real_numbers_of_a_wrong_kind(name: str, value: Any) -> None:
         ("initial_accumulator", -1.0, "initial_accumulator must be at least 0, got -1.0"),
         (
             "min_learning_rate",
-            0.2,
-            "min_learning_rate must be at most learning_rate, 0.1, got 0.2",
+            0.3,
+            "min_learning_rate must be at most learning_rate, 0.2, got 0.3",
         ),
         ("val_fraction", 1, "val_fraction must be less than 1, got 1"),
         ("val_fraction", -0.1, "val_fraction must be at least 0, got -0.1"),
