@@ -14,8 +14,9 @@ from charlstm.option_checks import check_fractions, check_options
 
 DEFAULT_LEARNING_RATES = {"adagrad": 0.2, "rmsprop": 0.002, "adam": 0.004}
 # Adagrad's first steps move every weight by the whole rate: enough, at rates that serve it
-# later, to saturate the cells for good. RMSprop and Adam learn more slowly with a warm-up.
-DEFAULT_WARMUPS = {"adagrad": 10, "rmsprop": 0, "adam": 0}
+# later, to saturate the cells for good, two layers and wide ones first. RMSprop and Adam learn
+# more slowly with a warm-up.
+DEFAULT_WARMUPS = {"adagrad": 100, "rmsprop": 0, "adam": 0}
 # Decays of the mean of squared gradients, as PyTorch's; Adagrad keeps their sum.
 DEFAULT_BETA2 = {"adagrad": 0.0, "rmsprop": 0.99, "adam": 0.999}
 
@@ -157,7 +158,8 @@ class TrainConfig(_Options):
         Where the schedule ends, at most `learning_rate`.
     warmup
         First steps, over which the learning rate rises to where the schedule has it. None
-        stands for the optimizer's entry in `DEFAULT_WARMUPS`, and is replaced by it.
+        stands for the optimizer's entry in `DEFAULT_WARMUPS`, at most a tenth of `steps`, and is
+        replaced by it.
     beta1, beta2
         Decays, in [0, 1), of the means of gradients (Adam) and of their squares (Adam, RMSprop).
         None stands for the optimizer's entry in `DEFAULT_BETA2`, and is replaced by it.
@@ -239,7 +241,8 @@ class TrainConfig(_Options):
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATES[self.optimizer])
         if self.warmup is None:
-            object.__setattr__(self, "warmup", DEFAULT_WARMUPS[self.optimizer])
+            warmup = min(DEFAULT_WARMUPS[self.optimizer], self.steps // 10)
+            object.__setattr__(self, "warmup", warmup)
         if self.beta2 is None:
             object.__setattr__(self, "beta2", DEFAULT_BETA2[self.optimizer])
         _check_fields(self)

@@ -67,7 +67,7 @@ def _use_options_file(
 @_option("--min-learning-rate", default=TrainConfig.min_learning_rate,
          help="Where the schedule ends.")  # fmt: skip
 @option("--warmup", type=int, help="First steps, over which the learning rate rises.  "
-              f"[default: {_warmups}]")  # fmt: skip
+              f"[default: {_warmups}, a tenth of the steps at most]")  # fmt: skip
 @_option("--beta1", default=TrainConfig.beta1, help="Adam's decay of its mean of gradients.")
 @option("--beta2", type=float, help="Adam's and RMSprop's, of their mean of squares.  "
               f"[default: {_beta2s}]")  # fmt: skip
