@@ -237,7 +237,7 @@ class TrainConfig(_Options):
 
     def __post_init__(self) -> None:
         """Check every option, make its type plain, and fill in what the optimizer decides."""
-        check_options(optimizer=self.optimizer)
+        check_options(optimizer=self.optimizer, steps=self.steps)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATES[self.optimizer])
         if self.warmup is None:

@@ -58,6 +58,16 @@ def refusal(name: str, value: Any) -> str:
     return message
 
 
+@pytest.mark.parametrize(
+    ("steps", "warmup"), [(1, 0), (19, 1), (999, 99), (1000, 100), (10**6, 100)]
+)
+def test_a_warmup_is_at_most_a_tenth_of_the_steps(steps: int, warmup: int) -> None:
+    """Unless it is given."""
+    assert TrainConfig(steps=steps).warmup == warmup
+    assert TrainConfig(steps=steps, warmup=7).warmup == 7
+    assert TrainConfig(steps=steps, optimizer="adam").warmup == 0
+
+
 def test_defaults() -> None:
     """The defaults are those the documentation gives."""
     assert ModelConfig(65).to_dict() == {
@@ -77,7 +87,7 @@ def test_defaults() -> None:
         "learning_rate": 0.2,
         "schedule": "constant",
         "min_learning_rate": 0.0,
-        "warmup": 10,
+        "warmup": 100,
         "beta1": 0.9,
         "beta2": 0.0,
         "initial_accumulator": 0.0,
