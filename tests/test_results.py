@@ -72,8 +72,11 @@ def test_a_record_has_the_figures_of_the_commands(capsys: pytest.CaptureFixture[
 def test_a_row_that_was_interrupted_ends_with_the_same_figures() -> None:
     whole = measured("whole")
     corpus = Corpus.from_files(["sea.txt"])
-    config = Trainer.resume("whole/shakespeare-60", corpus).config
-    stopped = Trainer(CharLSTM(corpus.vocabulary, 5, seed=TINY.seed), corpus, config)
+    ended = Trainer.resume("whole/shakespeare-60", corpus)
+    shape = ended.model.config.to_dict()
+    del shape["vocabulary_size"]
+    model = CharLSTM(corpus.vocabulary, **shape, seed=TINY.seed)
+    stopped = Trainer(model, corpus, ended.config)
     for record in stopped:
         if record.step == 2:
             break
