@@ -158,8 +158,7 @@ class TrainConfig(_Options):
         Where the schedule ends, at most `learning_rate`.
     warmup
         First steps, over which the learning rate rises to where the schedule has it. None
-        stands for the optimizer's entry in `DEFAULT_WARMUPS`, at most a tenth of `steps`, and is
-        replaced by it.
+        stands for the optimizer's entry in `DEFAULT_WARMUPS`, and is replaced by it.
     beta1, beta2
         Decays, in [0, 1), of the means of gradients (Adam) and of their squares (Adam, RMSprop).
         None stands for the optimizer's entry in `DEFAULT_BETA2`, and is replaced by it.
@@ -237,12 +236,11 @@ class TrainConfig(_Options):
 
     def __post_init__(self) -> None:
         """Check every option, make its type plain, and fill in what the optimizer decides."""
-        check_options(optimizer=self.optimizer, steps=self.steps)
+        check_options(optimizer=self.optimizer)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", DEFAULT_LEARNING_RATES[self.optimizer])
         if self.warmup is None:
-            warmup = min(DEFAULT_WARMUPS[self.optimizer], self.steps // 10)
-            object.__setattr__(self, "warmup", warmup)
+            object.__setattr__(self, "warmup", DEFAULT_WARMUPS[self.optimizer])
         if self.beta2 is None:
             object.__setattr__(self, "beta2", DEFAULT_BETA2[self.optimizer])
         _check_fields(self)

@@ -13,7 +13,7 @@ from typing import Any
 # The command line's defaults where they are not those of `TrainConfig` and `ModelConfig`, which
 # change nothing that is not asked for.
 DEFAULTS: Mapping[str, Any] = MappingProxyType({
-    "schedule": "cosine", "ema_decay": 0.995, "dropout": 0.1, "weight_drop": 0.1,
+    "ema_decay": 0.995, "dropout": 0.1, "weight_drop": 0.1,
 })  # fmt: skip
 
 _COMMON: dict[str, Any] = {"optimizer": "adam", "schedule": "cosine", "ema_decay": 0.995}

@@ -100,7 +100,7 @@ def test_a_schedule_reaches_its_end_with_the_steps(corpus):
     for record in trainer.train():
         seconds += 0.01
         budget.revise(trainer, record, seconds)
-    assert record.learning_rate == pytest.approx(0.1 / trainer.config.steps, rel=1e-9)
+    assert record.learning_rate == pytest.approx(0.2 / trainer.config.steps, rel=1e-9)
     assert record.step == trainer.config.steps
 
 

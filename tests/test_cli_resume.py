@@ -179,7 +179,7 @@ def test_resume_accepts_options_that_may_change(capsys: pytest.CaptureFixture[st
     again = ["--hidden-size", "12", "--layers", "1", "--encoding", "UTF8"]  # the same
     changed = ["--learning-rate", "0.01", "--eval-every", "3", "--save-every", "2"]
     assert train("--resume", "--steps", "26", *again, *changed) == 0
-    assert "note: --learning-rate is 0.01 from here on, was 0.1" in capsys.readouterr().err
+    assert "note: --learning-rate is 0.01 from here on, was 0.2" in capsys.readouterr().err
     rows = metrics("runs/fox")[20:]
     assert [row["learning_rate"] for row in rows] == ["0.01"] * 6
     assert [row["step"] for row in rows if row["val_loss"]] == ["21", "24", "26"]

@@ -60,6 +60,7 @@ def test_minutes_become_a_number_of_steps() -> None:
     _, metadata = checkpoint.load("runs/fox/last.safetensors")
     assert metadata["training"]["steps"] == steps
     assert metadata["command"]["minutes"] == 0.004
+    assert metadata["training"]["schedule"] == "cosine"
     # The same budget again: the number of steps stays, whatever the clock says now.
     assert train("--minutes", "0.004", "--resume") == 0
     assert len(metrics("runs/fox")) == steps

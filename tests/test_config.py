@@ -58,16 +58,6 @@ def refusal(name: str, value: Any) -> str:
     return message
 
 
-@pytest.mark.parametrize(
-    ("steps", "warmup"), [(1, 0), (19, 1), (999, 99), (1000, 100), (10**6, 100)]
-)
-def test_a_warmup_is_at_most_a_tenth_of_the_steps(steps: int, warmup: int) -> None:
-    """Unless it is given."""
-    assert TrainConfig(steps=steps).warmup == warmup
-    assert TrainConfig(steps=steps, warmup=7).warmup == 7
-    assert TrainConfig(steps=steps, optimizer="adam").warmup == 0
-
-
 def test_defaults() -> None:
     """The defaults are those the documentation gives."""
     assert ModelConfig(65).to_dict() == {

@@ -114,3 +114,21 @@ def test_the_dtype_is_the_processors(
     assert metadata["model"]["dtype"] == dtype
     monkeypatch.setattr("charlstm.cli.train.multiplies_bfloat16", lambda: not has_instructions)
     assert run("--preset", "quick", "--steps", "4", "--resume", *TINY) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], {"schedule": "constant", "ema_decay": 0.995}),
+        (["--average-tail", "3"], {"ema_decay": 0.0, "average_tail": 3}),
+        (["--schedule", "linear", "--ema-decay", "0.5"], {"schedule": "linear", "ema_decay": 0.5}),
+    ],
+)  # fmt: skip
+def test_defaults_that_depend_on_other_options(
+    given: list[str], expected: dict[str, Any], in_folder: None
+) -> None:
+    """A run by steps can be added to: its schedule has no end unless one is asked for."""
+    assert run("--steps", "3", *TINY, *given) == 0
+    _, metadata = checkpoint.load("runs/fox/last.safetensors")
+    assert metadata["training"].items() >= expected.items()
+    assert metadata["model"].items() >= {"dropout": 0.1, "weight_drop": 0.1}.items()

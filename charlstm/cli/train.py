@@ -142,6 +142,8 @@ def _with_preset(
         options, explicit = {**options, **chosen}, given | set(chosen)
     if options["average_tail"] and "ema_decay" not in explicit:
         options = {**options, "ema_decay": 0.0}
+    if options["minutes"] is not None and "schedule" not in explicit:
+        options = {**options, "schedule": "cosine"}  # steps can be added to later: not these
     budget = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")

@@ -62,12 +62,13 @@ def _use_options_file(
 @_option("--seq-length", default=TrainConfig.seq_length, help="Time steps of backpropagation.")
 @_option("--optimizer", type=_choice(OPTIMIZERS), default=TrainConfig.optimizer)
 @option("--learning-rate", type=float, help=f"[default: {_rates}]")
-@_option("--schedule", type=_choice(SCHEDULES), default=DEFAULTS["schedule"],
-         help="How the learning rate changes.")  # fmt: skip
+@option("--schedule", type=_choice(SCHEDULES), default=TrainConfig.schedule,
+        help="How the learning rate changes."
+        "  [default: cosine with --minutes, else constant]")  # fmt: skip
 @_option("--min-learning-rate", default=TrainConfig.min_learning_rate,
          help="Where the schedule ends.")  # fmt: skip
 @option("--warmup", type=int, help="First steps, over which the learning rate rises.  "
-              f"[default: {_warmups}, a tenth of the steps at most]")  # fmt: skip
+              f"[default: {_warmups}]")  # fmt: skip
 @_option("--beta1", default=TrainConfig.beta1, help="Adam's decay of its mean of gradients.")
 @option("--beta2", type=float, help="Adam's and RMSprop's, of their mean of squares.  "
               f"[default: {_beta2s}]")  # fmt: skip
