@@ -177,7 +177,7 @@ def test_resume_refuses_options_that_cannot_change(capsys: pytest.CaptureFixture
 def test_resume_accepts_options_that_may_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
     again = ["--hidden-size", "12", "--layers", "1", "--encoding", "UTF8"]  # the same
-    changed = ["--learning-rate", "0.01", "--eval-every", "3", "--save-every", "2"]
+    changed = ["--learning-rate", "0.01", "--warmup", "0", "--eval-every", "3", "--save-every", "2"]
     assert train("--resume", "--steps", "26", *again, *changed) == 0
     assert "note: --learning-rate is 0.01 from here on, was 0.2" in capsys.readouterr().err
     rows = metrics("runs/fox")[20:]
