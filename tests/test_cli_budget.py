@@ -56,6 +56,15 @@ def test_evaluations_count_with_their_measured_time(corpus):
     assert end == pytest.approx(60 * TIME_FRACTION, rel=0.01)
 
 
+def test_an_overestimated_evaluation_leaves_steps_some_time(corpus):
+    """All that has gone by is put down to evaluations: a step would seem to take no time."""
+    trainer = make_trainer(corpus)
+    budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.006, 8.0), 0.0)
+    record = next(trainer.train())._replace(val_loss=3.0)
+    assert budget.revise(trainer, record, 7.0)
+    assert trainer.config.steps <= 60 / 0.0006
+
+
 def test_a_resumed_run_counts_the_time_already_spent(corpus):
     trainer = make_trainer(corpus)
     budget = MinutesBudget(Budget(None, None, 2.0), StepTiming(0.006, 0.0), 60.0)

@@ -20,6 +20,7 @@ MAX_BUDGET = 1e12  # steps, epochs or minutes
 SAMPLE_LENGTH = 160  # characters sampled at every evaluation
 TIME_FRACTION = 0.97  # of --minutes: the rest is for saving
 REVISIONS = (0.02, 0.05, 0.1)  # of --minutes, when its steps are decided again
+LEAST_SHARE = 0.1  # of a step's time as measured before: no machine becomes so much faster
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,8 @@ class MinutesBudget:
         if not self._revisions or seconds < self._revisions[0]:
             return False
         self._revisions = [time for time in self._revisions if time > seconds]
-        timing = self._timing._replace(step=max(1e-9, self._stepping / self._steps))
+        least = LEAST_SHARE * self._timing.step
+        timing = self._timing._replace(step=max(least, self._stepping / self._steps))
         steps = total_steps(
             self._budget, timing, trainer.steps_per_epoch, trainer.config.eval_every, trainer.step,
             seconds,
