@@ -1,4 +1,4 @@
-"""Sets of options that measured well together: what plain `charlstm train` does, and presets.
+"""Sets of options that measured well together: what `charlstm train` chooses, and presets.
 
 The figures behind them, `scripts/_results/ladder.md`, are of tinyshakespeare, last 10 % held out,
 in as many steps as 3 minutes take. The longer presets are guesses from there.
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-# The command line's defaults where they are not those of `TrainConfig` and `ModelConfig`, which
-# change nothing that is not asked for.
-DEFAULTS: Mapping[str, Any] = MappingProxyType({
+# What the command line chooses where neither steps nor epochs say how far to train. Who gives them
+# is taken at the word: such a run is Python's of the same options, and can be added to.
+UNLESS_STEPS: Mapping[str, Any] = MappingProxyType({
     "ema_decay": 0.995, "dropout": 0.1, "weight_drop": 0.1,
 })  # fmt: skip
 
@@ -58,3 +58,22 @@ def preset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("average_tail"):
         replaced.add("ema_decay")
     return {option: value for option, value in preset.items() if option not in replaced}
+
+
+def chosen_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the command line chooses for a run, but for those that are given.
+
+    Parameters
+    ----------
+    given
+        The options that are, a preset's among them. With minutes the learning rate ends where
+        they do; one average takes the place of the other.
+    """
+    if "steps" in given or "epochs" in given:
+        return {}
+    chosen = dict(UNLESS_STEPS)
+    if "minutes" in given:
+        chosen["schedule"] = "cosine"
+    if given.get("average_tail"):
+        del chosen["ema_decay"]
+    return {option: value for option, value in chosen.items() if option not in given}

@@ -10,7 +10,7 @@ from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.train_command import train
 from charlstm.config import ModelConfig, TrainConfig
-from charlstm.presets import PRESETS, preset_options
+from charlstm.presets import PRESETS, UNLESS_STEPS, chosen_options, preset_options
 
 TINY = ["--hidden-size", "5", "--layers", "1", "--batch-size", "3", "--seq-length", "4"]
 
@@ -119,16 +119,29 @@ def test_the_dtype_is_the_processors(
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ([], {"schedule": "constant", "ema_decay": 0.995}),
-        (["--average-tail", "3"], {"ema_decay": 0.0, "average_tail": 3}),
-        (["--schedule", "linear", "--ema-decay", "0.5"], {"schedule": "linear", "ema_decay": 0.5}),
+        ({}, dict(UNLESS_STEPS)),
+        ({"minutes": 3.0}, {**UNLESS_STEPS, "schedule": "cosine"}),
+        ({"minutes": 3.0, "schedule": "linear", "dropout": 0.0},
+         {"ema_decay": 0.995, "weight_drop": 0.1}),
+        ({"average_tail": 3, "weight_drop": 0.4}, {"dropout": 0.1}),
+        ({"average_tail": 0}, dict(UNLESS_STEPS)),
+        ({"steps": 9}, {}),
+        ({"epochs": 1.0, "dropout": 0.5}, {}),
     ],
 )  # fmt: skip
-def test_defaults_that_depend_on_other_options(
-    given: list[str], expected: dict[str, Any], in_folder: None
+def test_what_is_chosen_unless_steps_are_given(
+    given: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    """A run by steps can be added to: its schedule has no end unless one is asked for."""
-    assert run("--steps", "3", *TINY, *given) == 0
+    assert chosen_options(given) == expected
+
+
+@pytest.mark.parametrize("length", [["--minutes", "0.004"], ["--steps", "3"]])
+def test_a_run_has_what_is_chosen_for_it(length: list[str], in_folder: None) -> None:
+    """And where its length is given in steps, what Python's has."""
+    assert run(*TINY, *length) == 0
     _, metadata = checkpoint.load("runs/fox/last.safetensors")
-    assert metadata["training"].items() >= expected.items()
-    assert metadata["model"].items() >= {"dropout": 0.1, "weight_drop": 0.1}.items()
+    options = metadata["model"] | metadata["training"]
+    plain = ModelConfig(5).to_dict() | TrainConfig().to_dict()
+    chosen = {**UNLESS_STEPS, "schedule": "cosine"}
+    expected = chosen if length[0] == "--minutes" else {name: plain[name] for name in chosen}
+    assert options.items() >= expected.items()

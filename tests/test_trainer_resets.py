@@ -65,7 +65,7 @@ def test_a_large_first_step_does_not_saturate_the_cells(tmp_path):
             losses += [record.train_loss for record in trainer.train()][-20:]
         return float(np.mean(losses))
 
-    assert loss() < 2.1
+    assert loss() < 2.2
     assert loss(warmup=0) > loss() + 0.1
 
 

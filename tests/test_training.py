@@ -110,7 +110,7 @@ def test_another_thread_trains_too() -> None:
 
 
 def test_the_bar_shows_the_losses(capsys: pytest.CaptureFixture[str]) -> None:
-    charlstm.train(TEXT * 20, **SIZES)
+    charlstm.train(TEXT * 20, warmup=0, **SIZES)
     out, error = capsys.readouterr()
     last = error.split("\r")[-1]
     assert out == ""

@@ -47,7 +47,7 @@ from charlstm.kernels.target import multiplies_bfloat16
 from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint
 from charlstm.option_checks import check_options
-from charlstm.presets import preset_options
+from charlstm.presets import chosen_options, preset_options
 from charlstm.run_folder import RunFolder
 from charlstm.text_decoding import check_encoding
 
@@ -140,10 +140,8 @@ def _with_preset(
         if not options["resume"] and "dtype" not in given and multiplies_bfloat16():
             chosen["dtype"] = "bfloat16"  # the more steps in the time
         options, explicit = {**options, **chosen}, given | set(chosen)
-    if options["average_tail"] and "ema_decay" not in explicit:
-        options = {**options, "ema_decay": 0.0}
-    if options["minutes"] is not None and "schedule" not in explicit:
-        options = {**options, "schedule": "cosine"}  # steps can be added to later: not these
+    if not options["resume"]:
+        options = {**options, **chosen_options({name: options[name] for name in explicit})}
     budget = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")

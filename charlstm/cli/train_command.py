@@ -17,7 +17,7 @@ from charlstm.config import (
     TrainConfig,
 )
 from charlstm.option_checks import DROPOUT_MASKS, DTYPES, OPTIMIZERS, SCHEDULES
-from charlstm.presets import DEFAULTS, PRESETS
+from charlstm.presets import PRESETS, UNLESS_STEPS
 
 _option = partial(option, show_default=True)
 _choice = partial(click.Choice, case_sensitive=False)
@@ -25,6 +25,10 @@ NEWLINES = click.Choice(["lf", "keep"])
 _warmups = ", ".join(f"{steps} for {name}" for name, steps in DEFAULT_WARMUPS.items())
 _rates = ", ".join(f"{rate:g} for {name}" for name, rate in DEFAULT_LEARNING_RATES.items())
 _beta2s = ", ".join(f"{beta:g} for {name}" for name, beta in DEFAULT_BETA2.items() if beta)
+
+
+def _unless_steps(name: str) -> str:
+    return f"[default: {UNLESS_STEPS[name]:g}, or 0 with --steps or --epochs]"
 
 
 def _use_options_file(
@@ -51,11 +55,13 @@ def _use_options_file(
               help="Begin with the weights of RUN, which may have another alphabet.")  # fmt: skip
 @_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
 @_option("--layers", default=ModelConfig.layers, help="Stacked LSTM layers.")
-@_option("--dropout", default=DEFAULTS["dropout"], help="Share of outputs dropped in training.")
+@option("--dropout", type=float, default=ModelConfig.dropout,
+        help=f"Share of outputs dropped in training.  {_unless_steps('dropout')}")  # fmt: skip
 @_option("--dropout-mask", type=_choice(DROPOUT_MASKS), default=ModelConfig.dropout_mask,
          help="Drop other outputs in each time step, or the same in all of a window.")  # fmt: skip
-@_option("--weight-drop", default=DEFAULTS["weight_drop"],
-         help="Share of recurrent weights dropped in a training step.")  # fmt: skip
+@option("--weight-drop", type=float, default=ModelConfig.weight_drop,
+        help="Share of recurrent weights dropped in a training step.  "
+        + _unless_steps("weight_drop"))  # fmt: skip
 @_option("--forget-bias", default=ModelConfig.forget_bias,
          help="First bias of the forget gates, of a new model.")  # fmt: skip
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
@@ -76,8 +82,9 @@ def _use_options_file(
          help="What Adagrad's sums of squares start from.")  # fmt: skip
 @_option("--weight-decay", default=TrainConfig.weight_decay,
          help="Share of each weight taken away by a step, times the learning rate.")  # fmt: skip
-@_option("--ema-decay", default=DEFAULTS["ema_decay"],
-         help="Decay of averaged weights, which are then saved; 0 is off.")  # fmt: skip
+@option("--ema-decay", type=float, default=TrainConfig.ema_decay,
+        help="Decay of averaged weights, which are then saved; 0 is off.  "
+        + _unless_steps("ema_decay"))  # fmt: skip
 @_option("--average-tail", default=TrainConfig.average_tail,
          help="Evaluations without gain after which the weights' mean is saved, in place of the "
          "other average; 0 is off.",
