@@ -209,7 +209,7 @@ def test_a_file_changes_a_run_that_is_resumed_as_the_command_line_does(
     assert train() == 0
     Path("more.toml").write_text("steps = 25\nlearning-rate = 0.05")
     assert train("--resume", "--options", "more.toml") == 0
-    assert "--learning-rate is 0.05 from here on, was 0.1" in capsys.readouterr().err
+    assert "--learning-rate is 0.05 from here on, was 0.2" in capsys.readouterr().err
     Path("other.toml").write_text("hidden-size = 20")
     assert train("--resume", "--options", "other.toml") == 2
     assert_one_line(

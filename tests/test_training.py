@@ -115,7 +115,7 @@ def test_the_bar_shows_the_losses(capsys: pytest.CaptureFixture[str]) -> None:
     last = error.split("\r")[-1]
     assert out == ""
     assert "100%" in last and "20/20" in last
-    assert "training 2." in last and "validation 2." in last
+    assert "training 1." in last and "validation 1." in last
     charlstm.train(TEXT * 20, progress=False, **SIZES)
     assert capsys.readouterr() == ("", "")
 

@@ -212,7 +212,7 @@ CLOCK = (
          "[time for time in self._revisions if time > seconds]", "self._revisions",
          "test_the_number_of_steps_is_final_after_a_tenth_of_the_time"),
         ("the measured timing is ignored",
-         "self._timing._replace(step=max(1e-09, self._stepping / self._steps))", "self._timing",
+         "self._timing._replace(step=max(least, self._stepping / self._steps))", "self._timing",
          TIMING),
         ("the trainer's length is not changed",
          "trainer.set_length(max(steps, trainer.step + 1))", "pass", TIMING),
