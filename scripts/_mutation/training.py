@@ -148,6 +148,15 @@ BEGUN = (
         ("a preset's rate stays with another optimizer", "replaced.add('learning_rate')", "pass",
          "test_what_is_given_takes_the_place"),
     ),
+    *planted(
+        "presets.py", "chosen_options", "test_presets.py",
+        ("a run by steps drops outputs, too", "'steps' in given or 'epochs' in given", "False",
+         "test_a_run_has_what_is_chosen_for_it"),
+        ("a run by minutes has no end of its rate", "'minutes' in given", "False",
+         "test_what_is_chosen_unless_steps_are_given"),
+        ("what is given is overridden", "option not in given", "True",
+         "test_what_is_chosen_unless_steps_are_given"),
+    ),
 )  # fmt: skip
 
 DYNAMIC = (
