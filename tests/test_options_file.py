@@ -145,7 +145,7 @@ def repeats(options: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
         ["--steps", "20", *SMALL],
         ["--epochs", "0.7", *SMALL, *EVERYTHING],
         ["--seq-length", "3", "--hidden-size", "12"],  # a small text has options of its own
-        ["--minutes", "0.003", *SMALL[:-2], "--average-tail", "2"],
+        ["--minutes", "0.003", *SMALL[:-2], "--average-tail", "2", "--schedule", "constant"],
         ["--steps", "20", *SMALL, "--encoding", "latin-1", "--newlines", "keep"],
         ["--preset", "quick", "--steps", "6", *SMALL, "--dtype", "float32"],
     ],
