@@ -15,12 +15,9 @@ import secrets
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from charlstm.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 MAX_INT64 = 2**63 - 1
 MAX_SHOWN = 60  # characters of a value in a message

@@ -58,7 +58,7 @@ class RunFolder:
     def create(self, overwrite: bool = False) -> None:
         """Make the folder ready for a new run.
 
-        With `overwrite`, the best model and the metrics of the run that is there are removed;
+        With `overwrite`, best model, metrics and options of the run that is there are removed;
         its last checkpoint stays until it is replaced. Other files are left alone.
 
         Raises
@@ -69,7 +69,8 @@ class RunFolder:
         with self.lock(), wrap_os_errors(f"cannot empty {self.path}"):
             if self.is_taken() and not overwrite:
                 raise RunError(f"{self.path} already holds a run")
-            for file in (self.metrics, self.best):  # last stays until the new run's replaces it
+            # The last checkpoint stays until the new run's replaces it.
+            for file in (self.metrics, self.best, self.options):
                 file.unlink(missing_ok=True)
 
     def is_taken(self) -> bool:

@@ -115,7 +115,7 @@ def main(arguments=None):
     for name, default in OPTIONS.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"[{default}]")
     path, steps, H, B, T, learning_rate, seed = vars(parser.parse_args(arguments)).values()
-    if not all(value > 0 for value in (steps, H, B, T, learning_rate, seed)):
+    if not all(0 < value < float("inf") for value in (steps, H, B, T, learning_rate, seed)):
         parser.error("options must be above 0")
     try:
         text = path.read_text("utf-8")

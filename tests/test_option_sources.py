@@ -215,3 +215,12 @@ def test_a_file_changes_a_run_that_is_resumed_as_the_command_line_does(
     assert_one_line(
         capsys.readouterr().err, "--hidden-size is 12, not 20", "(--hidden-size is from other.toml)"
     )
+
+
+def test_a_variable_is_one_text_to_stop_at() -> None:
+    """However many words it has."""
+    option = next(o for o in commands.commands["sample"].params if o.name == "stop")
+    context = click.Context(commands.commands["sample"], info_name="sample")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARLSTM_SAMPLE_STOP", "is a")
+        assert option.value_from_envvar(context) == ["is a"]

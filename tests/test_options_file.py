@@ -55,6 +55,8 @@ def test_names_have_hyphens_or_underscores() -> None:
 
 
 WRONG = [
+    (f"learning-rate = 1{'0' * 400}", "learning-rate must be a number"),
+    ('plot = "a\\u0000b.png"', "plot must be a text"),
     ("hiden_size = 3", "no option 'hiden_size'; did you mean hidden-size?"),
     ("as_bytes = true", "no option 'as_bytes'"),
     ("options = 'other.toml'", "no option 'options'"),

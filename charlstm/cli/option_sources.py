@@ -58,6 +58,11 @@ class Option(click.Option):
             return None
         return os.environ.get(variable(ctx, self)) or None
 
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Return the variable's value, of an option that may be repeated as its only one."""
+        value = self.resolve_envvar_value(ctx)
+        return [value] if self.multiple and value is not None else value
+
 
 option = partial(click.option, cls=Option)
 path_argument = partial(click.argument, shell_complete=complete_path)
@@ -141,12 +146,16 @@ def drop_stored(ctx: click.Context) -> list[str]:
     list of str
         A note of the variables that are left out, if there are any.
     """
-    names = sorted(set(_names_from(ctx, ParameterSource.ENVIRONMENT)) - {*NOT_STORED})
+    sources = [ParameterSource.ENVIRONMENT]
+    if ctx.get_parameter_source("options") is ParameterSource.ENVIRONMENT:
+        sources.append(ParameterSource.DEFAULT_MAP)  # from a file that a variable names
+    found = {name for source in sources for name in _names_from(ctx, source)}
+    names = sorted(found - {*NOT_STORED})
     options = {option.name: option for option in ctx.command.params}
     for name in names:
         _reset(ctx, name)
-    found = ", ".join(variable(ctx, cast(click.Option, options[name])) for name in names)
-    return [f"a run that is resumed has its own options: {found} not used"] if names else []
+    variables = ", ".join(variable(ctx, cast(click.Option, options[name])) for name in names)
+    return [f"a run that is resumed has its own options: {variables} not used"] if names else []
 
 
 def _names_from(ctx: click.Context, source: ParameterSource) -> list[str]:
@@ -175,8 +184,10 @@ def _superseded(
 def _optimizer(ctx: click.Context, source: ParameterSource) -> str | None:
     """Return the optimizer that a source gives, in force or not."""
     if source is ParameterSource.DEFAULT_MAP:
-        return (ctx.default_map or {}).get("optimizer")
-    return os.environ.get(f"{PREFIX}_TRAIN_OPTIMIZER")
+        value = (ctx.default_map or {}).get("optimizer")
+    else:
+        value = os.environ.get(f"{PREFIX}_TRAIN_OPTIMIZER")
+    return value.lower() if value else None
 
 
 def _reset(ctx: click.Context, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charlstm.argument_checks import show
+from charlstm.argument_checks import MAX_INT64, show
 from charlstm.cli.option_sources import flag
 from charlstm.errors import UsageError
 
@@ -115,8 +115,11 @@ def _check(path: str, option: click.Parameter, value: Any) -> Any:
         is_valid, words = type(value) is int, "a whole number"
     elif isinstance(option.type, click.types.FloatParamType):
         is_valid, words = type(value) in (int, float), "a number"
+        if isinstance(value, int):
+            is_valid = is_valid and abs(value) <= MAX_INT64
     else:
-        is_valid, words = isinstance(value, str), "a text"
+        # No path may hold a zero.
+        is_valid, words = isinstance(value, str) and "\0" not in value, "a text"
     if not is_valid:
         raise UsageError(f"{path}: {_key(option)} must be {words}, got {show(value)}")
     return value

@@ -57,13 +57,15 @@ def adapt_to_text(
     if "val_fraction" not in explicit and length < MIN_VALIDATED:
         changes["val_fraction"] = 0.0
         warnings.append(
-            f"{length:,} characters are too few to hold some out: the model learns them by heart; "
-            "--val-fraction decides otherwise"
+            f"{length:,} characters are too few to hold some out: the model learns them by heart, "
+            "and drops nothing; --val-fraction decides otherwise"
         )
-        dropout = model.dropout if "dropout" in explicit else 0.0
-        weight_drop = model.weight_drop if "weight_drop" in explicit else 0.0
-        model = dataclasses.replace(model, dropout=dropout, weight_drop=weight_drop)
-    if changes.get("val_fraction", training.val_fraction) > 0:
+    if changes.get("val_fraction", training.val_fraction) == 0:
+        if length < MIN_VALIDATED:
+            dropout = model.dropout if "dropout" in explicit else 0.0
+            weight_drop = model.weight_drop if "weight_drop" in explicit else 0.0
+            model = dataclasses.replace(model, dropout=dropout, weight_drop=weight_drop)
+    else:
         if "patience" not in explicit:
             changes["patience"] = PATIENCE + training.average_tail
         if "dropout" not in explicit and length < MANY_CHARACTERS:
