@@ -1,6 +1,6 @@
 """Try to lose a run: kills, interrupts, damaged files, full disks, random options, a soak.
 
-    python scripts/stress.py                       everything, an hour and a half
+    python scripts/stress.py                       everything, two hours
     python scripts/stress.py kills corruption      two of the tests
     python scripts/stress.py --quick               a little of everything, about a minute
     python scripts/stress.py soak --minutes 5      five minutes of the soak test

@@ -14,7 +14,7 @@ import charlstm
 from _stress import foreign
 from _stress.outcome import Outcome, details
 from charlstm.errors import InteropError
-from charlstm.interop import EXTENSIONS, IMPORTED, tensor_file
+from charlstm.interop import EXTENSIONS, IMPORTED, hdf5_process, tensor_file
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,10 @@ def refusal(path: Path, format: str) -> str:
 @pytest.mark.parametrize("format", IMPORTED)
 def test_mutated_files(format: str, originals: dict[str, bytes]) -> None:
     """Read or refused, within a bound on memory; the same files each time."""
-    outcome, read = foreign.batch(format, originals[format], 0, 0, 200)
+    count = 40 if format == "keras" else 200  # each of Keras's is read by a process of its own
+    outcome, read = foreign.batch(format, originals[format], 0, 0, count)
     assert outcome.held, details(outcome)
-    assert outcome.attempts == 200 and 0 < read < 180
+    assert outcome.attempts == count and 0 < read < 0.9 * count
     mutants = [foreign.mutant(originals[format], format, 0, index) for index in range(50)]
     assert mutants == [foreign.mutant(originals[format], format, 0, index) for index in range(50)]
     assert len(set(mutants)) > 45
@@ -145,7 +146,7 @@ def test_hdf5_arrays_without_data_are_refused(originals: dict[str, bytes], tmp_p
 
 @pytest.mark.parametrize("kind", ["external link", "soft link", "external data", "virtual"])
 def test_hdf5_does_not_lead_to_other_files(
-    kind: str, originals: dict[str, bytes], tmp_path: Path
+    kind: str, originals: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     h5py = pytest.importorskip("h5py")
     path, other = tmp_path / "m.weights.h5", tmp_path / "other"
@@ -167,6 +168,9 @@ def test_hdf5_does_not_lead_to_other_files(
             root.create_virtual_dataset(place, layout)
     reason = refusal(path, "keras")
     assert "lies elsewhere" in reason or "stored in a way that is not read" in reason
+    monkeypatch.setattr(hdf5_process, "_limit_memory", lambda more: None)
+    with pytest.raises(InteropError):  # in this process, too, where mistakes can be planted
+        hdf5_process.main(str(path), io.BytesIO())
 
 
 def test_headers_that_lie_are_refused(originals: dict[str, bytes], tmp_path: Path) -> None:

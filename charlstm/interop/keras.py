@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,14 +17,8 @@ import numpy.typing as npt
 
 from charlstm.checkpoint import parse_object
 from charlstm.errors import CheckpointError, InteropError
-from charlstm.interop.tensor_file import (
-    MAX_TENSORS,
-    TensorFile,
-    as_floats,
-    check_expansion,
-    check_regular,
-    import_extra,
-)
+from charlstm.interop.hdf5_process import HDF5Arrays
+from charlstm.interop.tensor_file import TensorFile, as_floats, import_extra
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
 
@@ -33,12 +26,9 @@ Array = npt.NDArray[Any]
 
 VOCABULARY = "charlstm_vocabulary"  # a dataset of JSON, which Keras leaves alone
 EMBEDDING = "embedding.weight"
-MAX_DEPTH = 12
 _AS_STORED = {EMBEDDING}  # the others are transposes
-_FILTERS = {1, 2, 3}  # HDF5's gzip, shuffle and checksum; others may load code
 _CELL = re.compile(r"(?:.*/)?([^/]+)/cell/vars/([012])")
 _PLAIN = re.compile(r"(?:.*/)?([^/]+)/vars/([01])")
-_IGNORED = re.compile(r"(optimizer|_?metrics)/.*")
 
 
 def write(file: BinaryIO, model: CharLSTM) -> None:
@@ -76,14 +66,10 @@ class File(TensorFile):
     """
 
     def __init__(self, path: Path) -> None:
-        self._h5py, self._path, size = import_extra("h5py"), path, check_regular(path)
-        with _reading(), self._h5py.File(path, "r") as root:
-            arrays = dict(self._arrays(root))
-            check_expansion([array.nbytes for array in arrays.values()], size)
-            shapes = {name: array.shape for name, array in arrays.items()}
-            text = arrays[VOCABULARY][()].tobytes() if VOCABULARY in arrays else None
-        self.vocabulary = _vocabulary(text)
-        shapes.pop(VOCABULARY, None)
+        self._arrays = HDF5Arrays(path)
+        shapes = dict(self._arrays.shapes)
+        is_ours = shapes.pop(VOCABULARY, None) is not None
+        self.vocabulary = _vocabulary(self._arrays.read(VOCABULARY)) if is_ours else None
         self._places = _pytorch_names(shapes)
         self.shapes = {
             name: shapes[place] if name in _AS_STORED else shapes[place][::-1]
@@ -92,35 +78,8 @@ class File(TensorFile):
 
     def read(self, name: str) -> Array:
         """Return a tensor, of a kernel its transpose."""
-        with _reading(), self._h5py.File(self._path, "r") as root:
-            array = root[self._places[name]][()]
+        array = self._arrays.read(self._places[name])
         return as_floats(name, array if name in _AS_STORED else array.T)
-
-    def _arrays(self, group: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-        """Yield the arrays below a group that lie in this very file, stored plainly or by gzip."""
-        if depth > MAX_DEPTH or len(group) > MAX_TENSORS:
-            raise InteropError("its groups are too many, or too deep")
-        for key in group:
-            place = f"{path}/{key}" if path else key
-            if _IGNORED.fullmatch(f"{place}/"):
-                continue
-            if not isinstance(group.get(key, getlink=True), self._h5py.HardLink):
-                raise InteropError(f"{place[:80]!r} lies elsewhere")
-            item = group[key]
-            if isinstance(item, self._h5py.Group):
-                yield from self._arrays(item, place, depth + 1)
-            elif not isinstance(item, self._h5py.Dataset) or item.dtype.kind not in "fiu":
-                raise InteropError(f"{place[:80]!r} is no array of numbers")
-            elif item.external or item.is_virtual or not _FILTERS.issuperset(_filters(item)):
-                raise InteropError(f"{place[:80]!r} is stored in a way that is not read")
-            else:
-                yield place, item
-
-
-def _filters(array: Any) -> list[int]:
-    """Return the numbers of the filters of an array's chunks."""
-    created = array.id.get_create_plist()
-    return [created.get_filter(k)[0] for k in range(created.get_nfilters())]
 
 
 def _pytorch_names(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
@@ -156,22 +115,9 @@ def _number(layer: str) -> tuple[int, str]:
     return (int(number), layer) if is_number else (0, layer)
 
 
-def _vocabulary(text: bytes | None) -> Vocabulary | None:
-    """Return the vocabulary that a file of charlstm's holds; None of others."""
+def _vocabulary(text: Array) -> Vocabulary | None:
+    """Return the vocabulary that a file of charlstm's holds, if it is in order."""
     try:
-        return None if text is None else Vocabulary.from_dict(parse_object(text))
+        return Vocabulary.from_dict(parse_object(text.tobytes()))
     except CheckpointError:
         return None
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Turn what h5py raises of a file that is not in order into one line."""
-    try:
-        yield
-    except InteropError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError,
-            OverflowError, MemoryError, RecursionError, NotImplementedError) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:120]
-        raise InteropError(f"damaged, or not an .h5 file ({reason})") from None
