@@ -7,8 +7,11 @@ name only when it is complete. data/README.md says where each comes from.
 import hashlib
 import http.client
 import os
+import random
+import sys
 import sysconfig
 import tokenize
+import unicodedata
 import urllib.error
 import urllib.request
 import zipfile
@@ -123,9 +126,25 @@ def python_reference() -> Iterator[str]:
         yield topics[name].strip("\n") + "\n\n"
 
 
-MADE: dict[str, Callable[[], Iterator[str]]] = {
-    "python-stdlib": python_stdlib,
-    "python-reference": python_reference,
+def unicode_names() -> Iterator[str]:
+    """Yield the names of Unicode's characters, a line each, in an order drawn once.
+
+    Those that differ by a number only, of ideographs, syllables and signs, are left out.
+    """
+    skipped = (
+        "ANATOLIAN", "BAMUM", "CJK COMPAT", "CJK UNIFIED", "CUNEIFORM", "EGYPTIAN",
+        "HANGUL SYLLABLE", "KHITAN", "LINEAR", "NUSHU", "SIGNWRITING", "TANGUT IDEO",
+    )  # fmt: skip
+    names = [unicodedata.name(chr(code), "") for code in range(sys.maxunicode + 1)]
+    names = [name for name in names if name and not name.startswith(skipped)]
+    random.Random(0).shuffle(names)
+    yield from (name + "\n" for name in names)
+
+
+MADE: dict[str, tuple[Callable[[], Iterator[str]], str]] = {  # and the licence of the text
+    "python-stdlib": (python_stdlib, "PSF"),
+    "python-reference": (python_reference, "PSF"),
+    "unicode-names": (unicode_names, "Unicode"),
 }
 NAMES = [*MADE, *DOWNLOADS]
 
@@ -231,7 +250,7 @@ def get(name: str, download: Download, path: Path) -> None:
 
 def table() -> str:
     """Return names, sizes and licences, a line for each corpus."""
-    rows = [(name, "as of this Python", "PSF") for name in MADE]
+    rows = [(name, "as of this Python", licence) for name, (_, licence) in MADE.items()]
     rows += [(name, f"{d.text_size:,} bytes", d.licence) for name, d in DOWNLOADS.items()]
     return "\n".join(f"{name:18}{size:>20}  {licence}" for name, size, licence in rows)
 
@@ -248,7 +267,7 @@ def table() -> str:
     "--cap",
     metavar="BYTES",
     type=click.IntRange(min=1),
-    help="Truncate a python-* corpus to BYTES.  [default: all]",
+    help="Truncate a corpus that is made here to BYTES.  [default: all]",
 )
 @click.option("--list", "listed", is_flag=True, help="Show names, sizes and licences.")
 def main(name: str | None, out: Path, cap: int | None, listed: bool) -> None:
@@ -260,12 +279,12 @@ def main(name: str | None, out: Path, cap: int | None, listed: bool) -> None:
         wrong = "no NAME given" if name is None else f"no corpus is called {name!r}"
         raise WrongUsage(f"{wrong}; there are {', '.join(NAMES)} (--list tells more)")
     if cap and name not in MADE:
-        raise WrongUsage(f"--cap is for {' and '.join(MADE)}; {name} is of one size")
+        raise WrongUsage(f"--cap is for {', '.join(MADE)}; {name} is of one size")
     path = out / f"{name}.txt"
     try:
         out.mkdir(parents=True, exist_ok=True)
         if name in MADE:
-            put(path, encoded(MADE[name](), cap))
+            put(path, encoded(MADE[name][0](), cap))
         else:
             get(name, DOWNLOADS[name], path)
         click.echo(f"{path}: {path.stat().st_size:,} bytes, sha256 {sha256(path)}", err=True)

@@ -86,6 +86,17 @@ def test_the_number_of_steps_is_final_after_a_tenth_of_the_time(corpus):
     assert max(revised) <= 0.1 * 60 + 0.03
 
 
+def test_a_run_at_its_last_step_has_ended(corpus):
+    """That step was evaluated as the last: its options file would not repeat a longer run."""
+    trainer = make_trainer(corpus)
+    trainer.set_length(3)
+    budget = MinutesBudget(Budget(None, None, 1.0), StepTiming(0.006, 0.0), 0.0)
+    seconds = {1: 0.001, 2: 0.002, 3: 2.0}
+    revised = [budget.revise(trainer, record, seconds[record.step]) for record in trainer.train()]
+    assert revised == [False] * 3
+    assert trainer.step == trainer.config.steps == 3
+
+
 @pytest.mark.parametrize(
     "requested", [Budget(None, 20, None), Budget(2.0, None, None), Budget(None, None, None)]
 )

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import operator
 import os
 import re
 import socket
 import subprocess
 import sys
 import threading
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -183,7 +185,7 @@ def test_without_a_network_the_error_is_one_line(name: str, tmp_path: Path) -> N
     [
         ([], "no NAME given; there are python-stdlib, "),
         (["moby"], "no corpus is called 'moby'; there are python-stdlib, "),
-        (["text8", "--cap", "9"], "--cap is for python-stdlib and python-reference"),
+        (["text8", "--cap", "9"], "--cap is for python-stdlib, python-reference, unicode"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str], message: str) -> None:
@@ -229,6 +231,19 @@ def test_python_reference_holds_every_topic(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     text = (tmp_path / "python-reference.txt").read_text(encoding="utf-8")
     assert all(topic.strip("\n") in text for topic in topics.values())
+
+
+def test_unicode_names_are_of_characters_and_in_no_order(tmp_path: Path) -> None:
+    """A line each, and the same whenever it is made."""
+    texts = []
+    for folder in ("a", "b"):
+        assert get("unicode-names", "--out", tmp_path / folder).exit_code == 0
+        texts.append((tmp_path / folder / "unicode-names.txt").read_text("ascii"))
+    assert texts[0] == texts[1]
+    characters = [unicodedata.lookup(name) for name in texts[0].splitlines()]
+    assert len(set(characters)) == len(characters) > 20_000
+    assert sum(map(operator.lt, characters, characters[1:])) / len(characters) < 0.6
+    assert "\nCJK UNIFIED" not in texts[0]
 
 
 def test_cap_cuts_no_character_in_two() -> None:

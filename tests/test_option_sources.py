@@ -138,6 +138,7 @@ def test_the_command_line_wins_over_the_file_and_that_over_variables(parse: Pars
     [
         ("--minutes 5", "steps = 9", {"EPOCHS": "3"}, {"minutes": 5.0}),
         ("", "steps = 9", {"EPOCHS": "3"}, {"steps": 9}),
+        ("--steps 0", "minutes = 9", {}, {"steps": 0}),  # refused later
         ("--resume", "overwrite = true\ninit-from = 'x'", {}, {"resume": True}),
         ("--overwrite", "", {"RESUME": "1"}, {"overwrite": True}),
         ("--overwrite", "", {"RESUME": "0"}, {"overwrite": True}),

@@ -18,7 +18,7 @@ from charlstm.cli import main
 from charlstm.cli.budget import Budget, StepTiming, total_steps
 from charlstm.cli.options_file import LARGEST, format_options, read_options
 from charlstm.cli.run_state import FIXED
-from charlstm.cli.train_command import train as command
+from charlstm.cli.train_command import train as train_options
 from charlstm.config import CHANGEABLE
 
 pytestmark = pytest.mark.usefixtures("in_folder")
@@ -45,13 +45,13 @@ def test_any_path_is_read(paths: list[str]) -> None:
     """Also one that is not UTF-8."""
     content = format_options({"corpus": paths})
     FILE.write_bytes(content.encode("utf-8", "surrogateescape"))
-    assert read_options(str(FILE), command) == {"corpus": paths}
+    assert read_options(str(FILE), train_options) == {"corpus": paths}
 
 
 def test_names_have_hyphens_or_underscores() -> None:
     FILE.write_text("\ufeffhidden_size = 3\nseq-length = 4\nbytes = true\nclip = 1\ncorpus = 'a'\n")
     read = {"hidden_size": 3, "seq_length": 4, "as_bytes": True, "clip": 1, "corpus": ["a"]}
-    assert read_options(str(FILE), command) == read
+    assert read_options(str(FILE), train_options) == read
 
 
 WRONG = [
@@ -84,6 +84,10 @@ WRONG = [
     ("sample-length = 0", "0 is not in the range"),
     ("hidden-size = 0", "--hidden-size must be at least 1, got 0"),
     ("steps = 3\nepochs = 3", "exclude each other"),
+    ("[chosen]\nsteps = 3\nseed = 1", "the table chosen may not hold seed"),
+    ("[chosen]\npatience = 3", "the table chosen needs the steps that it was chosen for"),
+    ("[chosen]\nsteps = 3\neval-every = 'a'", "eval-every must be a whole number, got 'a'"),
+    ("chosen = 3", "no option 'chosen'"),
 ]
 
 
@@ -114,7 +118,7 @@ EVERYTHING = [
     "--dropout-mask", "window", "--seed", "7", "--patience", "3", "--bytes", "--warmup", "2",
     "--initial-accumulator", "0.1", "--reset-probability", "0.2", "--val-fraction", "0.2",
     "--learning-rate", "0.05", "--beta2", "0.9", "--clip", "0.5", "--eval-every", "3",
-    "--ema-decay", "0",
+    "--ema-decay", "0", "--accumulate", "2", "--reset-warmup", "5",
 ]  # fmt: skip
 
 
@@ -149,7 +153,7 @@ def repeats(options: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
         ["--seq-length", "3", "--hidden-size", "12"],  # a small text has options of its own
         ["--minutes", "0.003", *SMALL[:-2], "--average-tail", "2", "--schedule", "constant"],
         ["--steps", "20", *SMALL, "--encoding", "latin-1", "--newlines", "keep"],
-        ["--preset", "quick", "--steps", "6", *SMALL, "--dtype", "float32"],
+        ["--preset", "quick", "--minutes", "0.003", *SMALL[:-2], "--schedule", "constant"],
     ],
     ids=["plain", "everything", "nothing", "minutes", "decoding", "preset"],
 )
@@ -192,6 +196,89 @@ def test_the_command_line_wins_over_the_file_of_a_run() -> None:
     assert training["batch_size"] == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "edit", "interval", "patience"),
+    [
+        ([], "", 7, 3),
+        (["--steps", "99"], "", 7, 3),  # the same
+        (["--steps", "300"], "", 0, 0),
+        (["--minutes", "1"], "", 0, 0),
+        (["--preset", "quick"], "", 0, 0),
+        (["--steps", "300", "--patience", "5"], "", 0, 5),
+        ([], "steps = 300\n", 0, 0),  # by hand
+        (["--steps", "300"], "eval-every = 9\n", 9, 0),
+    ],
+)
+def test_what_suits_the_length_of_a_run_is_chosen_again_for_another(
+    options: list[str], edit: str, interval: int, patience: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for what the user gives; and is charlstm's choice in the run that repeats it, too."""
+    called: dict[str, Any] = {}
+
+    def training(paths: Any, options: Any, explicit: set[str], notes: list[str]) -> int:
+        called.update(options=options, explicit=explicit)
+        return 0
+
+    monkeypatch.setattr("charlstm.cli.train.train", training)
+    steps = "" if edit.startswith("steps") else "steps = 99\n"
+    FILE.write_text(f"{steps}{edit}[chosen]\nsteps = 99\neval-every = 7\npatience = 3")
+    monkeypatch.setenv("CHARLSTM_TRAIN_STEPS", "99")  # the weakest
+    assert main(["train", "fox.txt", "--options", "options.toml", *options]) == 0
+    assert called["options"]["eval_every"] == interval
+    assert called["options"]["patience"] == patience
+    assert ("eval_every" in called["explicit"]) == edit.startswith("eval")
+    assert ("patience" in called["explicit"]) == ("--patience" in options)
+
+
+def test_the_file_of_a_run_tells_what_was_chosen() -> None:
+    """From what the user gave, to the run itself and to those by its file, resumed or not."""
+    assert train("--patience", "4") == 0
+    table = tomllib.loads(Path("runs/fox/options.toml").read_text())
+    assert (table["eval-every"], table["patience"], "chosen" in table) == (10, 4, False)
+    for interval, expected in (([], 10), (["--eval-every", "0"], None)):  # kept, and given back
+        assert train("--resume", "--steps", str(22 + len(interval)), *interval) == 0
+        table = tomllib.loads(Path("runs/fox/options.toml").read_text())
+        assert (table.get("eval-every"), table["patience"]) == (expected, 4)
+        assert table.get("chosen", {}).keys() == (set() if expected else {"steps", "eval-every"})
+    sizes = ["fox.txt", *SMALL[:-2], "--steps", "1500"]
+    assert main(["train", *sizes, "--out", "runs/b", "--quiet"]) == 0
+    again = ["train", "--options", "runs/b/options.toml"]
+    assert main([*again, "--out", "runs/c", "--steps", "3"]) == 0
+    assert main([*again, "--resume", "--out", "runs/b", "--steps", "1501"]) == 0
+    found = [tomllib.loads(Path(f"runs/{run}/options.toml").read_text()) for run in "bc"]
+    assert [table["chosen"] for table in found] == [
+        {"steps": 1501, "eval-every": 30, "patience": 0},
+        {"steps": 3, "eval-every": 3, "patience": 0},
+    ]
+    assert all({"eval-every", "patience"}.isdisjoint(table) for table in found)
+    assert main([*again, "--resume", "--out", "runs/b", "--patience", "5"]) == 0
+
+
+def test_options_that_lie_in_the_folder_of_a_new_run_are_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are somebody's; those of a run that is replaced are not."""
+    folder = Path("runs/fox")
+    folder.mkdir(parents=True)
+    mine, own = folder / "options-2.toml", folder / "options.toml"
+    (folder / "options-1.toml").write_text("another")
+    own.write_text("steps = 20\nhidden-size = 12")
+    command = ["train", "fox.txt", "--options", str(own)]
+    assert main([*command, "--batch-size", "0"]) == 2
+    assert own.exists() and not mine.exists()
+    capsys.readouterr()
+    assert main([*command, "--quiet"]) == 0
+    said = "note: runs/fox/options.toml is kept as runs/fox/options-2.toml: the run has one of its"
+    assert said in capsys.readouterr().err
+    assert mine.read_text() == "steps = 20\nhidden-size = 12"
+    assert len(read_options(str(own), train_options)) > 20
+    assert main([*command, "--overwrite", "--quiet"]) == 0
+    assert "is kept" not in capsys.readouterr().err
+    assert sorted(file.name for file in folder.glob("options*")) == [
+        "options-1.toml", "options-2.toml", "options.toml",
+    ]  # fmt: skip
+
+
 def test_the_file_of_a_run_resumes_it(capsys: pytest.CaptureFixture[str]) -> None:
     """Also where the text was too short for the sizes; and follows what changes then."""
     Path("ten.txt").write_text("abcdefghij")
@@ -219,6 +306,6 @@ def test_a_file_that_cannot_be_written_is_one_line(
 def test_the_file_of_a_run_gives_every_option_that_matters() -> None:
     """Defaults too: those of another version may be others."""
     assert train() == 0
-    given = read_options("runs/fox/options.toml", command).keys()
+    given = read_options("runs/fox/options.toml", train_options).keys()
     of_results = {*FIXED, *CHANGEABLE, "steps", "eval_every", "corpus"}
-    assert given == of_results
+    assert given == of_results - {"patience"} | {"chosen"}

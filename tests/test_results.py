@@ -58,13 +58,15 @@ def test_a_record_has_the_figures_of_the_commands(capsys: pytest.CaptureFixture[
     record = measured()
     assert record.keys() >= KEYS | {"machine", "versions", "threads", "sha256"}
     capsys.readouterr()
-    run = ["eval", "out/shakespeare-60", "--part", "test", "--dynamic", "--json"]
-    assert main(run) == 0
+    command = "eval out/shakespeare-60 --part test --dynamic --fit-temperature --json"
+    assert main(command.split()) == 0
     figures = json.loads(capsys.readouterr().out)
-    dynamic = figures.pop("dynamic")
+    dynamic, fitted = figures.pop("dynamic"), figures.pop("fitted")
+    assert record["fitted"] == fitted | {"streams": 10}
+    assert not fitted["fitted_on_this_part"]
     assert record["static"] == figures | {"streams": 10}
     assert record["dynamic"] == dynamic | {"streams": 1}
-    assert (record["steps"], record["minutes"] < 1) == (4, True)
+    assert (record["steps"], record["budget"], record["minutes"] < 1) == (4, 1, True)
     assert record["model"]["hidden_size"] == 5
     assert record["training"]["seed"] == TINY.seed
 
@@ -82,7 +84,7 @@ def test_a_row_that_was_interrupted_ends_with_the_same_figures() -> None:
             break
     stopped.save("out/shakespeare-60")
     again = measured()
-    for name in ("static", "dynamic", "steps", "best_step", "training"):
+    for name in ("static", "fitted", "dynamic", "steps", "best_step", "training"):
         assert again[name] == whole[name]
     assert measured() == again | {"minutes": measured()["minutes"]}  # a finished one stays
 
@@ -93,6 +95,8 @@ def test_the_table_has_the_records_and_the_peers(monkeypatch: pytest.MonkeyPatch
     path.write_text(json.dumps(record | {"corpus": "tinyshakespeare"}))
     output = invoke("--table", "out").output
     assert f"{record['static']['nats']:.4f} | {record['static']['bits']:.4f}" in output
+    fitted = record["fitted"]
+    assert f"{fitted['nats']:.4f} at {fitted['temperature']:.2f} |" in output
     assert "test (20 %)" in output
     assert "another part" in output
     assert "1.4697 | 2.120" in output and "nanoGPT" in output
@@ -114,6 +118,24 @@ def test_rows_are_options_of_the_train_command() -> None:
         assert main(["train", "missing.txt", *row.arguments]) == 1
         assert TrainConfig(seed=row.seed)
     assert Row("a", "", 3, steps=5).arguments == ["--steps", "5", "--seed", "0"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "cap"), [("python-stdlib", ["--cap", "2000000"]), ("unicode-names", [])]
+)
+def test_a_text_is_made_where_a_script_can(
+    corpus: str, cap: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(arguments: list[str], is_read: bool = False) -> str:
+        assert arguments[1:] == [corpus, *cap, "--out", "out"]
+        Path("out").mkdir()
+        Path("out", f"{corpus}.txt").touch()
+        return ""
+
+    monkeypatch.setattr(runs, "_run", make)
+    row = next(row for row in ROWS.values() if row.corpus == corpus)
+    for _ in range(2):  # the second time it is there
+        assert runs.corpus_of(row, None, Path("out")) == Path("out", f"{corpus}.txt")
 
 
 def test_every_peer_has_a_source() -> None:

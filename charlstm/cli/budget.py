@@ -60,7 +60,7 @@ class StepTiming(NamedTuple):
     step: float
     evaluation: float
 
-    def duration(self, steps: int, eval_every: int) -> float:
+    def duration(self, steps: float, eval_every: int) -> float:
         """Return the seconds that steps take, evaluations included."""
         return steps * self.step + math.ceil(steps / eval_every) * self.evaluation
 
@@ -72,15 +72,16 @@ def time_steps(trainer: Trainer, seconds: float) -> StepTiming:
     """
     before = trainer.snapshot()
     step = _time_step(trainer, seconds)
-    timing = StepTiming(step, trainer.ranks.on_root(lambda: _time_evaluation(trainer)))
+    timing = StepTiming(step, _time_evaluation(trainer))
     trainer.restore(*before)
     return trainer.ranks.from_root(timing)
 
 
 def _time_step(trainer: Trainer, seconds: float) -> float:
     times = [time.perf_counter()]
+    least = max(2, math.ceil(4 / trainer.config.accumulate))  # steps; the first is not counted
     with suppress(DivergenceError):  # the run itself may end before that step
-        while trainer.ranks.from_root(len(times) < 5 or times[-1] - times[1] <= seconds):
+        while trainer.ranks.from_root(len(times) <= least or times[-1] - times[1] <= seconds):
             trainer.train_step()
             times.append(time.perf_counter())
     steps = times[1:] if len(times) > 2 else times
@@ -92,16 +93,20 @@ def _time_evaluation(trainer: Trainer) -> float:
     piece = trainer.val.part(0, EVAL_STREAMS * (EVAL_LENGTH + 1))
     for _ in range(2):  # the first time compiles
         started = time.perf_counter()
-        with suppress(DivergenceError):
-            sample(trainer.model, SAMPLE_LENGTH)
+        trainer.ranks.on_root(lambda: _sample(trainer))
         sampled = time.perf_counter()
         if len(piece) >= 2:
-            evaluate_text(trainer.model, piece)
+            evaluate_text(trainer.model, piece, ranks=trainer.ranks)
         scored = time.perf_counter()
     return sampled - started + (scored - sampled) * len(trainer.val) / max(1, len(piece))
 
 
-def fixed_steps(budget: Budget, steps_per_epoch: int) -> int:
+def _sample(trainer: Trainer) -> None:
+    with suppress(DivergenceError):
+        sample(trainer.model, SAMPLE_LENGTH)
+
+
+def fixed_steps(budget: Budget, steps_per_epoch: float) -> int:
     """Return the total of steps that a budget comes to which is not in minutes.
 
     An open one stands for ten epochs, and at least `MIN_STEPS`.
@@ -116,7 +121,7 @@ def fixed_steps(budget: Budget, steps_per_epoch: int) -> int:
 def total_steps(
     budget: Budget,
     timing: StepTiming,
-    steps_per_epoch: int,
+    steps_per_epoch: float,
     eval_every: int,
     done: int,
     seconds: float,
@@ -148,7 +153,8 @@ class MinutesBudget:
 
     What the machine does in the seconds before a run tells little of the minutes to come. Once
     a tenth of the time has gone the number of steps is final; so it is in a run that is resumed
-    with the same budget, which repeats the steps it had.
+    with the same budget, which repeats the steps it had. A run that has done its number of
+    steps is not made longer.
 
     Parameters
     ----------
@@ -192,6 +198,8 @@ class MinutesBudget:
         self._steps += 1
         self._last = seconds
         if not self._revisions or seconds < self._revisions[0]:
+            return False
+        if trainer.step >= trainer.config.steps:  # this step was evaluated as the last one
             return False
         self._revisions = [time for time in self._revisions if time > seconds]
         least = LEAST_SHARE * self._timing.step

@@ -18,17 +18,17 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from charlstm.errors import CharLSTMError
-from charlstm.presets import BUDGETS, PRESETS
+from charlstm.presets import EXCLUSIVE, PRESETS, replaced
 
 PREFIX = "CHARLSTM"
 GIVEN = (  # the strongest first
     ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT,
 )  # fmt: skip
 # Of each group one is in force.
-EXCLUSIVE = (
-    BUDGETS, ("resume", "overwrite"), ("resume", "init_from"), ("ema_decay", "average_tail"),
-    ("prime", "prime_file"),
+_EXCLUSIVE = (
+    *EXCLUSIVE, ("resume", "overwrite"), ("resume", "init_from"), ("prime", "prime_file"),
 )  # fmt: skip
+CHOSEN = "chosen"  # table of an options file: what charlstm chose for so many steps
 SUITED = ("learning_rate", "min_learning_rate", "warmup", "beta2")  # to an optimizer
 # Options of train that belong to a call of it, not to the run: no checkpoint stores them.
 NOT_STORED = (
@@ -135,6 +135,18 @@ def drop_superseded(ctx: click.Context) -> None:
                     _reset(ctx, other)
 
 
+def drop_unfitting(ctx: click.Context) -> None:
+    """Let what charlstm chose for a run be its choice here too, or for other steps be none."""
+    steps, names = ctx.meta.get(CHOSEN, (None, ()))
+    for name in names:
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
+            continue
+        if ctx.params["steps"] == steps:
+            ctx.set_parameter_source(name, ParameterSource.DEFAULT)
+        else:
+            _reset(ctx, name)
+
+
 def drop_stored(ctx: click.Context) -> list[str]:
     """Put options that a run which is resumed has of its own back, where variables give them.
 
@@ -168,11 +180,7 @@ def _superseded(
     """Yield options that the value of one leaves no place for, and from which sources."""
     value = ctx.params[name]
     chosen = PRESETS[value] if name == "preset" and value else {name: value}
-    names = set(chosen)
-    for group in EXCLUSIVE:
-        if value and not names.isdisjoint(group):
-            names |= set(group)
-    for other in names - {name}:
+    for other in replaced(chosen, _EXCLUSIVE) - {name}:
         yield other, weaker
     if "optimizer" in chosen:
         same = None, chosen["optimizer"]

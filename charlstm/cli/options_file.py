@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlstm.argument_checks import MAX_INT64, show
-from charlstm.cli.option_sources import flag
+from charlstm.cli.option_sources import CHOSEN, flag
 from charlstm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ HEADER = """\
 # The same bits come of it, unless some were changed on a --resume, or --minutes decided in the
 # middle of a schedule how long that is.
 """
+FITTED = ("eval_every", "patience")  # to the number of steps, where the user gives none
+CHOSEN_HEADER = f"""
+# What charlstm chose for this number of steps; for another it chooses again:
+[{CHOSEN}]
+"""
 # What TOML does not allow in a string: quotes, backslashes and control characters.
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
 
@@ -33,15 +38,16 @@ def read_options(path: str, command: click.Command) -> dict[str, Any]:
     Parameters
     ----------
     path
-        Of a TOML file, without tables. Names are those of the command line without dashes in
-        front; in between there may be underscores. Paths in it are relative to the current folder.
+        Of a TOML file. Names are those of the command line without dashes in front; in between
+        there may be underscores. Paths in it are relative to the current folder. There is one
+        table, ``chosen``; see `own_options`.
     command
         Says which options there are, and of which types.
 
     Returns
     -------
     dict
-        Values by the names that Python has for them.
+        Values by the names that Python has for them; those of the table by ``"chosen"``.
 
     Raises
     ------
@@ -58,6 +64,16 @@ def read_options(path: str, command: click.Command) -> dict[str, Any]:
         table = tomllib.loads(content.decode("utf-8-sig", "surrogateescape"))
     except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
         raise UsageError(f"{path} is not a TOML file: {error}") from None
+    chosen = table.pop(CHOSEN) if isinstance(table.get(CHOSEN), dict) else {}
+    values, fitted = (_check_table(path, command, entries) for entries in (table, chosen))
+    for name in fitted.keys() - {"steps", *FITTED}:
+        raise UsageError(f"{path}: the table {CHOSEN} may not hold {name.replace('_', '-')}")
+    if fitted and "steps" not in fitted:
+        raise UsageError(f"{path}: the table {CHOSEN} needs the steps that it was chosen for")
+    return values | ({CHOSEN: fitted} if fitted else {})
+
+
+def _check_table(path: str, command: click.Command, table: Mapping[str, Any]) -> dict[str, Any]:
     known = {_key(option): option for option in command.params if option.name != "options"}
     values: dict[str, Any] = {}
     for key, value in table.items():
@@ -72,14 +88,16 @@ def read_options(path: str, command: click.Command) -> dict[str, Any]:
 
 def format_options(options: Mapping[str, Any]) -> str:
     """Return TOML of texts, numbers, truth values and lists of these, by name."""
-    return "".join(f"{name} = {_toml(value)}\n" for name, value in options.items())
+    return "".join(
+        f"{name.replace('_', '-')} = {_toml(value)}\n" for name, value in options.items()
+    )
 
 
 def own_options(metadata: RunMetadata) -> str:
     """Return the file that makes the train command repeat a run.
 
     It names all options that a result depends on, also those by default: other versions may have
-    other defaults.
+    other defaults. Those of `FITTED` that the user did not give are in a table with the steps.
     """
     source, command = metadata.source, metadata.command
     options = metadata.model.to_dict() | metadata.training.to_dict() | dict(command.requested)
@@ -91,7 +109,11 @@ def own_options(metadata: RunMetadata) -> str:
         "bytes": source.as_bytes, "encoding": source.encoding, "newlines": source.newlines,
     }  # fmt: skip
     options = {"corpus": list(source.paths)} | begun | options | reading
-    return HEADER + format_options({name.replace("_", "-"): options[name] for name in options})
+    fitted = {name: options.pop(name) for name in FITTED if name not in command.explicit}
+    text = HEADER + format_options(options)
+    if fitted:
+        text += CHOSEN_HEADER + format_options({"steps": options["steps"]} | fitted)
+    return text
 
 
 def _key(option: click.Parameter) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+from charlstm.batches import fit_sizes
 from charlstm.cli.budget import Budget
 from charlstm.config import ModelConfig, TrainConfig
+from charlstm.presets import passes_in, suited_drops, suited_rate
 
 PATIENCE = 10  # evaluations
 CHARACTERS_PER_STREAM = 1000  # that a small text has at least, as long as it has MIN_STREAMS
@@ -75,3 +78,55 @@ def adapt_to_text(
                 "--dropout decides otherwise"
             )
     return model, dataclasses.replace(training, **changes), warnings
+
+
+def adapt_preset(
+    preset: Mapping[str, Any],
+    model: ModelConfig,
+    training: TrainConfig,
+    length: int,
+    budget: Budget,
+) -> tuple[ModelConfig, TrainConfig, dict[str, Any]]:
+    """Decide those options of a preset that depend on the model and on the text.
+
+    The drops are `suited_drops`, the learning rate is `suited_rate`.
+
+    Parameters
+    ----------
+    preset
+        Its options, but for those that the user gave.
+    model, training
+        The options of the run.
+    length
+        Characters of the training part.
+    budget
+        How far to train; not open.
+
+    Returns
+    -------
+    model, training
+        With these options.
+    options : dict
+        They alone.
+    """
+    passes = _passes(model, training, length, budget)
+    drops = _chosen(preset, suited_drops(passes))
+    rate = _chosen(preset, {"learning_rate": suited_rate(model.hidden_size)})
+    model, training = dataclasses.replace(model, **drops), dataclasses.replace(training, **rate)
+    return model, training, drops | rate
+
+
+def _chosen(preset: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are a preset's to choose."""
+    return {name: value for name, value in options.items() if name in preset}
+
+
+def _passes(model: ModelConfig, training: TrainConfig, length: int, budget: Budget) -> float:
+    """Return how often training passes over a text; in minutes, on a machine as the ladder's."""
+    if budget.epochs is not None:
+        return budget.epochs
+    if budget.steps is not None:
+        batch_size, seq_length = fit_sizes(length, training.batch_size, training.seq_length)
+        return budget.steps * training.accumulate * batch_size * seq_length / length
+    assert budget.minutes is not None
+    return passes_in(budget.minutes, model.hidden_size, model.layers, length)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TINYSHAKESPEARE, PYTHON, WAR_AND_PEACE = "tinyshakespeare", "python-stdlib", "warpeace"
+TINYSHAKESPEARE, WAR_AND_PEACE = "tinyshakespeare", "warpeace"
+PYTHON, NAMES = "python-stdlib", "unicode-names"
 
 BYTES = {TINYSHAKESPEARE: 1_115_394, WAR_AND_PEACE: 3_258_250}  # of the texts that never change
+CAPS = {PYTHON: 2_000_000}  # bytes, where not all of a text is used
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ TENTHS = "--val-fraction 0.1 --test-fraction 0.1"  # 80/10/10; the last part is 
 
 # What --minutes chooses beside steps.
 CHOSEN = "--schedule cosine --ema-decay 0.995 --dropout 0.1 --weight-drop 0.1"
-QUICK = "--preset quick --dtype bfloat16"  # also where the preset would choose float32
+QUICK, STANDARD, BEST = (  # also where the presets would choose float32
+    f"--preset {name} --dtype bfloat16" for name in ("quick", "standard", "best")
+)
 
 # What bfloat16 costs in accuracy: the same runs in both dtypes, three seeds.
 DTYPES = {
     f"{dtype}-{seed}": Row(
-        TINYSHAKESPEARE, f"--layers 2 --dtype {dtype} {CHOSEN} {TENTH}", 3, steps=3000, seed=seed
+        TINYSHAKESPEARE, f"--dtype {dtype} --layers 2 {CHOSEN} {TENTH}", 3, steps=3000, seed=seed
     )
     for dtype in ("float32", "bfloat16")
     for seed in (1, 2, 3)
@@ -65,10 +69,18 @@ ROWS = {
     "shakespeare-3-quick-test": Row(
         TINYSHAKESPEARE, f"{QUICK} {TENTHS}", 3, steps=6100, part="test"
     ),
-    "shakespeare-15": Row(TINYSHAKESPEARE, f"--preset standard {TENTH}", 15),
-    "shakespeare-60": Row(TINYSHAKESPEARE, f"--preset best {TENTH}", 60),
-    "shakespeare-60-test": Row(TINYSHAKESPEARE, f"--preset best {TENTHS}", 60, part="test"),
-    "python-15": Row(PYTHON, f"--preset standard {TENTHS}", 15, part="test"),
-    "warpeace-90": Row(WAR_AND_PEACE, f"--preset best --bytes {TENTHS}", 90, part="test"),
+    "shakespeare-15": Row(TINYSHAKESPEARE, f"{STANDARD} {TENTH}", 15, steps=17500),
+    "shakespeare-60": Row(TINYSHAKESPEARE, f"{BEST} {TENTH}", 60, steps=35000),
+    "warpeace-3": Row(WAR_AND_PEACE, f"{QUICK} --bytes {TENTH}", 3, steps=6100),
+    "python-3": Row(PYTHON, f"{QUICK} {TENTH}", 3, steps=6100),
+    "names-3": Row(NAMES, f"{QUICK} {TENTH}", 3, steps=6100),
+    "python-15": Row(PYTHON, f"{STANDARD} {TENTHS}", 15, part="test"),
+    "warpeace-90": Row(
+        WAR_AND_PEACE,
+        f"{BEST} --hidden-size 896 --learning-rate 0.0054 --bytes {TENTHS}",
+        90,
+        steps=34000,
+        part="test",
+    ),
     **DTYPES,
 }

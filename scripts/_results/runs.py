@@ -10,16 +10,16 @@ from typing import Any
 
 import click
 
+import get_corpus
 from _report import environment
-from _results.rows import BYTES, PYTHON, TINYSHAKESPEARE, Row
+from _results.rows import BYTES, CAPS, Row
 from charlstm.evaluation import EVAL_STREAMS
 from charlstm.model_loading import load_checkpoint
 from charlstm.parameters import ParameterLayout
 from charlstm.resources import available_processors
 from charlstm.run_folder import RunFolder
 
-GET_CORPUS = Path(__file__).resolve().parent.parent / "get_corpus.py"
-MADE = TINYSHAKESPEARE, PYTHON  # by scripts/get_corpus.py
+EVALUATIONS = "--dynamic", "--fit-temperature"  # beside the plain one
 
 
 def corpus_of(row: Row, given: Path | None, out: Path) -> Path:
@@ -31,10 +31,11 @@ def corpus_of(row: Row, given: Path | None, out: Path) -> Path:
         If it has to be given and is not, cannot be had, or is of another size.
     """
     path = given or out / f"{row.corpus}.txt"
-    if given is None and row.corpus not in MADE:
+    if given is None and row.corpus not in get_corpus.NAMES:
         raise click.ClickException(f"no script makes {row.corpus}: give its file (--corpus FILE)")
     if not path.exists():
-        _run([str(GET_CORPUS), row.corpus, "--out", str(out)])
+        cap = ["--cap", str(CAPS[row.corpus])] if row.corpus in CAPS else []
+        _run([get_corpus.__file__, row.corpus, *cap, "--out", str(out)])
     size = path.stat().st_size
     if size != BYTES.get(row.corpus, size):
         expected = f"{BYTES[row.corpus]:,} bytes"
@@ -52,18 +53,16 @@ def measure(name: str, row: Row, corpus: Path, out: Path) -> dict[str, Any]:
     click.ClickException
         If training or evaluation failed or was interrupted, in which case it can be resumed.
     """
-    run = RunFolder(out / name)
-    command = ["train", str(corpus), "--out", str(run.path)]
-    _charlstm([*command, "--resume"] if run.last.exists() else [*command, *row.arguments])
+    run = _train(name, row, corpus, out)
     figures = json.loads(
         _charlstm(
-            ["eval", str(run.path), str(corpus), "--part", row.part, "--dynamic", "--json"],
+            ["eval", str(run.path), str(corpus), "--part", row.part, *EVALUATIONS, "--json"],
             is_read=True,
         )
     )
     _, last = load_checkpoint(run.last)
     _, best = load_checkpoint(run.best if run.best.exists() else run.last)
-    dynamic = figures.pop("dynamic")
+    dynamic, fitted = figures.pop("dynamic"), figures.pop("fitted")
     return {
         "row": name,
         "corpus": row.corpus,
@@ -76,12 +75,25 @@ def measure(name: str, row: Row, corpus: Path, out: Path) -> dict[str, Any]:
         "parameters": ParameterLayout(last.model).count,
         "steps": last.step,
         "best_step": best.step,
+        "budget": row.minutes,
         "minutes": round((last.command.seconds or 0.0) / 60, 2),
         "static": {**figures, "streams": EVAL_STREAMS},
+        "fitted": {**fitted, "streams": EVAL_STREAMS},
         "dynamic": {**dynamic, "streams": 1},
         "threads": available_processors(),
         **environment(),
     }
+
+
+def _train(name: str, row: Row, corpus: Path, out: Path) -> RunFolder:
+    """Train a row to its end."""
+    run = RunFolder(out / name)
+    command = ["train", str(corpus), "--out", str(run.path)]
+    if run.last.exists():
+        _charlstm([*command, "--resume"])
+        return run
+    _charlstm([*command, *row.arguments])
+    return run
 
 
 def _charlstm(arguments: list[str], is_read: bool = False) -> str:

@@ -14,11 +14,14 @@ from _report import table
 
 PEERS = Path(__file__).with_name("peers.json")
 HEADER = (
-    "corpus, part", "settings", "steps", "parameters", "minutes", "nats", "bits", "dynamic nats",
-    "checkpoint chosen on",
+    "corpus, part", "settings", "steps", "parameters", "budget", "nats", "bits",
+    "nats at temperature", "dynamic nats", "chosen on",
 )  # fmt: skip
 PEERS_HEADER = ("corpus, part", "system", "cost", "nats", "bits", "source")
-KEYS = {"row", "corpus", "part", "static", "dynamic", "command", "steps", "parameters", "minutes"}
+KEYS = {
+    "row", "corpus", "part", "static", "fitted", "dynamic", "command", "steps", "parameters",
+    "budget",
+}  # fmt: skip
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -49,12 +52,14 @@ def results_table(records: Iterable[Mapping[str, Any]]) -> str:
     lines = [table(HEADER, map(_cells, records)), ""]
     streams = {(r["static"]["streams"], r["dynamic"]["streams"]) for r in records}
     lines += [f"Held-out text in {static} streams, dynamic in {one}." for static, one in streams]
+    lines += ["*Chosen on*: for the checkpoint with the lowest loss, and the temperature."]
+    lines += ["Budgets are of two quiet cores; the steps that they come to decide, not the clock."]
     places = {f"{r['machine']['processor']}, {r['threads']} processors" for r in records}
     return "\n".join([*lines, f"Measured on: {'; '.join(sorted(places))}."])
 
 
 def _cells(record: Mapping[str, Any]) -> list[str]:
-    static, dynamic = record["static"], record["dynamic"]
+    static, fitted = record["static"], record["fitted"]
     settings = [word for word in record["command"][3:] if word]
     is_chosen_here = record["part"] == "val"
     return [
@@ -62,10 +67,11 @@ def _cells(record: Mapping[str, Any]) -> list[str]:
         f"`{_reproducing(settings, record['steps'])}`",
         f"{record['steps']:,}",
         f"{record['parameters']:,}",
-        f"{record['minutes']:.1f}",
+        f"{record['budget']:g} min",
         f"{static['nats']:.4f}",
         f"{static['bits']:.4f}",
-        f"{dynamic['nats']:.4f}",
+        f"{fitted['nats']:.4f} at {fitted['temperature']:.2f}",
+        f"{record['dynamic']['nats']:.4f}",
         "this part" if is_chosen_here else "another part",
     ]
 
