@@ -15,7 +15,7 @@ IdArray = npt.NDArray[np.int32]
 
 
 class Windows:
-    """The training windows of a text, numbered by step without end.
+    """The training windows of a text, numbered without end.
 
     With N characters and B streams, stream b is ``text[b*S : (b+1)*S]``, where
     ``S = (N - 1) // B``; targets are the text one character later, so the last of all is
@@ -40,7 +40,7 @@ class Windows:
     streams : range
     stream_length : int
         S.
-    steps_per_epoch : int
+    windows_per_epoch : int
         W, at least 1.
 
     Raises
@@ -59,8 +59,8 @@ class Windows:
         self.batch_size = batch_size
         self.seq_length = seq_length
         self.stream_length = (len(text) - 1) // batch_size
-        self.steps_per_epoch = self.stream_length // seq_length
-        if self.steps_per_epoch < 1:
+        self.windows_per_epoch = self.stream_length // seq_length
+        if self.windows_per_epoch < 1:
             raise CorpusError(
                 f"{batch_size} streams of {seq_length} characters need a text of "
                 f"{batch_size * seq_length + 1}, got {len(text)}: "
@@ -69,14 +69,14 @@ class Windows:
             )
         self.streams = range(batch_size) if streams is None else streams
         starts = np.array(self.streams) * self.stream_length
-        self._index = starts + np.arange(seq_length + 1)[:, None]  # (T+1, B), of step 0
+        self._index = starts + np.arange(seq_length + 1)[:, None]  # (T+1, B), of window 0
 
-    def window(self, step: int) -> tuple[IdArray, IdArray, bool]:
-        """Return the window of a step; it depends on nothing else.
+    def window(self, number: int) -> tuple[IdArray, IdArray, bool]:
+        """Return a window, which depends on its number alone.
 
         Parameters
         ----------
-        step
+        number
             0 or more, counted through all epochs: the whole of what a resume must know.
 
         Returns
@@ -86,11 +86,11 @@ class Windows:
         first : bool
             Whether an epoch begins here: the carried state must be zero.
         """
-        if step < 0:
-            raise UsageError(f"step must be at least 0, got {step}")
-        number = step % self.steps_per_epoch
-        ids = self.text.gather(self._index + number * self.seq_length)
-        return ids[:-1], ids[1:], number == 0
+        if number < 0:
+            raise UsageError(f"number must be at least 0, got {number}")
+        place = number % self.windows_per_epoch
+        ids = self.text.gather(self._index + place * self.seq_length)
+        return ids[:-1], ids[1:], place == 0
 
 
 def fit_sizes(length: int, batch_size: int, seq_length: int) -> tuple[int, int]:

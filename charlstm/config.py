@@ -24,14 +24,16 @@ DYNAMIC_RATE, DYNAMIC_DECAY = 0.0005, 0.002  # of dynamic evaluation
 
 # Fields that older checkpoints lack, and the values that train as those were trained.
 ADDED_LATER: dict[str, Any] = {
-    "warmup": 0, "reset_probability": 0.0, "patience": 0, "forget_bias": 1.0, "beta1": 0.9,
-    "beta2": None, "initial_accumulator": 0.0, "weight_decay": 0.0, "min_learning_rate": 0.0,
-    "ema_decay": 0.0, "weight_drop": 0.0, "dropout_mask": "step", "average_tail": 0,
+    "warmup": 0, "reset_probability": 0.0, "reset_warmup": 0, "patience": 0,
+    "forget_bias": 1.0, "beta1": 0.9, "beta2": None, "initial_accumulator": 0.0,
+    "weight_decay": 0.0, "min_learning_rate": 0.0, "ema_decay": 0.0, "weight_drop": 0.0,
+    "dropout_mask": "step", "average_tail": 0, "accumulate": 1,
 }  # fmt: skip
 # Options that may change when a run is resumed, beside its length and the intervals.
 CHANGEABLE = (
     "learning_rate", "schedule", "min_learning_rate", "warmup", "beta1", "beta2", "weight_decay",
-    "ema_decay", "average_tail", "clip", "clip_norm", "reset_probability", "patience",
+    "ema_decay", "average_tail", "clip", "clip_norm", "reset_probability", "reset_warmup",
+    "patience",
 )  # fmt: skip
 INTERVALS = ("eval_every", "save_every")
 MAX_SHOWN = 200  # characters of what a damaged checkpoint holds, in the error that names it
@@ -146,6 +148,8 @@ class TrainConfig(_Options):
         Streams B that are trained side by side.
     seq_length
         Time steps T of a window: how far gradients flow back.
+    accumulate
+        Windows of a step, one after another, whose gradients are averaged for one update.
     optimizer
         ``"adagrad"``, ``"rmsprop"`` or ``"adam"``.
     learning_rate
@@ -181,12 +185,16 @@ class TrainConfig(_Options):
     reset_probability
         Chance, in [0, 1), that a stream's carried state is zeroed before a window, so that
         the model also learns to start from nothing.
+    reset_warmup
+        Step by which that chance has fallen from 1/2 to 1/4, on its way to `reset_probability`;
+        at 0 it is `reset_probability` from the start. See
+        `charlstm.regularization.reset_probability_at`.
     val_fraction, test_fraction
         Parts of the text, each in [0, 1), held out at its end; their sum is less than 1.
     seed
         0 to 2**63 - 1.
     steps
-        Training steps in all, also after a resume.
+        Training steps, which are updates, in all, also after a resume.
     eval_every, save_every
         Steps between evaluations and between checkpoints; 0 leaves the choice to the trainer.
     patience
@@ -212,6 +220,7 @@ class TrainConfig(_Options):
 
     batch_size: int = 50
     seq_length: int = 50
+    accumulate: int = 1
     optimizer: str = "adagrad"
     learning_rate: float | None = None
     schedule: str = "constant"
@@ -226,6 +235,7 @@ class TrainConfig(_Options):
     clip: float = 5.0
     clip_norm: float = 0.0
     reset_probability: float = 0.01
+    reset_warmup: int = 40
     val_fraction: float = 0.1
     test_fraction: float = 0.0
     seed: int = 0

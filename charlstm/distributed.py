@@ -66,7 +66,11 @@ class Ranks:
                 "raise batch_size, or start fewer ranks",
                 ["batch_size"],
             )
-        first, last = (batch_size * rank // self.size for rank in (self.rank, self.rank + 1))
+        return self.share(batch_size)
+
+    def share(self, count: int) -> range:
+        """Return which of `count` things are this rank's: as many as others have, or one less."""
+        first, last = (count * rank // self.size for rank in (self.rank, self.rank + 1))
         return range(first, last)
 
     def threads(self) -> int:
@@ -77,32 +81,28 @@ class Ranks:
         """Return how many ranks share this machine's memory."""
         return 1
 
-    def sum_gradients(
-        self, loss: float, gradient: Array, used: npt.NDArray[np.bool_], share: float
-    ) -> float:
-        """Turn means over this rank's streams into those over all ranks' streams.
+    def sum_gradients(self, loss: float, gradient: Array, used: npt.NDArray[np.bool_]) -> float:
+        """Add up the losses and the gradients of all ranks.
 
         Parameters
         ----------
         loss
-            Mean of this rank.
+            This rank's summand.
         gradient
-            Of that loss, flat; overwritten by that of all streams.
+            Of that loss, flat; overwritten by the sum.
         used
             (V,): symbols whose rows of the gradient may not be zero; overwritten by the union.
-        share
-            This rank's share of all streams.
 
         Returns
         -------
         float
-            The mean loss of all streams.
+            The sum of the losses.
         """
         return loss
 
-    def gather_streams(self, state: Array) -> Array:
-        """Return a state of all streams, (L, B, H), from the parts that the ranks have of it."""
-        return state.copy()
+    def gather_streams(self, part: Array) -> Array:
+        """Return an array of all streams, (n, B, ...), from the parts that the ranks have of it."""
+        return part.copy()
 
     def largest(self, number: int) -> int:
         """Return the largest of the ranks' numbers."""
@@ -132,6 +132,10 @@ class Ranks:
     def check_weights(self, buffer: Array) -> None:
         """Refuse to go on with weights that are no longer those of the other ranks; RunError."""
 
+    def explained(self, error: BaseException) -> BaseException:
+        """Return an error that MPI raised as one that says what it means; any other as it is."""
+        return error
+
     def abort(self, code: int) -> None:
         """End the processes of all ranks, with this exit code."""
         raise SystemExit(code)
@@ -143,7 +147,7 @@ ALONE = Ranks()
 class MPIRanks(Ranks):
     """The processes that a launcher has started.
 
-    Every method but `streams` and `abort` waits for the same call on all ranks.
+    Every method but `streams`, `explained` and `abort` waits for the same call on all ranks.
 
     Parameters
     ----------
@@ -171,22 +175,19 @@ class MPIRanks(Ranks):
         """Return how many ranks share this machine's memory."""
         return int(self._node.size)
 
-    def sum_gradients(
-        self, loss: float, gradient: Array, used: npt.NDArray[np.bool_], share: float
-    ) -> float:
+    def sum_gradients(self, loss: float, gradient: Array, used: npt.NDArray[np.bool_]) -> float:
         """See `Ranks`; one reduction of the gradient, and a small one of the rest."""
         started = time.perf_counter()
-        small = np.append(used.astype(np.float64), loss * share)
+        small = np.append(used.astype(np.float64), loss)
         self._world.Allreduce(self._mpi.IN_PLACE, small)
         np.greater(small[:-1], 0, out=used)  # first: rows not marked are taken to be zero
-        gradient *= share
         self._world.Allreduce(self._mpi.IN_PLACE, gradient)
         self.waited = time.perf_counter() - started
         return float(small[-1])
 
-    def gather_streams(self, state: Array) -> Array:
+    def gather_streams(self, part: Array) -> Array:
         """See `Ranks`."""
-        return np.concatenate(self._world.allgather(state), axis=1)
+        return np.concatenate(self._world.allgather(part), axis=1)
 
     def largest(self, number: int) -> int:
         """See `Ranks`."""
@@ -247,6 +248,15 @@ class MPIRanks(Ranks):
     def check_weights(self, buffer: Array) -> None:
         """See `Ranks`."""
         self.check_same({"weights' checksum": zlib.crc32(buffer.data)})
+
+    def explained(self, error: BaseException) -> BaseException:
+        """See `Ranks`."""
+        if isinstance(error, self._mpi.Exception):  # its text is a stack of MPI's own functions
+            return RunError(
+                "the connection to another rank has been lost: it was killed, or its machine is "
+                "out of reach; --resume goes on from the last checkpoint"
+            )
+        return error
 
     def abort(self, code: int) -> None:
         """See `Ranks`."""

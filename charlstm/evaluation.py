@@ -13,6 +13,7 @@ from charlstm.argument_checks import check_whole, show
 from charlstm.array_checks import as_array, as_ids
 from charlstm.batches import held_out_windows, split_streams
 from charlstm.corpus import Corpus, EncodedText, check_symbols
+from charlstm.distributed import ALONE, Ranks
 from charlstm.errors import CorpusError, UsageError
 from charlstm.model import CharLSTM
 
@@ -130,6 +131,7 @@ def evaluate_text(
     text: EncodedText,
     streams: int = EVAL_STREAMS,
     losses: Array | None = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Return the loss on a text: the one function behind every held-out figure.
 
@@ -141,6 +143,8 @@ def evaluate_text(
     ----------
     losses
         Filled in with the nats of each character scored; see `Evaluation`.
+    ranks
+        That share the streams, and all call this; each gets the bits that one alone would.
 
     Raises
     ------
@@ -152,8 +156,12 @@ def evaluate_text(
     total, count, state = 0.0, 0, None
     streams = min(streams, len(text) // 2)
     position = split_streams(len(text), streams)[0] + 1  # of the targets to come
+    own = ranks.share(streams)
     for inputs, targets, valid in held_out_windows(text, streams, EVAL_LENGTH):
-        window, state = model.losses(inputs, targets, state)
+        window = np.empty((len(inputs), 0), model.config.array_dtype)
+        if own:  # there may be more ranks than streams
+            window, state = model.losses(inputs[:, own], targets[:, own], state)
+        window = ranks.gather_streams(window)
         scored = np.arange(len(window))[:, None] < valid
         total += float(np.where(scored, window, 0).sum(dtype=np.float64))
         count += int(scored.sum())

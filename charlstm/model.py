@@ -34,7 +34,7 @@ from charlstm.parameters import ParameterLayout, Parameters, aligned_zeros, init
 from charlstm.regularization import NO_MASKS, Masks, Regularization
 from charlstm.resources import available_processors, can_use_pool
 from charlstm.vocabulary import Vocabulary
-from charlstm.workspace import State, load_state, make_packed, make_workspace, without_dropout
+from charlstm.workspace import State, load_state, make_packed, recent_workspace, without_dropout
 
 Array = npt.NDArray[Any]
 
@@ -254,11 +254,17 @@ class CharLSTM:
         state: State | None = None,
         *,
         dropout_step: int | None = None,
+        characters: int | None = None,
     ) -> tuple[float, State]:
-        """Compute what `loss_and_gradients` does, but leave the gradient in `gradient` only."""
-        work, after = self._run(TRAIN, inputs, targets, state, dropout_step)
+        """Compute what `loss_and_gradients` does, but leave the gradient in `gradient` only.
+
+        `characters`, T * B by default, is what sums are divided by: of a window that is part of
+        a larger mean, the loss and the gradient are its summands.
+        """
+        work, after = self._run(TRAIN, inputs, targets, state, dropout_step, characters)
         # What losses.mean() computes, without its share of the time of a small window.
-        return float(np.add.reduce(work.losses, None, np.float64)) / work.losses.size, after
+        total = float(np.add.reduce(work.losses, None, np.float64))
+        return total / (characters or work.losses.size), after
 
     def dropout_masks(self, steps: int, streams: int, dropout_step: int) -> Array:
         """Return the factors (L, T, B, H), 0 or 1 / (1 - rate), of a step's dropout."""
@@ -271,14 +277,16 @@ class CharLSTM:
         return self.layout.views(masked.copy())
 
     def window(
-        self, mode: int, packed: PackedWeights, work: Workspace, masks: Masks = NO_MASKS
-    ) -> Window:
-        """Return what kernels need for a window of this model, in the given memory."""
+        self, mode: int, packed: PackedWeights, work: Workspace, masks: Masks = NO_MASKS,
+        characters: int | None = None,
+    ) -> Window:  # fmt: skip
+        """Return what kernels need for a window, in the given memory; see `forward_backward`."""
         dropout, drop = masks
         if dropout.threshold == 0:
             work = without_dropout(work)
         parameters = self.regularization.masked_weights(self.buffer, drop)
-        return Window(mode, parameters, self.gradient, self.layout.table, packed, work, dropout)
+        table, scale = self.layout.table, 1.0 / (characters or work.losses.size)
+        return Window(mode, parameters, self.gradient, table, packed, work, dropout, scale)
 
     def _run(
         self,
@@ -287,6 +295,7 @@ class CharLSTM:
         targets: npt.ArrayLike | None,
         state: State | None,
         dropout_step: int | None,
+        characters: int | None = None,
     ) -> tuple[Workspace, State]:
         symbols = self.config.vocabulary_size
         ids = as_ids("inputs", inputs, symbols)
@@ -295,13 +304,14 @@ class CharLSTM:
             raise UsageError(
                 f"targets must be shaped {ids.shape} as inputs, got {target_ids.shape}"
             )
-        work = self._workspace(*ids.shape)
+        steps, streams = ids.shape
+        work = recent_workspace(self._workspaces, self.config, steps, streams, self.threads)
         work.inputs[...] = ids
         if target_ids is not None:
             work.targets[...] = target_ids
         load_state(work, state, self.config)
         masks = self.regularization.at(dropout_step)
-        window = self.window(mode, self._packed, work, masks)
+        window = self.window(mode, self._packed, work, masks, characters)
         present = self._mark_active(ids, mode)
         if min(self.active_threads, self.max_threads(ids.size)) == 1 or not can_use_pool():
             run_phase(ALL, 0, 1, window)
@@ -337,14 +347,3 @@ class CharLSTM:
         else:
             used[:] = present
         return present
-
-    def _workspace(self, steps: int, streams: int) -> Workspace:
-        """Return the workspace for a window's shape; the last two shapes are kept."""
-        key = (steps, streams)
-        work = self._workspaces.pop(key, None) or make_workspace(
-            self.config, steps, streams, self.threads
-        )
-        while len(self._workspaces) > 1:
-            self._workspaces.pop(next(iter(self._workspaces)))
-        self._workspaces[key] = work
-        return work

@@ -172,14 +172,17 @@ def init_parameters(
 ) -> None:
     """Fill a flat buffer with first values, the same for float32 (rounded) and float64.
 
-    Weights are uniform in +-1/sqrt(H), as in PyTorch; biases are zero, those of the
-    forget gate `forget_bias`, so that memories last from the start (Jozefowicz et al. 2015).
+    Weights are uniform in +-1/sqrt(H), as in PyTorch, except the embedding's, in +-sqrt(3), a
+    variance of 1 as of PyTorch's `Embedding`: a one-hot input selects one column, not a sum over
+    inputs, and with the small bound a character makes hardly a difference for hundreds of steps.
+    Biases are zero, those of the forget gate `forget_bias`, so that memories last from the start
+    (Jozefowicz et al. 2015).
     """
     generator = np.random.default_rng(seed)
     for name, tensor in layout.views(buffer).items():
         if "bias" not in name:
             hidden = layout.shapes["lstm.weight_hh_l0"][1]
-            bound = 1 / math.sqrt(hidden)
+            bound = math.sqrt(3) if name == "lstm.weight_ih_l0" else 1 / math.sqrt(hidden)
             tensor[...] = generator.uniform(-bound, bound, tensor.shape)
         elif name.startswith("lstm."):
             hidden = tensor.size // 4

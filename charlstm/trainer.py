@@ -24,8 +24,8 @@ from charlstm.metadata import RunMetadata
 from charlstm.model import CharLSTM
 from charlstm.model_loading import check_tensor, fill, restore_model
 from charlstm.optimizers import learning_rate_at, optimizer_for
-from charlstm.regularization import reset_streams
 from charlstm.run_saving import ResumableRun, SavedRun
+from charlstm.step_gradient import StepGradient
 from charlstm.step_record import StepRecord
 from charlstm.thread_tuner import ThreadTuner
 
@@ -111,12 +111,18 @@ class Trainer(ResumableRun):
         self.ranks = ranks
         streams = ranks.streams(batch_size)
         self.windows = Windows(self.text, batch_size, seq_length, streams)
+        epochs = config.accumulate / self.windows.windows_per_epoch
+        if epochs > 1:
+            self.warnings.append(
+                f"a step's {config.accumulate} windows take the training text {epochs:.3g} times"
+            )
         model.regularization.set_streams(streams, batch_size)
         self.config = dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length)
         self.set_length(config.steps, config.eval_every, config.save_every)
         self.optimizer = optimizer_for(config, model.layout.size, model.config.array_dtype)
         self.average = WeightAverage(model.buffer, config.ema_decay, config.average_tail)
         self.state = model.zero_state(len(streams))
+        self._gradient = StepGradient(model, self.windows, self.config, ranks)
         self._tuner = ThreadTuner(model.threads, model.max_threads(len(streams) * seq_length) > 1)
         self.step = 0
         self.best_loss: float | None = None
@@ -125,14 +131,14 @@ class Trainer(ResumableRun):
         self._saved: SavedRun | None = None
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Windows that an epoch has."""
-        return self.windows.steps_per_epoch
+    def steps_per_epoch(self) -> float:
+        """Steps that an epoch takes: not always a whole number, with `config.accumulate`."""
+        return self.windows.windows_per_epoch / self.config.accumulate
 
     @property
     def characters_per_step(self) -> int:
-        """Characters that a step trains on, T * B."""
-        return self.config.batch_size * self.config.seq_length
+        """Characters that a step trains on, T * B in each of its windows."""
+        return self.config.batch_size * self.config.seq_length * self.config.accumulate
 
     @property
     def is_out_of_patience(self) -> bool:
@@ -188,7 +194,7 @@ class Trainer(ResumableRun):
             self.model.active_threads = self.model.threads
 
     def train_step(self) -> StepRecord:
-        """Train on the next window, and nothing else: no evaluation, whatever the step.
+        """Train on the next windows, and nothing else: no evaluation, whatever the step.
 
         Raises
         ------
@@ -196,16 +202,7 @@ class Trainer(ResumableRun):
             If the loss or the gradient is not finite; the weights are those before the step.
         """
         config, step = self.config, self.step
-        inputs, targets, first = self.windows.window(step)
-        if first:
-            self.state = self.model.zero_state(inputs.shape[1])
-        carried = reset_streams(
-            self.state, self.model.seed, step, config.reset_probability, self.windows.streams.start
-        )
-        loss, state = self.model.forward_backward(inputs, targets, carried, dropout_step=step)
-        share = inputs.shape[1] / config.batch_size
-        rows = self.model.rows
-        loss = self.ranks.sum_gradients(loss, self.model.gradient, rows.used, share)
+        loss, state = self._gradient.compute(step, self.state)
         assert config.learning_rate is not None and config.warmup is not None
         rate = learning_rate_at(
             config.schedule, config.learning_rate, step, config.steps, config.warmup,
@@ -214,8 +211,9 @@ class Trainer(ResumableRun):
         norm = math.nan
         if math.isfinite(loss):
             norm = self.optimizer.step(
-                self.model.buffer, self.model.gradient, rate, config.clip, config.clip_norm, rows
-            )
+                self.model.buffer, self.model.gradient, rate, config.clip, config.clip_norm,
+                self.model.rows,
+            )  # fmt: skip
         if not math.isfinite(norm):
             raise self._diverged(step + 1, f"loss {loss}, gradient norm {norm}")
         self.state = state
@@ -254,7 +252,7 @@ class Trainer(ResumableRun):
         check_choice("part", part, ("val", "test"))
         text = self.val if part == "val" else self.test
         with self.averaged_weights():
-            return self.ranks.on_root(lambda: evaluate_text(self.model, text))
+            return evaluate_text(self.model, text, ranks=self.ranks)
 
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Let the model have its averaged weights for a ``with`` block, to sample from, say.

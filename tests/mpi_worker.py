@@ -24,6 +24,9 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"optimizer": "adam", "average_tail": 1, "clip_norm": 0.5, "learning_rate": 0.01,
          "schedule": "linear", "weight_decay": 0.01},
     ),
+    "accumulate": (
+        SHAPE, {"optimizer": "adagrad", "accumulate": 3, "clip_norm": 0.5, "ema_decay": 0.5},
+    ),
     "bfloat16": (SHAPE | {"dtype": "bfloat16"}, {"optimizer": "rmsprop"}),
 }  # fmt: skip
 

@@ -45,8 +45,8 @@ def test_an_epoch_is_slices_of_streams(length: int, batch_size: int, seq_length:
     windows = Windows(counting_text(length), batch_size, seq_length)
     stream_length = (length - 1) // batch_size
     assert windows.stream_length == stream_length
-    assert windows.steps_per_epoch == stream_length // seq_length >= 1
-    for step in range(windows.steps_per_epoch):
+    assert windows.windows_per_epoch == stream_length // seq_length >= 1
+    for step in range(windows.windows_per_epoch):
         inputs, targets, first = windows.window(step)
         assert first == (step == 0)
         assert_ids(inputs, (seq_length, batch_size))
@@ -69,7 +69,7 @@ def test_a_window_depends_on_its_step_alone(
     sizes = fit_sizes(length, batch_size, seq_length)
     windows, again = (Windows(counting_text(length), *sizes) for _ in range(2))
     windows.window(0)
-    for other in (step, step % again.steps_per_epoch):
+    for other in (step, step % again.windows_per_epoch):
         for ours, theirs in zip(windows.window(step), again.window(other), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
@@ -108,7 +108,7 @@ def test_windows_look_bytes_up() -> None:
 
 def test_windows_refuse_a_text_that_is_too_short() -> None:
     """The message says how long it would have to be."""
-    assert Windows(counting_text(2501), 50, 50).steps_per_epoch == 1
+    assert Windows(counting_text(2501), 50, 50).windows_per_epoch == 1
     with pytest.raises(CorpusError, match=r"50 streams of 50 characters need .* 2501, got 2500: "):
         Windows(counting_text(2500), 50, 50)
     with pytest.raises(CorpusError, match="got 0"):
@@ -129,7 +129,7 @@ def test_sizes_below_one_are_refused(sizes: tuple[int, int]) -> None:
 
 def test_a_negative_step_is_refused() -> None:
     """Steps are counted from 0."""
-    with pytest.raises(UsageError, match="step must be at least 0, got -1"):
+    with pytest.raises(UsageError, match="number must be at least 0, got -1"):
         Windows(counting_text(9), 1, 1).window(-1)
 
 

@@ -24,11 +24,13 @@ WHOLE = {  # option -> smallest and largest value
     "layers": (1, 1_000),
     "batch_size": (1, 2**31 - 1),
     "seq_length": (1, 2**31 - 1),
+    "accumulate": (1, 2**31 - 1),
     "seed": (0, 2**63 - 1),
     "steps": (1, 2**63 - 1),
     "eval_every": (0, 2**63 - 1),
     "save_every": (0, 2**63 - 1),
     "average_tail": (0, 2**63 - 1),
+    "reset_warmup": (0, 2**63 - 1),
 }
 REAL = (
     "dropout", "weight_drop", "forget_bias", "learning_rate", "min_learning_rate", "beta1", "beta2",
@@ -73,6 +75,7 @@ def test_defaults() -> None:
     assert TrainConfig().to_dict() == {
         "batch_size": 50,
         "seq_length": 50,
+        "accumulate": 1,
         "optimizer": "adagrad",
         "learning_rate": 0.2,
         "schedule": "constant",
@@ -87,6 +90,7 @@ def test_defaults() -> None:
         "clip": 5.0,
         "clip_norm": 0.0,
         "reset_probability": 0.01,
+        "reset_warmup": 40,
         "val_fraction": 0.1,
         "test_fraction": 0.0,
         "seed": 0,

@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from commands import assert_one_line, train
 
 from charlstm import distributed
+from charlstm.cli import job
 from charlstm.distributed import ALONE, LAUNCHERS, MPIRanks, Ranks, connect, is_first_here
 from charlstm.errors import RunError, UsageError
 
@@ -106,3 +108,30 @@ def test_threads_are_a_ranks_share_of_the_processors(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: own)
     monkeypatch.setattr(distributed, "available_processors", lambda: quota or len(own))
     assert ranks.threads() == threads
+
+
+class LostError(RuntimeError):
+    """What MPI raises."""
+
+
+def test_a_rank_that_lost_another_says_so_in_one_line_and_ends_the_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the launcher does; which of the two is first to notice is chance."""
+
+    def lose(*_: object) -> None:
+        raise LostError("Other MPI error, error stack:\ninternal_Allreduce_c(383)")
+
+    codes: list[int] = []
+    world = SimpleNamespace(
+        rank=1, size=2, Split_type=lambda kind: None, Allreduce=lose, Abort=codes.append
+    )
+    mpi = SimpleNamespace(COMM_WORLD=world, COMM_TYPE_SHARED=0, IN_PLACE=1, Exception=LostError)
+    monkeypatch.setattr(job, "connect", lambda: MPIRanks(mpi))
+    gradient, used = np.zeros(5), np.zeros(2, dtype=bool)
+    with pytest.raises(LostError):  # which Abort, of an MPI, does not come back to
+        job.run_job(lambda ranks: int(ranks.sum_gradients(0.0, gradient, used)))
+    assert codes == [1]
+    line = capsys.readouterr().err
+    assert line.startswith("charlstm: error: rank 1: the connection to another rank has been lost")
+    assert line.count("\n") == 1 and "--resume" in line

@@ -7,8 +7,9 @@ import pytest
 from mpi_worker import make_trainer, worst
 from thread_ranks import on_ranks
 
-from charlstm.distributed import Ranks
+from charlstm.distributed import ALONE, Ranks
 from charlstm.errors import CharLSTMError, RunError, UsageError
+from charlstm.evaluation import evaluate_text
 from charlstm.trainer import Trainer
 
 STEPS = 24
@@ -23,7 +24,7 @@ def train_steps(case: str, ranks: Ranks | None = None) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize(("case", "size"), [("adagrad", 2), ("adam", 3)])
+@pytest.mark.parametrize(("case", "size"), [("adagrad", 2), ("adam", 3), ("accumulate", 2)])
 def test_ranks_train_as_one_process(case: str, size: int) -> None:
     """Gradients of a step, weights, and all else that a snapshot holds."""
 
@@ -70,6 +71,41 @@ def test_a_snapshot_continues_on_another_number_of_ranks() -> None:
 
     for tensors in on_ranks(3, continue_on):
         assert worst(tensors, whole.snapshot()[0]) < 1e-9
+
+
+def test_ranks_round_the_same_numbers_to_bfloat16() -> None:
+    """Gradients of logits are scaled before they are rounded: by the characters of all ranks.
+
+    By those of a rank, the gradients would differ by 3e-3.
+    """
+    alone = make_trainer("bfloat16")
+    layout, record = alone.model.layout, alone.train_step()
+
+    def step(ranks: Ranks) -> dict[str, Any]:
+        trainer = make_trainer("bfloat16", ranks)
+        assert abs(trainer.train_step().train_loss - record.train_loss) < 1e-6
+        return layout.copies(trainer.model.gradient)
+
+    for gradients in on_ranks(3, step):
+        assert worst(gradients, layout.copies(alone.model.gradient)) < 1e-6
+
+
+@pytest.mark.parametrize("case", ["adagrad", "bfloat16"])
+def test_ranks_evaluate_to_the_bits_of_one_process(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In several windows; ten streams, of unequal lengths, are dealt to as many ranks, or more."""
+    monkeypatch.setattr("charlstm.evaluation.EVAL_LENGTH", 7)
+    text = make_trainer(case).val
+    assert len(text) == 228
+
+    def score(ranks: Ranks = ALONE) -> tuple[Any, bytes]:
+        losses = np.full(len(text), np.nan)
+        found = evaluate_text(make_trainer(case).model, text, losses=losses, ranks=ranks)
+        return found, losses.tobytes()
+
+    for size in (2, 3, 12):
+        assert on_ranks(size, score) == [score()] * size
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all() -> None:

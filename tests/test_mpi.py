@@ -58,14 +58,14 @@ def columns(folder: str) -> list[list[str]]:
 
 def test_two_ranks_train_as_one_process() -> None:
     """With averaging, dropout, weight drop, resets, schedules; float64 and bfloat16."""
-    job = run_ranks(*[[*WORKER, "adagrad", "adam", "bfloat16"]] * 2)
+    job = run_ranks(*[[*WORKER, "adagrad", "adam", "accumulate", "bfloat16"]] * 2)
     assert job.returncode == 0, job.stderr
     results: dict[str, Any] = json.loads(job.stdout)
     assert results.pop("size") == 2
     for case, found in results.items():
-        is_rounded = case == "bfloat16"  # what products read, after a scale by the rank's streams
+        is_rounded = case == "bfloat16"  # what products read; sums are float32's
         assert found["step"] == [1, 1, 100, 100, 100]
-        assert found["gradients"] < (1e-2 if is_rounded else 1e-12), case
+        assert found["gradients"] < (1e-6 if is_rounded else 1e-12), case
         assert found["loss"] < (1e-6 if is_rounded else 1e-13), case
         assert found["rows"] and found["symbols"] > found["own_symbols"], case
         assert found["same_bits"], case
@@ -141,7 +141,9 @@ def test_a_killed_rank_ends_the_job_and_the_run_resumes(rank: int) -> None:
         os.kill(rank_process(job.pid, rank), signal.SIGKILL)
         output, _ = job.communicate(timeout=END)
     assert job.returncode != 0
-    assert "signal 9" in output  # the launcher's words
+    # The launcher's words, or those of the other rank where it noticed first.
+    assert "signal 9" in output or "the connection to another rank has been lost" in output
+    assert "Traceback" not in output
     step = checkpoint.load(Path("killed", "last.safetensors"))[1]["step"]
     ends = ["--steps", str(step + 20), "--eval-every", "20"]
     resumed = run_ranks(*[[*TRAIN, "fox.txt", "--resume", "--out", "killed", *ends]] * 2)

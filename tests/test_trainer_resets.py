@@ -93,8 +93,8 @@ class Carried:
         self.after: list[tuple[np.ndarray, np.ndarray]] = []
         original = CharLSTM.forward_backward
 
-        def forward_backward(model, inputs, targets, state=None, *, dropout_step=None):
-            loss, after = original(model, inputs, targets, state, dropout_step=dropout_step)
+        def forward_backward(model, inputs, targets, state=None, **options):
+            loss, after = original(model, inputs, targets, state, **options)
             self.before.append(state)
             self.after.append((after[0].copy(), after[1].copy()))
             return loss, after
@@ -116,7 +116,7 @@ def corpus(tmp_path):
 
 
 def test_each_stream_is_zeroed_at_the_given_rate_and_the_others_carried(corpus, monkeypatch):
-    run = Carried(corpus, monkeypatch, steps=140, reset_probability=0.1)
+    run = Carried(corpus, monkeypatch, steps=140, reset_probability=0.25)
     assert run.trainer.steps_per_epoch > 140
     zeroed = run.zeroed()
     for row, (h, c), (h_before, c_before) in zip(
@@ -125,7 +125,10 @@ def test_each_stream_is_zeroed_at_the_given_rate_and_the_others_carried(corpus, 
         assert (h[:, row] == 0).all() and (c[:, row] == 0).all()
         np.testing.assert_array_equal(h[:, ~row], h_before[:, ~row])
         np.testing.assert_array_equal(c[:, ~row], c_before[:, ~row])
-    assert 0.085 < zeroed.mean() < 0.115  # of 5,560 draws: within 3.7 standard deviations
+    for steps in (slice(25), slice(39, None)):  # 1,000 draws of 20 / (40 + step), and 4,000
+        expected = np.maximum(0.25, 20 / np.arange(41, 180))[steps].mean()
+        bound = 3.7 * np.sqrt(expected * (1 - expected) / zeroed[steps].size)
+        assert abs(zeroed[steps].mean() - expected) < bound
     assert np.ptp(zeroed.sum(axis=0)) > 0 and np.ptp(zeroed.sum(axis=1)) > 0
     assert len(np.unique(zeroed, axis=0)) > 100  # no two steps share their draws
 
@@ -160,5 +163,5 @@ def test_options_of_older_runs_stay_as_they_were():
     options = TrainConfig().to_dict()
     old = {name: value for name, value in options.items() if name not in ADDED_LATER}
     config = TrainConfig.from_dict(old)
-    assert (config.reset_probability, config.warmup) == (0.0, 0)
+    assert (config.reset_probability, config.reset_warmup, config.warmup) == (0.0, 0, 0)
     assert TrainConfig.from_dict(options) == TrainConfig()

@@ -44,7 +44,7 @@ def run_job(function: Callable[[Ranks], int]) -> int:
             if ranks.is_root:
                 raise
             return FAILED
-        code = report(error, f"rank {ranks.rank}: ")
+        code = report(ranks.explained(error), f"rank {ranks.rank}: ")
         if code is None:
             traceback.print_exc()
         ranks.abort(FAILED if code is None else code)

@@ -23,7 +23,7 @@ from charlstm.cli.corpus_source import read_source, with_absolute_paths
 from charlstm.cli.initial_weights import InitialWeights
 from charlstm.cli.job import FollowingSaver, check_command, check_corpus, locked, run_job
 from charlstm.cli.memory_check import check_memory, memory_needed
-from charlstm.cli.options_for_text import adapt_to_text
+from charlstm.cli.options_for_text import adapt_preset, adapt_to_text
 from charlstm.cli.plot import check_plot_option
 from charlstm.cli.run_state import RunState, new_run, resumed_run
 from charlstm.cli.signals import SignalGuard
@@ -47,7 +47,7 @@ from charlstm.kernels.target import multiplies_bfloat16
 from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint
 from charlstm.option_checks import check_options
-from charlstm.presets import chosen_options, preset_options
+from charlstm.presets import BUDGETS, chosen_options, preset_options
 from charlstm.run_folder import RunFolder
 from charlstm.text_decoding import check_encoding
 
@@ -90,7 +90,8 @@ def _train_on(
     check_command(ranks, paths, options, explicit)
     available, given = ranks.threads(), explicit
     threads = options["threads"] or available
-    options, explicit, budget = ranks.together(lambda: _with_preset(options, given))
+    options, preset, budget = ranks.together(lambda: _with_preset(options, given))
+    explicit = given | preset.keys()
     name = "stdin" if paths[0] == "-" else Path(paths[0]).stem
     folder = RunFolder(options["out"] or Path("runs") / name)
     if options["resume"]:
@@ -101,55 +102,64 @@ def _train_on(
                 lambda: resumed_run(saved, paths, options, explicit, threads, ranks)
             )
             state.warnings[:0] = notes
-            return _train(folder, state, budget, paths, options)
+            return _train(folder, state, budget, paths, options, preset)
     run, is_overwritten = options["init_from"], options["overwrite"]
     initial = ranks.on_root(lambda: InitialWeights.read(run)) if run else None
     options, shape, training = ranks.together(lambda: _options(options, initial, given))
     ranks.on_root(lambda: _check_free(folder, is_overwritten))  # before a large corpus is read
     source = CorpusSource(paths, options["encoding"], options["as_bytes"], options["newlines"])
 
-    def prepare() -> tuple[Corpus, ModelConfig, TrainConfig, list[str]]:
+    def prepare() -> tuple[Corpus, ModelConfig, TrainConfig, list[str], dict[str, Any]]:
         corpus = read_source(source)
         model = ModelConfig(len(corpus.vocabulary), **shape)
         length = len(corpus.text)
         model, fitted, warnings = adapt_to_text(model, training, length, budget, explicit)
         text = corpus.split(fitted.val_fraction, fitted.test_fraction)[0]
+        own: dict[str, Any] = {}
+        if preset:
+            model, fitted, own = adapt_preset(preset, model, fitted, len(text), budget)
         needed = memory_needed(model, fitted, len(text), threads, ranks.size)
         check_memory(needed * ranks.ranks_here())
-        return corpus, model, fitted, warnings
+        return corpus, model, fitted, warnings, own
 
-    corpus, model, training, warnings = ranks.together(prepare)
+    corpus, model, training, warnings, own = ranks.together(prepare)
+    options, preset = options | own, preset | own
     check_corpus(ranks, corpus)
     with locked(ranks, folder):
         if not is_overwritten:
-            ranks.on_root(folder.create)
+            ranks.on_root(lambda: _check_free(folder, False))
         state = ranks.together(
-            lambda: new_run(corpus, source, model, training, threads, initial, ranks)
+            lambda: new_run(corpus, source, model, training, threads, explicit, initial, ranks)
         )
         state.warnings = warnings + state.warnings + ranks.on_root(lambda: _replaced(folder))
-        return _train(folder, state, budget, paths, options)
+        return _train(folder, state, budget, paths, options, preset)
 
 
 def _with_preset(
     options: dict[str, Any], given: set[str]
-) -> tuple[dict[str, Any], set[str], Budget]:
-    """Return the options with those of a preset, the names of both kinds given, and the budget."""
-    explicit = given
+) -> tuple[dict[str, Any], dict[str, Any], Budget]:
+    """Return the options with those of a preset, which are returned too, and the budget."""
+    budget = Budget(**{name: options[name] for name in BUDGETS})
+    preset = {}
     if options["preset"]:
-        chosen = preset_options(options["preset"], {name: options[name] for name in given})
-        if not options["resume"] and "dtype" not in given and multiplies_bfloat16():
-            chosen["dtype"] = "bfloat16"  # the more steps in the time
-        options, explicit = {**options, **chosen}, given | set(chosen)
+        preset = preset_options(options["preset"], {name: options[name] for name in given})
+        if options["resume"]:  # what else there is, the run has
+            preset = {name: value for name, value in preset.items() if name in BUDGETS}
+        elif "dtype" not in given and multiplies_bfloat16():
+            preset["dtype"] = "bfloat16"  # the more steps in the time
+        options = {**options, **preset}
+        if "minutes" in preset:
+            budget = Budget(minutes=preset["minutes"])
     if not options["resume"]:
+        explicit = given | preset.keys()
         options = {**options, **chosen_options({name: options[name] for name in explicit})}
-    budget = Budget(options["epochs"], options["steps"], options["minutes"])
     if options["resume"] and options["overwrite"]:
         raise UsageError("--resume and --overwrite exclude each other: give one of them")
     if options["resume"] and options["init_from"]:
         raise UsageError("--init-from is for a new run: one that is resumed has its weights")
     if options["plot"]:
         check_plot_option(options["plot"])
-    return options, explicit, budget
+    return options, preset, budget
 
 
 def _check_free(folder: RunFolder, is_overwritten: bool) -> None:
@@ -210,6 +220,7 @@ def _train(
     budget: Budget,
     paths: tuple[str, ...],
     options: dict[str, Any],
+    preset: dict[str, Any],
 ) -> int:
     """Train as far as the budget goes, in a folder that is locked."""
     trainer, quiet = state.trainer, options["quiet"]
@@ -219,8 +230,9 @@ def _train(
         log(f"nothing to do: the run {early_end(trainer)}; a larger --patience, or 0, continues it")
         return 0
     if not quiet:
-        if options["preset"]:
-            log(preset_line(options["preset"], options))
+        used = {name: value for name, value in preset.items() if options[name] == value}
+        if used:
+            log(preset_line(options["preset"], used))
         log(summary(trainer, folder))
     for warning in state.warnings:
         log(f"note: {warning}")
@@ -236,7 +248,7 @@ def _train(
     is_decided = _is_same_time(state, budget)
     minutes = MinutesBudget(Budget() if is_decided else budget, timing, state.seconds)
     report = ReportOptions(
-        quiet or not ranks.is_root, "eval_every" in state.explicit_intervals,
+        quiet or not ranks.is_root, "eval_every" in state.explicit,
         options["sample_every"], options["sample_length"],
         options["plot"] if ranks.is_root else None,
     )  # fmt: skip
@@ -244,7 +256,8 @@ def _train(
         if not quiet:
             log(eta(trainer, timing))
         if state.is_new:
-            ranks.on_root(lambda: folder.create(options["overwrite"]))
+            if kept := ranks.on_root(lambda: folder.create(options["overwrite"])):
+                log(f"note: {folder.options} is kept as {kept}: the run has one of its own")
             saver.stage(trainer, folder.last)  # from now on there is something to resume
             saver.write()
         else:
@@ -259,7 +272,7 @@ def _train(
 
 def _make_saver(folder: RunFolder, state: RunState, budget: Budget) -> RunSaver:
     """Return what saves the run, with what the command line stores beside it."""
-    explicit = state.explicit_intervals
+    explicit = state.explicit
     command = dataclasses.replace(
         state.command,
         source=with_absolute_paths(state.source),

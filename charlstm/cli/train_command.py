@@ -8,7 +8,14 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from charlstm.cli.option_sources import Command, drop_stored, option, path_argument
+from charlstm.cli.option_sources import (
+    CHOSEN,
+    Command,
+    drop_stored,
+    drop_unfitting,
+    option,
+    path_argument,
+)
 from charlstm.config import (
     DEFAULT_BETA2,
     DEFAULT_LEARNING_RATES,
@@ -38,7 +45,10 @@ def _use_options_file(
     if path and not context.resilient_parsing:
         from charlstm.cli.options_file import read_options
 
-        context.default_map = read_options(path, context.command)
+        values = read_options(path, context.command)
+        chosen = values.pop(CHOSEN, {})
+        context.meta[CHOSEN] = chosen.pop("steps", None), chosen.keys() - values.keys()
+        context.default_map = chosen | values
     return path
 
 
@@ -50,7 +60,8 @@ def _use_options_file(
 @option("--resume", is_flag=True, help="Continue the run in the folder.")
 @option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 @option("--preset", type=_choice(list(PRESETS)),
-              help="Options that suit 3, 15 or 60 minutes; others override them.")  # fmt: skip
+              help="Options that suit the text and 3, 15 or 60 minutes, or --minutes; others "
+              "override them.")  # fmt: skip
 @option("--init-from", metavar="RUN",
               help="Begin with the weights of RUN, which may have another alphabet.")  # fmt: skip
 @_option("--hidden-size", default=ModelConfig.hidden_size, help="Hidden units of a layer.")
@@ -66,6 +77,8 @@ def _use_options_file(
          help="First bias of the forget gates, of a new model.")  # fmt: skip
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
 @_option("--seq-length", default=TrainConfig.seq_length, help="Time steps of backpropagation.")
+@_option("--accumulate", default=TrainConfig.accumulate,
+         help="Windows a step, whose gradients are averaged.")  # fmt: skip
 @_option("--optimizer", type=_choice(OPTIMIZERS), default=TrainConfig.optimizer)
 @option("--learning-rate", type=float, help=f"[default: {_rates}]")
 @option("--schedule", type=_choice(SCHEDULES), default=TrainConfig.schedule,
@@ -92,7 +105,9 @@ def _use_options_file(
 @_option("--clip", default=TrainConfig.clip, help="Bound on each gradient entry; 0 is off.")
 @_option("--clip-norm", default=TrainConfig.clip_norm, help="Bound on the norm; 0 is off.")
 @_option("--reset-probability", default=TrainConfig.reset_probability,
-         help="Chance that a stream starts a window from zero state.")  # fmt: skip
+         help="Chance that a stream starts a window from zero state; 0 is off.")  # fmt: skip
+@_option("--reset-warmup", default=TrainConfig.reset_warmup,
+         help="Step by which that chance falls from 1/2 to 1/4; 0: no such start.")  # fmt: skip
 @option("--epochs", type=float, help="Passes over the training text."
               "  [default: 10, at least 2,000 steps]")  # fmt: skip
 @option("--steps", type=int, help="Train this many steps in all, on --resume too.")
@@ -138,6 +153,7 @@ def train(context: click.Context, /, corpus: tuple[str, ...], **options: Any) ->
     """
     from charlstm.cli import train as training
 
+    drop_unfitting(context)
     notes = drop_stored(context) if options["resume"] else []
     options = {name: context.params[name] for name in options}
     explicit = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,6 @@ from charlstm.cli.memory_check import memory_needed
 from charlstm.cli.step_report import advice, explosion_limit, guessing_loss
 from charlstm.cli.suggested_commands import as_argument, command_line
 from charlstm.errors import CharLSTMError
-from charlstm.presets import PRESETS
 from charlstm.run_folder import RunFolder
 from charlstm.trainer import Trainer
 
@@ -39,6 +39,7 @@ def summary(trainer: Trainer, folder: RunFolder) -> str:
         "memory": f"about {format_bytes(memory)}{each}",
         "training": f"{config.optimizer}, learning rate {config.learning_rate:g}, "
         f"{plural(config.batch_size, 'stream')} of {plural(config.seq_length, 'character')}, "
+        + (f"{config.accumulate} windows a step, " if config.accumulate > 1 else "")
         + (f"{plural(ranks, 'rank')} of " if each else "")
         + plural(threads, "thread"),
         "run": str(folder.path),
@@ -46,13 +47,11 @@ def summary(trainer: Trainer, folder: RunFolder) -> str:
 
 
 def preset_line(name: str, options: Mapping[str, Any]) -> str:
-    """Return the options that a preset consists of, as they are in force, in a line."""
+    """Return the options that a preset gave, in a line."""
     words = []
-    for option in (*PRESETS[name], "dtype"):
-        if options[option] is not None:
-            value = options[option]
-            shown = f"{value:g}" if isinstance(value, float) else str(value)
-            words.append(f"--{option.replace('_', '-')} {shown}")
+    for option, value in options.items():
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        words.append(f"--{option.replace('_', '-')} {shown}")
     return f"preset    {name}: {' '.join(words)}"
 
 
@@ -60,10 +59,12 @@ def eta(trainer: Trainer, timing: StepTiming) -> str:
     """Return how fast training is, and how long it will take."""
     every, left = trainer.config.eval_every, trainer.config.steps - trainer.step
     speed = trainer.characters_per_step / timing.step
-    epoch = timing.duration(trainer.steps_per_epoch, every)
+    steps = trainer.steps_per_epoch
+    epoch = timing.duration(steps, every)
     return format_table({
         "speed": f"{speed:,.0f} characters/s",
-        "an epoch": f"{plural(trainer.steps_per_epoch, 'step')}, about {format_duration(epoch)}",
+        "an epoch": (plural(math.ceil(steps), "step") if steps >= 1 else "less than a step")
+        + f", about {format_duration(epoch)}",
         "to go": f"{plural(left, 'step')}, about {format_duration(timing.duration(left, every))}",
     })  # fmt: skip
 

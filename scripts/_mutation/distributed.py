@@ -4,12 +4,12 @@ from _mutation.runner import planted
 
 AGREES = "test_ranks_train_as_one_process"
 CONTINUED = "test_a_snapshot_continues_on_another_number_of_ranks"
+EVALUATED = "test_ranks_evaluate_to_the_bits_of_one_process"
 MODULE = "test_distributed_training.py"
 
 MUTANTS = (
     *planted(
         "distributed.py", "MPIRanks.sum_gradients", MODULE,
-        ("gradients are added, not averaged", "gradient *= share", "pass", AGREES),
         ("each rank steps by its own gradient",
          "self._world.Allreduce(self._mpi.IN_PLACE, gradient)", "pass", AGREES),
         ("rows are not united over ranks", "np.greater(small[:-1], 0, out=used)", "pass", AGREES),
@@ -21,10 +21,18 @@ MUTANTS = (
          AGREES),
     ),
     *planted(
-        "trainer.py", "train_step", MODULE,
-        ("resets are indexed by a rank's own streams", "self.windows.streams.start", "0", AGREES),
-        ("ranks weigh the same, whatever streams they have",
-         "inputs.shape[1] / config.batch_size", "1 / self.ranks.size", AGREES),
+        "step_gradient.py", "_window", MODULE,
+        ("resets are indexed by a rank's own streams", "windows.streams.start", "0", AGREES),
+    ),
+    *planted(
+        "step_gradient.py", "StepGradient.__init__", MODULE,
+        ("means are over a rank's own streams", "config.batch_size", "len(windows.streams)",
+         AGREES),
+    ),
+    *planted(
+        "evaluation.py", "evaluate_text", MODULE,
+        ("all ranks evaluate the first streams", "inputs[:, own], targets[:, own]",
+         "inputs[:, :len(own)], targets[:, :len(own)]", EVALUATED),
     ),
     *planted(
         "batches.py", "Windows.__init__", MODULE,
@@ -36,6 +44,11 @@ MUTANTS = (
         ("all ranks resume the state of the last streams",
          "slice(self.windows.streams.start, self.windows.streams.stop)",
          "slice(-len(self.windows.streams), None)", CONTINUED),
+    ),
+    *planted(
+        "distributed.py", "MPIRanks.explained", "test_distributed.py",
+        ("a lost rank is told by MPI's own stack", "isinstance(error, self._mpi.Exception)",
+         "False", "test_a_rank_that_lost_another_says_so_in_one_line_and_ends_the_job"),
     ),
     *planted(
         "distributed.py", "connect", "test_distributed.py",

@@ -9,6 +9,7 @@ from _report import table
 
 MACHINES = (1, 2, 4, 8, 16, 32, 64)
 GIGABITS = (1, 10, 100)
+ACCUMULATE = 8  # windows of a step, in the table's last column, on its slowest network
 
 
 class StepModel(NamedTuple):
@@ -49,8 +50,8 @@ def fit(small: float, large: float, size: int, ranks: int) -> tuple[float, float
 def speedup_table(model: StepModel, gigabits: Iterable[float] = GIGABITS) -> str:
     """Return the speed-up of each number of machines on each network, as Markdown."""
     networks = list(gigabits)
-    rows = [
-        [str(machines), *(f"{model.speedup(machines, g):.1f}" for g in networks)]
-        for machines in MACHINES
-    ]
-    return table(["machines", *(f"{g:g} Gbit/s" for g in networks)], rows)
+    longer = model._replace(compute=ACCUMULATE * model.compute)
+    columns = [(f"{g:g} Gbit/s", model, g) for g in networks]
+    columns.append((f"{networks[0]:g} Gbit/s, --accumulate {ACCUMULATE}", longer, networks[0]))
+    rows = [[str(n), *(f"{m.speedup(n, g):.1f}" for _, m, g in columns)] for n in MACHINES]
+    return table(["machines", *(heading for heading, _, _ in columns)], rows)

@@ -39,7 +39,7 @@ def measure(options: dict[str, Any], ranks: Ranks) -> dict[str, float]:
     used = model.rows.used
     small, large = (
         statistics.median(
-            _seconds(lambda buffer=buffer: ranks.sum_gradients(0.0, buffer, used, 0.5))  # type: ignore[misc]
+            _seconds(lambda buffer=buffer: ranks.sum_gradients(0.0, buffer, used))  # type: ignore[misc]
             for _ in range(REDUCTIONS)
         )
         for buffer in (np.zeros(2, np.float32), model.gradient)
