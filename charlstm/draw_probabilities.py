@@ -31,10 +31,9 @@ class DrawProbabilities:
     """
 
     def __init__(self, model: CharLSTM, prime: Array, choice: Choice) -> None:
-        symbols = model.vocabulary.symbols
-        start = prime if prime.size else np.array([symbols.index("\n") if "\n" in symbols else 0])
+        start = prime if prime.size else np.array([model.vocabulary.start])
         self._model, self._choice, self._last = model, choice, start[-1:]
-        self._steps = max(1, min(CHUNK, MAX_LOGITS // len(symbols)))
+        self._steps = max(1, min(CHUNK, MAX_LOGITS // len(model.vocabulary)))
         self._state = model.zero_state(1)
         for first in range(0, start.size - 1, self._steps):
             piece = start[first : min(first + self._steps, start.size - 1)]

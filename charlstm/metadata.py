@@ -40,7 +40,7 @@ class CommandMetadata:
     requested
         ``batch_size`` and ``seq_length`` as the user gave them, before they were fitted.
     explicit
-        The intervals that the user chose: ``"eval_every"``, ``"save_every"``.
+        Those of ``"eval_every"``, ``"save_every"`` and ``"patience"`` that the user chose.
     minutes
         The time that the run was given, if it was.
     versions

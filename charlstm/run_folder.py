@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -55,11 +56,17 @@ class RunFolder:
         self.options = self.path / "options.toml"
         self._locked = False
 
-    def create(self, overwrite: bool = False) -> None:
+    def create(self, overwrite: bool = False) -> Path | None:
         """Make the folder ready for a new run.
 
         With `overwrite`, best model, metrics and options of the run that is there are removed;
-        its last checkpoint stays until it is replaced. Other files are left alone.
+        its last checkpoint stays until it is replaced. Other files are left alone; options
+        without a run, which somebody may have written for one, get another name.
+
+        Returns
+        -------
+        Path or None
+            Where such options are now, if there were any.
 
         Raises
         ------
@@ -67,11 +74,22 @@ class RunFolder:
             When the folder holds a run, belongs to a running process, or cannot be written.
         """
         with self.lock(), wrap_os_errors(f"cannot empty {self.path}"):
-            if self.is_taken() and not overwrite:
+            if not self.is_taken():
+                return self._rename_options()
+            if not overwrite:
                 raise RunError(f"{self.path} already holds a run")
             # The last checkpoint stays until the new run's replaces it.
             for file in (self.metrics, self.best, self.options):
                 file.unlink(missing_ok=True)
+        return None
+
+    def _rename_options(self) -> Path | None:
+        if not self.options.exists():
+            return None
+        names = (self.options.with_stem(f"options-{number}") for number in itertools.count(1))
+        free = next(path for path in names if not path.exists())
+        self.options.rename(free)
+        return free
 
     def is_taken(self) -> bool:
         """Tell whether the folder holds a run; nothing is made or locked."""

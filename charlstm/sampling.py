@@ -90,8 +90,7 @@ def generate(
     key = derive_key(SAMPLING, check_seed("seed", seed))
     start = model.vocabulary.encode(check_text("prime", prime), unknown)
     if start.size == 0:
-        symbols = model.vocabulary.symbols
-        start = np.array([symbols.index("\n") if "\n" in symbols else 0])
+        start = np.array([model.vocabulary.start])
     return _chunks(model, length, start, choice, key, count)
 
 

@@ -178,6 +178,11 @@ class Vocabulary:
     def _look_up(self, symbols: Array) -> npt.NDArray[np.int32]:
         return self._table[np.minimum(symbols.astype(np.intp), self._table.size - 1)]
 
+    @property
+    def start(self) -> int:
+        """The id that a text without a prime starts from: a newline's, where there is one."""
+        return self.symbols.index("\n") if "\n" in self.symbols else 0
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types: the kind, and the symbols as code points."""
         return {"kind": self.kind, "symbols": self._code_points.tolist()}

@@ -67,6 +67,21 @@ def make_workspace(config: ModelConfig, steps: int, streams: int, shards: int) -
     return Workspace(**{"x": x, **same, **ids, **arrays})
 
 
+def recent_workspace(
+    kept: dict[tuple[int, int], Workspace],
+    config: ModelConfig,
+    steps: int,
+    streams: int,
+    shards: int,
+) -> Workspace:
+    """Return the workspace for a window's shape out of `kept`, where the last two shapes stay."""
+    work = kept.pop((steps, streams), None) or make_workspace(config, steps, streams, shards)
+    while len(kept) > 1:
+        kept.pop(next(iter(kept)))
+    kept[steps, streams] = work
+    return work
+
+
 def workspace_bytes(config: ModelConfig, steps: int, streams: int, shards: int) -> int:
     """Return the size of `make_workspace` in bytes."""
     return _bytes(_workspace_shapes(config, steps, streams, shards))

@@ -14,10 +14,11 @@ OPTIONS |= {"learning-rate": 0.1, "seed": 1}
 
 
 def init_parameters(V, H, random):
-    """Return small random weights; the forget gates begin open, with 1 added to their biases."""
+    """Return random weights, of variance 1 for one-hot inputs, else small; forget gates open."""
     shapes: dict = {"lstm.weight_ih_l0": (4 * H, V), "lstm.weight_hh_l0": (4 * H, H)}
     shapes |= {"lstm.bias_l0": 4 * H, "head.weight": (V, H), "head.bias": V}
     parameters = {name: random.uniform(-1, 1, shapes[name]) / np.sqrt(H) for name in shapes}
+    parameters["lstm.weight_ih_l0"] *= np.sqrt(3 * H)  # now within +-sqrt(3)
     parameters["lstm.bias_l0"][H : 2 * H] += 1  # rows: H of each of i, f, g, o
     return parameters
 

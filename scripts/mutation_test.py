@@ -8,8 +8,8 @@ Run it where the tests run::
 There are two sets. For a mistake in the backward pass or the gradient checker, exactly the
 tensors that it affects must fail their check (_mutation/gradients.py). Every other mutant (in the
 modules beside it) names the tests that are meant to see it: they pass on the original sources,
-and one of them must fail on the mutant. The last line is the number of mutants and of those that
-escaped; the exit code is 1 if any did, or if a mistake could not be planted.
+and one of them must fail on the mutant. The last lines name the mutants that were not caught, and
+count them; the exit code is 1 if there is any, a mistake that could not be planted among them.
 
 cosmic-ray generates further mutants (pip install cosmic-ray). It edits the sources in place, and
 leaves a mutant behind when it is interrupted, so give it a copy of the repository to work in,
@@ -93,17 +93,17 @@ def main() -> int:
     mutants = [m for m in MUTANTS if options.only in f"{m.edit.file} {m.name} {m.tests}"]
     if not check_unmutated(mutants, options.full):
         return 1
-    escaped = run_all(
+    missed = run_all(
         mutants, lambda mutant: mutant.is_slow and not options.full, options.jobs, report
     )
     count = len(mutants)
     if not options.only:
         from _mutation import gradients  # here: every process imports this module, and no kernels
 
-        escaped += gradients.run()
+        missed += gradients.run()
         count += len(gradients.MUTANTS)
-    print(f"\n{count} mutants, {escaped} escaped")
-    return 1 if escaped else 0
+    print("", *missed, f"{count} mutants, {len(missed)} not caught", sep="\n")
+    return 1 if missed else 0
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

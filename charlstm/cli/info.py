@@ -94,7 +94,7 @@ def _rows(
     return {
         "file": f"{facts['file']}, of step {facts['step']:,}",
         "trained": f"{last:,} of {plural(training.steps, 'step')}, "
-        f"{plural(last * size * length, 'character')}",
+        f"{plural(last * size * length * training.accumulate, 'character')}",
         "best": _best(facts),
         "model": f"{model.layers} x {plural(model.hidden_size, 'unit')}, {model.dtype}, "
         f"{_dropped(model)}: {plural(facts['parameters'], 'parameter')}",
@@ -105,8 +105,9 @@ def _rows(
         f"({training.schedule}, warm-up {plural(training.warmup or 0, 'step')})"
         + _averaged(training),
         "clipping": f"entries {training.clip:g}, norm {training.clip_norm:g}; 0 is off",
-        "windows": f"{plural(size, 'stream')} of {plural(length, 'character')}, each carried "
-        f"state reset with probability {training.reset_probability:g}",
+        "windows": f"{plural(size, 'stream')} of {plural(length, 'character')}, "
+        + (f"{training.accumulate} a step, " if training.accumulate > 1 else "")
+        + f"each carried state reset with probability {training.reset_probability:g}",
         "held out": f"{training.val_fraction:g} to validate, {training.test_fraction:g} to test",
         "corpus": ", ".join(facts["corpus"]["source"]["paths"]) or facts["corpus"]["name"],
         "sha256": facts["corpus"]["sha256"],

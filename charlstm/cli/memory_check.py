@@ -38,13 +38,14 @@ def memory_needed(
     moved = 1 + len(OPTIMIZER_CLASSES[training.optimizer].names) + is_averaged
     moving = buffer * moved
     masked = buffer if model.weight_drop else 0
+    summed = buffer if training.accumulate > 1 else 0
     arrays = (
         packed_bytes(model)
         + workspace_bytes(model, seq_length, -(-batch_size // ranks), threads)
         + workspace_bytes(model, EVAL_LENGTH, EVAL_STREAMS, threads)
     )
     copies = 4  # while saving: the snapshot, the file's content, and both again to read it back
-    return INTERPRETER + buffer + masked + moving * (1 + copies) + arrays
+    return INTERPRETER + buffer + masked + summed + moving * (1 + copies) + arrays
 
 
 def check_memory(needed: int) -> None:

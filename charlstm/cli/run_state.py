@@ -23,9 +23,11 @@ from charlstm.trainer import Trainer
 # What the weights, optimizer state and position of a run are made for. The corpus is another.
 FIXED = (
     "hidden_size", "layers", "dropout", "dropout_mask", "weight_drop", "dtype", "optimizer",
-    "batch_size", "seq_length", "forget_bias", "initial_accumulator", "val_fraction",
+    "batch_size", "seq_length", "accumulate", "forget_bias", "initial_accumulator", "val_fraction",
     "test_fraction", "seed", "as_bytes", "encoding", "newlines",
 )  # fmt: skip
+
+_RECORDED = {*INTERVALS, "patience"}  # options of which it is stored whether the user gave them
 
 
 @dataclass
@@ -41,7 +43,9 @@ class RunState:
     command
         What the command line stored with the run so far.
     intervals
-        ``"eval_every"`` and ``"save_every"`` where the user gives them now; 0 chooses anew.
+        ``"eval_every"`` and ``"save_every"`` where they change now; 0 chooses anew.
+    given
+        Names of the intervals, and ``"patience"``, that the user gives now.
     warnings
         What the user should know.
     is_new
@@ -52,6 +56,7 @@ class RunState:
     source: CorpusSource
     command: CommandMetadata
     intervals: dict[str, int]
+    given: set[str]
     warnings: list[str]
     is_new: bool
 
@@ -61,11 +66,13 @@ class RunState:
         return self.command.seconds or 0.0
 
     @property
-    def explicit_intervals(self) -> tuple[str, ...]:
-        """The intervals that the user chose, now or when the run began; 0 is no choice."""
-        before = set(self.command.explicit) & set(INTERVALS)
-        chosen = {name for name, steps in self.intervals.items() if steps}
-        return tuple(sorted(before - self.intervals.keys() | chosen))
+    def explicit(self) -> tuple[str, ...]:
+        """Those of intervals and patience that the user gave, now or before.
+
+        An interval of 0 is none.
+        """
+        given = {*self.command.explicit, *self.given} & _RECORDED
+        return tuple(sorted(given - {name for name, steps in self.intervals.items() if not steps}))
 
 
 def new_run(
@@ -74,6 +81,7 @@ def new_run(
     model: ModelConfig,
     training: TrainConfig,
     threads: int,
+    explicit: set[str],
     initial: InitialWeights | None = None,
     ranks: Ranks = ALONE,
 ) -> RunState:
@@ -84,9 +92,11 @@ def new_run(
     corpus, source
         The text, and where it lies.
     model, training
-        The options, as the user gave them.
+        The options.
     threads
         See `CharLSTM`.
+    explicit
+        Names of those that the user gave.
     initial
         What the model begins with, if not with random weights.
     ranks
@@ -111,7 +121,8 @@ def new_run(
     warnings += notes + trainer.warnings
     begun_from = None if initial is None else initial.path
     command = CommandMetadata(requested=requested, init_from=begun_from)
-    return RunState(trainer, source, command, intervals, warnings, is_new=True)
+    given = explicit & _RECORDED
+    return RunState(trainer, source, command, intervals, given, warnings, is_new=True)
 
 
 def resumed_run(
@@ -162,7 +173,8 @@ def resumed_run(
         tensors, metadata, corpus, threads=threads, ranks=ranks, **changes
     )
     intervals = {name: options[name] for name in INTERVALS if name in explicit}
-    return RunState(trainer, source, metadata.command, intervals, warnings, is_new=False)
+    given = explicit & _RECORDED
+    return RunState(trainer, source, metadata.command, intervals, given, warnings, is_new=False)
 
 
 def _refuse_changes(given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:

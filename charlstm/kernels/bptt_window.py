@@ -85,6 +85,7 @@ class Window(NamedTuple):
     packed: PackedWeights  # overwritten
     work: Workspace  # overwritten
     dropout: Dropout
+    scale: float  # of each character's loss, in the loss whose gradients are computed
 
 
 @inline_jitable
@@ -120,19 +121,19 @@ def forward_shard(packed, work, dropout, first, last):
 
 
 @jitable
-def loss_shard(work, symbols, train, first, last):
-    """Compute the losses of the streams first..last; to `train`, the gradient of their mean.
+def loss_shard(work, symbols, scale, train, first, last):
+    """Compute the losses of the streams first..last; to `train`, their gradients times `scale`.
 
     `work` (Workspace): losses are overwritten and, to train, logits by dlogits, and what
     products read of these. `symbols` is V.
     """
     _, steps, streams, _ = work.logits.shape
     rows = steps * streams
-    scale = work.losses.dtype.type(1.0 / rows if train else 0.0)
+    factor = work.losses.dtype.type(scale)
     for t in range(steps):
         for b in range(first, last):
             work.losses[t, b] = cross_entropy_row(
-                work.logits, t * streams + b, rows, symbols, work.targets[t, b], scale, train
+                work.logits, t * streams + b, rows, symbols, work.targets[t, b], factor, train
             )
             if train and numbers_per_element(work.dlogits) > 1:
                 for panel in range(work.logits.shape[0]):
@@ -165,15 +166,15 @@ def backward_shard(packed, work, dropout, first, last):
 
 
 @inlined_njit
-def window_shard(mode, packed, work, dropout, first, last):
+def window_shard(mode, packed, work, dropout, scale, first, last):
     """Run the streams first..last forward and, as `mode` asks, through loss and backward.
 
-    `packed`, `work` and `dropout` are those of the Window; see `forward_shard`, `loss_shard`
-    and `backward_shard` for what is overwritten.
+    `packed`, `work`, `dropout` and `scale` are those of the Window; see `forward_shard`,
+    `loss_shard` and `backward_shard` for what is overwritten.
     """
     forward_shard(packed, work, dropout, first, last)
     if mode != FORWARD:
-        loss_shard(work, packed.table.shape[1], mode == TRAIN, first, last)
+        loss_shard(work, packed.table.shape[1], scale, mode == TRAIN, first, last)
     if mode == TRAIN:
         backward_shard(packed, work, dropout, first, last)
 
@@ -258,7 +259,7 @@ def run_phase(phase, shard, shards, window):
         streams = work.inputs.shape[1]
         first, last = streams * shard // shards, streams * (shard + 1) // shards
         if first < last:
-            window_shard(mode, packed, work, window.dropout, first, last)
+            window_shard(mode, packed, work, window.dropout, window.scale, first, last)
     if mode == TRAIN and phase in (GRADIENTS, ALL):
         gradient_shard(window.gradients, window.offsets, packed, work, shard, shards)
 
@@ -273,12 +274,12 @@ def run_phase_pointer(window):
 
 @cached_parallel_njit
 def run_phase_parallel(
-    run_phase_ptr, phase, shards, mode, parameters, gradients, offsets, packed, work, dropout
+    run_phase_ptr, phase, shards, mode, parameters, gradients, offsets, packed, work, dropout, scale
 ):
     """Run one phase of a Window in `shards` parallel parts; see `run_phase_pointer`.
 
     The Window comes in pieces: Numba's parallel loops take no tuples of tuples.
     """
     for shard in numba.prange(shards):
-        window = Window(mode, parameters, gradients, offsets, packed, work, dropout)
+        window = Window(mode, parameters, gradients, offsets, packed, work, dropout, scale)
         call_run_phase(run_phase_ptr, (phase, shard, shards, window))

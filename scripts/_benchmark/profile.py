@@ -68,7 +68,7 @@ def timed_step(stamps, window):
         n = stamp(stamps, n)
     head_forward(work.logits, work.x[layers - 1], packed, 0, streams)
     n = stamp(stamps, n)
-    loss_shard(work, packed.table.shape[1], True, 0, streams)
+    loss_shard(work, packed.table.shape[1], window.scale, True, 0, streams)
     n = stamp(stamps, n)
     head_backward(work.dy[layers - 1], work.logits, packed, 0, streams)
     n = stamp(stamps, n)
@@ -151,7 +151,7 @@ class Profile:
         self.training = Training(row, threads=1)
         self.training.run(2)  # makes the workspace, and gradients to update by
         self.model = self.training.model
-        self.work = self.model._workspace(row.steps, row.streams)
+        self.work = self.model._workspaces[row.steps, row.streams]
         self.spare = make_workspace(self.model.config, row.steps, row.streams, 1)
         self.peak = Peak(0.02)
 

@@ -57,6 +57,9 @@ AVERAGING = (
     ),
     *planted(
         "parameters.py", "init_parameters", "test_parameters.py",
+        ("the embedding begins as small as other weights",
+         "math.sqrt(3) if name == 'lstm.weight_ih_l0' else 1 / math.sqrt(hidden)",
+         "1 / math.sqrt(hidden)", "test_model_arguments.py::test_initial_weights"),
         ("the forget bias is always 1", "= forget_bias", "= 1",
          "test_a_forget_bias_is_that_of_the_forget_gates_of_a_new_model"),
         ("the forget bias is another gate's", "hidden:2 * hidden", ":hidden",

@@ -105,6 +105,12 @@ def _child(sources: Mapping[str, str], tests: Sequence[str], folder: str, is_emu
         del sys.modules[name]
     sys.meta_path.insert(0, _Finder(sources))
     import pytest
+    from hypothesis import Phase, settings
+
+    # The first failure is enough: hypothesis may take minutes to find the smallest one.
+    phases = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
+    settings.register_profile("mutation", phases=phases)
+    settings.load_profile("mutation")  # the tests' own profile builds on it
 
     options = [
         "-x",
@@ -157,8 +163,8 @@ def run_all(
     is_emulated: Callable[[Mutant], bool],
     jobs: int,
     report: Callable[[Mutant, Outcome], None],
-) -> int:
-    """Run every mutant's tests, `jobs` at a time; report each in order; return how many escaped."""
+) -> list[str]:
+    """Run every mutant's tests, `jobs` at a time; report each in order; name those not caught."""
 
     def judge(mutant: Mutant) -> Outcome:
         outcome = Outcome(-1, 0.0, "")
@@ -171,12 +177,13 @@ def run_all(
                 break
         return outcome
 
-    mutants, escaped = list(mutants), 0
+    mutants, missed = list(mutants), []
     with ThreadPoolExecutor(jobs) as pool:
         for mutant, outcome in zip(mutants, pool.map(judge, mutants), strict=True):
             report(mutant, outcome)
-            escaped += outcome.verdict != "caught"
-    return escaped
+            if outcome.verdict != "caught":
+                missed.append(f"{outcome.verdict}: {mutant.name}")
+    return missed
 
 
 def _context() -> Any:

@@ -29,9 +29,14 @@ MUTANTS = (
         "sampling.py", "generate", "test_sampling_reference.py",
         ("the seed is ignored", "check_seed('seed', seed)", "0 * check_seed('seed', seed)",
          f"{DRAWS}::test_no_two_seeds_and_samples_share_a_text"),
+    ),
+    *planted(
+        "vocabulary.py", "Vocabulary.start", "test_sampling_reference.py",
         ("a text without prime starts from the first symbol",
-         "symbols.index('\\n') if '\\n' in symbols else 0", "0",
+         "self.symbols.index('\\n') if '\\n' in self.symbols else 0", "0",
          "test_a_text_without_prime_starts_from_a_newline"),
+        ("without a prime the first symbol is read", "'\\n' in self.symbols", "False",
+         "test_draw_probabilities.py::test_a_text_without_prime_follows_a_newline"),
     ),
     *planted(
         "kernels/sampling.py", "generate", DRAWS,
@@ -99,8 +104,6 @@ MUTANTS = (
          "(piece[:, None])", f"{LONG}[131]"),
         ("a prime's end is read twice for probabilities", "start.size - 1)]", "start.size)]",
          f"{LONG}[64]"),
-        ("without a prime the first symbol is read", "'\\n' in symbols", "False",
-         "test_a_text_without_prime_follows_a_newline"),
     ),
     *planted(
         "draw_probabilities.py", "of", "test_draw_probabilities.py",

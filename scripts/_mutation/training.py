@@ -3,6 +3,7 @@
 from _mutation.runner import planted
 
 CARRIED = "test_h_and_c_are_each_carried_from_window_to_window"
+RESETS = "test_each_stream_is_zeroed_at_the_given_rate_and_the_others_carried"
 EPOCH = "test_the_state_is_zero_at_the_start_of_each_epoch"
 ZEROED = "h[:, zeroed] = c[:, zeroed] = 0"
 CHOSEN = "test_chosen_streams_start_a_window_from_zero_state"
@@ -12,6 +13,8 @@ RESUMED = "test_what_a_resumed_trainer_starts_from"
 STOPPED = "test_whole_run.py::test_an_interrupted_run_agrees_with_the_oracle"
 AVERAGED = "test_whole_run.py::test_a_run_agrees_with_the_oracle"
 FURTHER = "test_whole_run.py::test_an_interrupted_run_with_further_options_agrees"
+SUMMED = "test_a_steps_gradient_is_the_mean_over_its_windows"
+ROWS = "test_rows_of_a_symbol_of_one_window_are_updated"
 PARTS = "test_the_parts_follow_each_other_and_do_not_overlap"
 
 TRAINER = (
@@ -24,10 +27,6 @@ TRAINER = (
         ("only the first layer's state is carried",
          "self.state = state\n",
          "state[0][1:] = 0\n    self.state = state\n", f"{CARRIED}[2-h]"),
-        ("the state is zero before every window", "if first:", "if True:", f"{CARRIED}[1-c]"),
-        ("the state is not reset at an epoch's start", "if first:", "if False:", EPOCH),
-        ("the state is reset at the first epoch's start alone",
-         "if first:", "if step == 0:", EPOCH),
         ("--clip is ignored", "rate, config.clip,", "rate, 0.0,",
          "test_clip_bounds_the_positive_and_the_negative_entries_of_a_step"),
         ("--clip-norm is ignored", "config.clip_norm,", "0.0,",
@@ -46,10 +45,6 @@ TRAINER = (
          AVERAGED),
         ("steps are averaged one count late", "self.model.buffer, self.step)",
          "self.model.buffer, self.step + 1)", AVERAGED),
-        ("dropout masks are every step's", "dropout_step=step", "dropout_step=0", MASKS),
-        ("dropout masks repeat in each epoch",
-         "dropout_step=step", "dropout_step=step % self.steps_per_epoch", MASKS),
-        ("dropout is off in training", "dropout_step=step", "dropout_step=None", MASKS),
         ("a gradient that is not finite is no end", "if not math.isfinite(norm):", "if False:",
          "test_a_loss_that_is_not_finite_stops_before_the_step"),
         ("an epoch is a whole number", "self.step / self", "self.step // self",
@@ -59,10 +54,48 @@ TRAINER = (
          "test_a_record_counts_steps_epochs_and_characters"),
     ),
     *planted(
+        "step_gradient.py", "_window", "test_trainer.py",
+        ("the state is zero before every window", "if first:", "if True:", f"{CARRIED}[1-c]"),
+        ("the state is not reset at an epoch's start", "if first:", "if False:", EPOCH),
+        ("the state is reset at the first epoch's start alone",
+         "if first:", "if number == 0:", EPOCH),
+        ("dropout masks are every step's", "dropout_step=number", "dropout_step=0", MASKS),
+        ("dropout masks repeat in each epoch", "dropout_step=number",
+         "dropout_step=number % windows.windows_per_epoch", MASKS),
+        ("dropout is off in training", "dropout_step=number", "dropout_step=None", MASKS),
+        ("resets become rarer by the window, not by the update", "number // self._count", "number",
+         "test_whole_run.py::test_a_run_agrees_with_the_oracle"),
+    ),
+    *planted(
+        "step_gradient.py", "_add", "test_accumulate.py",
+        ("windows between the first and the last count for nothing", "self._sum += gradient",
+         "pass", SUMMED),
+        ("rows of the windows between are taken to be zero", "self._used |= used", "pass", ROWS),
+    ),
+    *planted(
+        "step_gradient.py", "compute", "test_accumulate.py",
+        ("the last window alone makes the step", "model.gradient += self._sum", "pass", SUMMED),
+        ("rows of earlier windows are taken to be zero",
+         "np.logical_or(used, self._used, out=used)", "pass", ROWS),
+        ("the loss is the last window's", "loss += own", "loss = own", SUMMED),
+    ),
+    *planted(
+        "step_gradient.py", "StepGradient.__init__", "test_accumulate.py",
+        ("gradients of windows are added, not averaged", "config.accumulate * config.batch_size",
+         "config.batch_size", SUMMED),
+    ),
+    *planted(
+        "regularization.py", "reset_probability_at", "test_trainer_resets.py",
+        ("the chance of a reset falls faster", "step + warmup", "2 * step + warmup", RESETS),
+        ("the chance of a reset falls to 0", "max(probability, 0.5 * warmup / (step + warmup))",
+         "0.5 * warmup / (step + warmup)", RESETS),
+        ("resets that are off are on at first", "probability == 0 or warmup == 0", "warmup == 0",
+         "test_a_probability_of_zero_carries_every_state"),
+    ),
+    *planted(
         "regularization.py", "reset_streams", "test_trainer.py",
-        ("the same streams are reset at every step", "zeroed, seed, step,", "zeroed, seed, 0,",
-         "test_trainer_resets.py::"
-         "test_each_stream_is_zeroed_at_the_given_rate_and_the_others_carried"),
+        ("the same streams are reset in every window", "zeroed, seed, window,", "zeroed, seed, 0,",
+         f"test_trainer_resets.py::{RESETS}"),
         ("the streams reset do not depend on the seed", "zeroed, seed,", "zeroed, 0,",
          "test_trainer_resets.py::test_draws_depend_on_the_seed"),
         ("h alone is reset", ZEROED, "h[:, zeroed] = 0", CHOSEN),
@@ -138,14 +171,68 @@ BEGUN = (
          "False", "test_what_does_not_fit_is_refused"),
         ("a preset comes before what is given", "{name: options[name] for name in given}", "{}",
          "test_presets.py::test_a_run_has_the_options_of_its_preset"),
+        ("a preset changes a run that is resumed", "if name in BUDGETS", "if True",
+         "test_presets.py::test_a_run_that_is_resumed_has_its_own"),
+        ("a preset has no budget", "budget = Budget(minutes=preset['minutes'])", "pass",
+         "test_presets.py::test_a_preset_decides_how_long"),
+    ),
+    *planted(
+        "cli/options_for_text.py", "adapt_preset", "test_presets.py",
+        ("the rate does not follow the model", "replace(training, **rate)", "replace(training)",
+         "test_the_rate_suits_the_model"),
+    ),
+    *planted(
+        "cli/options_for_text.py", "_chosen", "test_presets.py",
+        ("a preset does not suit the text", "if name in preset", "if False",
+         "test_drops_suit_the_text"),
+        ("what a preset suits to a text comes before what is given", "if name in preset", "",
+         "test_drops_suit_the_text"),
+    ),
+    *planted(
+        "cli/options_for_text.py", "_passes", "test_presets.py",
+        ("windows of a step are not counted", " * training.accumulate", "",
+         "test_drops_suit_the_text"),
+        ("a window is longer than the text",
+         "fit_sizes(length, training.batch_size, training.seq_length)",
+         "(training.batch_size, training.seq_length)",
+         "test_a_short_text_is_not_passed_more_often"),
+    ),
+    *planted(
+        "presets.py", "suited_drops", "test_presets.py",
+        ("without end", "min(max(round(20 * dropout), 0), 10)", "max(round(20 * dropout), 0)",
+         "test_what_is_dropped_grows_with_the_passes"),
+        ("weights are dropped as outputs are", "max(twentieths - 1, 0)", "twentieths",
+         "test_what_is_dropped_grows_with_the_passes"),
+    ),
+    *planted(
+        "presets.py", "passes_in", "test_presets.py",
+        ("a layer on top costs as much as the first", "(2 * layers - 1)", "layers",
+         "test_two_layers_read_a_third_as_much"),
+        ("a larger model reads as fast", "** 1.85", "** 0",
+         "test_passes_are_those_of_the_measured_runs"),
+    ),
+    *planted(
+        "presets.py", "suited_options", "test_presets.py",
+        ("a budget without end has a model without end", "min(minutes, 6000)", "minutes",
+         "test_more_minutes_are_no_smaller_model"),
+        ("a shorter run averages less than nothing", "max(1, ratio)", "ratio",
+         "test_more_minutes_are_no_smaller_model"),
     ),
     *planted(
         "presets.py", "preset_options", "test_presets.py",
-        ("a preset's minutes stay beside --steps", "replaced |= set(BUDGETS)", "pass",
+        ("a preset's minutes stay beside --steps", "replaced(given)", "set(given)",
          "test_what_is_given_takes_the_place"),
-        ("a preset's average stays beside another", "replaced.add('ema_decay')", "pass",
+        ("a preset stays as it is in other minutes",
+         "given.get('minutes', PRESETS[name]['minutes'])", "PRESETS[name]['minutes']",
+         "test_other_minutes_are_another_preset"),
+        ("a preset's rate stays with another optimizer", "absent.add('learning_rate')", "pass",
          "test_what_is_given_takes_the_place"),
-        ("a preset's rate stays with another optimizer", "replaced.add('learning_rate')", "pass",
+    ),
+    *planted(
+        "presets.py", "replaced", "test_presets.py",
+        ("an option that is off replaces others", "value or name in BUDGETS", "True",
+         "test_option_sources.py::test_what_is_stronger_replaces_what_excludes_it"),
+        ("a budget of 0 leaves another in force", "value or name in BUDGETS", "value",
          "test_what_is_given_takes_the_place"),
     ),
     *planted(
@@ -154,7 +241,7 @@ BEGUN = (
          "test_a_run_has_what_is_chosen_for_it"),
         ("a run by minutes has no end of its rate", "'minutes' in given", "False",
          "test_what_is_chosen_unless_steps_are_given"),
-        ("what is given is overridden", "option not in given", "True",
+        ("what is given is overridden", "option not in absent", "True",
          "test_what_is_chosen_unless_steps_are_given"),
     ),
 )  # fmt: skip
@@ -286,6 +373,8 @@ CHECKPOINT = (
     ),
     *planted(
         "config.py", "", "test_trainer_resets.py",
+        ("resets are more frequent at first in older runs", "'reset_warmup': 0,",
+         "'reset_warmup': 40,", "test_options_of_older_runs_stay_as_they_were"),
         ("resets are on in older runs", "'reset_probability': 0.0,", "'reset_probability': 0.01,",
          "test_options_of_older_runs_stay_as_they_were"),
     ),
