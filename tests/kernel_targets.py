@@ -47,14 +47,15 @@ def main(dtype: str) -> None:
     expected, _, _ = reference.forward(problem.parameters, problem.inputs, problem.state)
     assert reference.normwise(logits, expected) <= TOLERANCES[dtype]
     (assembly,) = run_phase.inspect_asm().values()
+    code = re.sub(r"\.asci[iz]\b.*", "", assembly)  # without data: paths, which may hold an "exp"
     found = {
-        "registers": sorted(set(re.findall(r"%([xyz]mm)\d", assembly))),
-        "fused": "vfmadd" in assembly,
+        "registers": sorted(set(re.findall(r"%([xyz]mm)\d", code))),
+        "fused": "vfmadd" in code,
         "digest": hashlib.sha256(
             b"".join(np.asarray(a).tobytes() for a in answers.values())
         ).hexdigest(),
-        "bfloat16": "vdpbf16ps" in assembly,
-        "calls": sorted(set(re.findall(r"\b(fmaf?|expf?|tanhf?)\b", assembly))),
+        "bfloat16": "vdpbf16ps" in code,
+        "calls": sorted(set(re.findall(r"\b(fmaf?|expf?|tanhf?)\b", code))),
     }
     print(json.dumps(found))
 

@@ -37,6 +37,7 @@ class Options(NamedTuple):
     weight_decay: float = 0.0
     ema_decay: float = 0.0
     average_tail: int = 0
+    accumulate: int = 1  # windows of a step
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -334,28 +335,32 @@ def train(
     options
         See `Options`.
     masks
-        Dropout: for each step the L arrays (T, B, H) of `reference.forward`.
+        Dropout: for each window the L arrays (T, B, H) of `reference.forward`.
     resets
-        For each step the streams (B,) bool whose state is set to zero before the window; all
+        For each window the streams (B,) bool whose state is set to zero before the window; all
         are at the start of an epoch.
     weight_masks
-        For each step the factors of all parameters, by which their gradients are multiplied, too.
+        For each window the factors of all parameters, by which their gradients are multiplied, too.
     """
     windows = epoch_windows(train_ids, options.batch_size, options.seq_length)
     iterates: list[Parameters] = []
     tail = 0
     while run.step < options.steps:
-        number = run.step % len(windows)
-        state = zero_state(run.parameters, options.batch_size) if number == 0 else run.state
-        if resets is not None:
-            state = reset_streams(state, resets[run.step])
-        factors = None if weight_masks is None else weight_masks[run.step]
-        loss, gradients, state = loss_and_gradients(
-            masked(run.parameters, factors), *windows[number], state,
-            None if masks is None else masks[run.step],
-        )  # fmt: skip
-        gradients = {name: gradients[name] for name in run.parameters}  # not those of h0 and c0
-        gradients = masked(gradients, factors)
+        state, losses, summands = run.state, [], []
+        for number in range(run.step * options.accumulate, (run.step + 1) * options.accumulate):
+            place = number % len(windows)
+            state = zero_state(run.parameters, options.batch_size) if place == 0 else state
+            if resets is not None:
+                state = reset_streams(state, resets[number])
+            factors = None if weight_masks is None else weight_masks[number]
+            loss, found, state = loss_and_gradients(
+                masked(run.parameters, factors), *windows[place], state,
+                None if masks is None else masks[number],
+            )  # fmt: skip
+            losses.append(loss)
+            summands.append(masked({name: found[name] for name in run.parameters}, factors))
+        loss = sum(losses) / len(losses)
+        gradients = average(summands, 1.0)
         clipped = clip_gradients(gradients, options.clip, options.clip_norm)
         rate = learning_rate_at(
             options.schedule, options.learning_rate, run.step, options.steps, options.warmup,

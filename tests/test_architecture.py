@@ -32,7 +32,7 @@ LAYERS = [
     ["layers", "losses", "regularization"],
     ["model"],
     ["optimizers", "averaging", "evaluation", "transfer", "stop_finder", "draw_probabilities"],
-    ["dynamic_evaluation", "temperature"],
+    ["dynamic_evaluation", "temperature", "step_gradient"],
     ["gradcheck"],
     ["checkpoint"],
     ["run_folder"],

@@ -51,15 +51,19 @@ def test_several_texts_are_scored_each_by_itself(
 
 
 def test_of_several_runs_the_best_for_each_text_is_marked(
-    authors: None, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whose mean loss on the text is lowest, not whose loss is lowest on any."""
-    arguments = ["runs/sea", "runs/numbers", "a.txt", "b.txt", "--unknown", "skip"]
+    for name, text in (("ahead", "abcd "), ("back", "dcba ")):
+        Path(f"{name}.txt").write_text(text * 180)
+        assert train("--steps", "60", corpus=f"{name}.txt") == 0
+        Path(f"{name[0]}.txt").write_text(text * 20 + "?")
+    arguments = ["runs/ahead", "runs/back", "a.txt", "b.txt", "--unknown", "skip"]
     entries = compared(capsys, *arguments)
     found = [(entry["text"], entry["run"], entry["best"]) for entry in entries]
     assert found == [
-        ("a.txt", "runs/sea", True), ("a.txt", "runs/numbers", False),
-        ("b.txt", "runs/sea", False), ("b.txt", "runs/numbers", True),
+        ("a.txt", "runs/ahead", True), ("a.txt", "runs/back", False),
+        ("b.txt", "runs/ahead", False), ("b.txt", "runs/back", True),
     ]  # fmt: skip
     assert main(["eval", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -130,8 +130,9 @@ def test_nonfinite_values_stop_before_anything_is_saved(
     """A loss, an entry of the gradient, a validation loss; the run continues without it."""
     forward_backward, evaluate = CharLSTM.forward_backward, Trainer.evaluate
 
-    def spoiled_window(model: CharLSTM, *ids: Any, dropout_step: int) -> tuple[float, Any]:
-        loss, state = forward_backward(model, *ids, dropout_step=dropout_step)
+    def spoiled_window(model: CharLSTM, *ids: Any, **options: Any) -> tuple[float, Any]:
+        loss, state = forward_backward(model, *ids, **options)
+        dropout_step = options["dropout_step"]
         if dropout_step + 1 == step and cause.startswith("gradient"):
             model.gradient[5] = -math.inf
         return math.nan if dropout_step + 1 == step and cause.startswith("loss") else loss, state

@@ -153,7 +153,7 @@ OTHER = {
     "optimizer": "adam", "batch_size": "5", "seq_length": "9", "val_fraction": "0.2",
     "test_fraction": "0.1", "seed": "1", "encoding": "latin-1", "as_bytes": None,
     "newlines": "keep", "forget_bias": "2", "initial_accumulator": "0.1",
-    "weight_drop": "0.3", "dropout_mask": "window",
+    "weight_drop": "0.3", "dropout_mask": "window", "accumulate": "2",
 }  # fmt: skip
 
 
@@ -198,7 +198,8 @@ def test_resuming_on_another_machine_is_reported(
 EVERYTHING = (
     "--optimizer adam --beta1 0.5 --beta2 0.99 --weight-decay 0.1 --ema-decay 0.8 --dropout 0.3 "
     "--schedule step --min-learning-rate 0.001 --warmup 4 --forget-bias 2 --reset-probability 0.2 "
-    "--clip 0.05 --clip-norm 0.5 --layers 2 --weight-drop 0.4 --dropout-mask window"
+    "--clip 0.05 --clip-norm 0.5 --layers 2 --weight-drop 0.4 --dropout-mask window "
+    "--accumulate 2"
 ).split()
 
 

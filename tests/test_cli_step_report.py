@@ -330,8 +330,8 @@ def ends(how: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let something happen in step 61, not of the steps that are timed before the run."""
     window = CharLSTM.forward_backward
 
-    def spoiled(model: CharLSTM, *ids: Any, dropout_step: int) -> Any:
-        result = window(model, *ids, dropout_step=dropout_step)
+    def spoiled(model: CharLSTM, *ids: Any, dropout_step: int, **options: Any) -> Any:
+        result = window(model, *ids, dropout_step=dropout_step, **options)
         is_run = Path("runs/fox/last.safetensors").exists()
         return (how() or result[0], result[1]) if dropout_step == 60 and is_run else result
 

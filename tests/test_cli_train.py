@@ -159,14 +159,14 @@ def test_lone_surrogates_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_evaluations_leave_the_memory_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model keeps that of two shapes of windows: no evaluation has two of its own."""
-    made = []
+    made, make_workspace = [], workspace.make_workspace
 
     def noted(config: Any, steps: int, streams: int, shards: int) -> Any:
         made.append((steps, streams))
-        return workspace.make_workspace(config, steps, streams, shards)
+        return make_workspace(config, steps, streams, shards)
 
     monkeypatch.setattr("charlstm.evaluation.EVAL_LENGTH", 3)  # of 8 steps, all in all
-    monkeypatch.setattr("charlstm.model.make_workspace", noted)
+    monkeypatch.setattr("charlstm.workspace.make_workspace", noted)
     assert train("--eval-every", "2") == 0
     assert made == [(8, 4), (3, EVAL_STREAMS)]
 

@@ -33,8 +33,9 @@ def arguments(case: Case) -> list[str]:
     """Return a case as the command's options."""
     options = {
         "hidden-size": case.sizes.hidden, "layers": case.layers, "dropout": case.dropout,
-        "reset-probability": case.reset_probability, "val-fraction": case.val_fraction,
-        "test-fraction": case.test_fraction, "seed": case.seed, "dtype": "float64", "threads": 1,
+        "reset-probability": case.reset_probability, "reset-warmup": case.reset_warmup,
+        "val-fraction": case.val_fraction, "test-fraction": case.test_fraction, "seed": case.seed,
+        "dtype": "float64", "threads": 1,
         "weight-drop": case.weight_drop, "dropout-mask": case.dropout_mask,
         **case.options._asdict(),
     }  # fmt: skip

@@ -252,7 +252,7 @@ def pack(packed, parameters, offsets, shard, shards, train):
     packed.bias[0, 0, 0] = 2.5
 
 @jit.jitable
-def run(mode, packed, work, dropout, first, last):
+def run(mode, packed, work, dropout, scale, first, last):
     work.losses[:, first:last] = packed.bias[0, 0, 0]
     work.logits[0, :, :, 2] = 1
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from problems import sharpen
 
 import charlstm
 from charlstm.report import activations
@@ -17,7 +18,7 @@ def test_against_the_oracle(
     monkeypatch.setattr(activations, "LENGTH", 8)
     vocabulary = charlstm.Vocabulary([chr(97 + n) for n in range(symbols)])
     model = charlstm.CharLSTM(vocabulary, hidden, layers, dtype="float64", seed=3, threads=1)
-    model.buffer *= 3
+    sharpen(model, 3)
     ids = np.random.default_rng(0).integers(0, symbols, 21)
     found = read_activations(model, ids)
 

@@ -11,6 +11,7 @@ from typing import Any
 import extras
 import numpy as np
 import pytest
+from problems import sharpen
 
 import charlstm
 from charlstm.report.activations import read_activations
@@ -36,7 +37,7 @@ def model() -> charlstm.CharLSTM:
     """Return a model whose predictions are decided."""
     vocabulary = charlstm.Vocabulary.from_text(TEXT)
     model = charlstm.CharLSTM(vocabulary, 12, 2, dtype="float32", seed=1, threads=1)
-    model.buffer *= 4
+    sharpen(model, 4)
     return model
 
 

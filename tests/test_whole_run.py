@@ -74,8 +74,12 @@ FURTHER = [
     Case("adam", "cosine", *NORM, 0.0, 0, 0.3, 2, FIVE_BY_THREE, min_learning_rate=0.001,
          beta1=0.0, beta2=0.99, weight_decay=1.5, ema_decay=0.5),
     Case("adam", "step", *VALUE, 0.3, 6, 0.3, 2, ema_decay=0.95, eval_every=3),
-    Case("adagrad", "constant", *NORM, 0.3, 6, 0.3, 2, weight_drop=0.4, dropout_mask="window"),
+    Case("adagrad", "constant", *NORM, 0.3, 6, 0.3, 2, weight_drop=0.4, dropout_mask="window",
+         reset_warmup=5),
     Case("adam", "cosine", *NONE, 0.0, 0, 0.0, 3, THREE_BY_TWO, weight_drop=0.2, ema_decay=0.5),
+    Case("adagrad", "cosine", *BOTH, 0.3, 6, 0.3, 2, weight_drop=0.4, accumulate=3,
+         reset_warmup=12),
+    Case("rmsprop", "constant", *NONE, 0.0, 0, 0.0, 1, THREE_BY_TWO, accumulate=2),
 ]  # fmt: skip
 
 
@@ -245,9 +249,9 @@ def test_a_resumed_epoch_starts_from_zero_state(
     entering: dict[int, Any] = {}
     forward_backward = CharLSTM.forward_backward
 
-    def watched(model: CharLSTM, *arguments: Any, dropout_step: int) -> Any:
+    def watched(model: CharLSTM, *arguments: Any, dropout_step: int, **options: Any) -> Any:
         entering[dropout_step] = arguments[2]
-        return forward_backward(model, *arguments, dropout_step=dropout_step)
+        return forward_backward(model, *arguments, dropout_step=dropout_step, **options)
 
     monkeypatch.setattr(CharLSTM, "forward_backward", watched)
     case = Case("adam", layers=2)

@@ -64,6 +64,8 @@ class Case(NamedTuple):
     weight_drop: float = 0.0
     dropout_mask: str = "step"
     average_tail: int = 0
+    accumulate: int = 1
+    reset_warmup: int = 0
 
     @property
     def ids(self) -> Array:
@@ -87,14 +89,15 @@ class Case(NamedTuple):
             self.optimizer, LEARNING_RATES[self.optimizer], self.schedule, self.warmup, self.clip,
             self.clip_norm, self.min_learning_rate, self.beta1, self.beta2,
             self.initial_accumulator, self.weight_decay, self.ema_decay,
-            self.average_tail,
+            self.average_tail, self.accumulate,
         )  # fmt: skip
 
     @property
     def config(self) -> TrainConfig:
         """The trainer's options."""
         return TrainConfig(
-            **self.options._asdict(), reset_probability=self.reset_probability,
+            **self.options._asdict(),
+            reset_probability=self.reset_probability, reset_warmup=self.reset_warmup,
             val_fraction=self.val_fraction, test_fraction=self.test_fraction,
         )  # fmt: skip
 
@@ -135,33 +138,37 @@ def oracle_continues(case: Case, run: Run, options: Options) -> Iterator[Step]:
     """
     train, val, _ = reference_run.split(case.ids, case.val_fraction, case.test_fraction)
     model = case_model(case, case.parameters)
-    masks = masks_of(case, model, options.steps)
-    drawn = masks, resets(case, options.steps), weight_masks_of(case, model, options.steps)
+    count = options.steps * options.accumulate
+    drawn = masks_of(case, model, count), resets(case, count), weight_masks_of(case, model, count)
     return reference_run.train(run, train, val, options, *drawn)
 
 
-def masks_of(case: Case, model: CharLSTM, steps: int) -> list[Sequence[Array]] | None:
-    """Return a model's dropout masks for each of the first `steps` steps."""
+def masks_of(case: Case, model: CharLSTM, count: int) -> list[Sequence[Array]] | None:
+    """Return a model's dropout masks for each of the first `count` windows."""
     if case.dropout == 0:
         return None
     sizes = case.sizes.seq_length, case.sizes.batch_size
-    return [list(model.dropout_masks(*sizes, step)) for step in range(steps)]
+    return [list(model.dropout_masks(*sizes, number)) for number in range(count)]
 
 
-def weight_masks_of(case: Case, model: CharLSTM, steps: int) -> list[Parameters] | None:
-    """Return the factors of a model's parameters in each of the first `steps` steps."""
+def weight_masks_of(case: Case, model: CharLSTM, count: int) -> list[Parameters] | None:
+    """Return the factors of a model's parameters in each of the first `count` windows."""
     if case.weight_drop == 0:
         return None
-    return [dict(model.weight_masks(step)) for step in range(steps)]
+    return [dict(model.weight_masks(number)) for number in range(count)]
 
 
-def resets(case: Case, steps: int) -> list[Array] | None:
-    """Return the streams (B,) that are reset before each of the first `steps` steps."""
+def resets(case: Case, count: int) -> list[Array] | None:
+    """Return the streams (B,) that are reset before each of the first `count` windows."""
     if case.reset_probability == 0:
         return None
-    chosen = np.zeros((steps, case.sizes.batch_size), np.bool_)
-    for step, row in enumerate(chosen):
-        choose_streams(row, case.seed, step, case.reset_probability)
+    chosen = np.zeros((count, case.sizes.batch_size), np.bool_)
+    for number, row in enumerate(chosen):
+        chance = case.reset_probability
+        if case.reset_warmup:
+            step = number // case.accumulate
+            chance = max(chance, case.reset_warmup / (2 * (step + case.reset_warmup)))
+        choose_streams(row, case.seed, number, chance)
     return list(chosen)
 
 
