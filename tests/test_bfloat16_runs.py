@@ -129,13 +129,17 @@ def test_commands_on_a_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_processor_without_the_instruction_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the start, with a measurement; in bfloat16 alone."""
+    """At the start, with a measurement, whatever that is; in bfloat16 alone."""
     monkeypatch.setattr("charlstm.cli.train.multiplies_bfloat16", lambda: False)
     assert train(*OPTIONS, "--steps", "2") == 0
     (note,) = notes(capsys)
     assert re.search(r"no instructions for bfloat16, products in bfloat16 take \d+\.\d\d ", note)
     assert train("--steps", "2", "--out", "other") == 0
     assert notes(capsys) == []
+    monkeypatch.setattr("charlstm.cli.train.bfloat16_slowdown", lambda hidden_size: 0.51)
+    assert train(*OPTIONS, "--steps", "2", "--out", "fast") == 0
+    (note,) = notes(capsys)
+    assert "no instructions for bfloat16, products in bfloat16 take 0.51 times" in note
 
 
 @pytest.mark.usefixtures("in_folder")
