@@ -24,6 +24,7 @@ where the tests have run once: compile time would count against the first mutant
 import argparse
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from _mutation import (
     distributed,
@@ -51,19 +52,23 @@ MUTANTS = (
 
 def check_unmutated(mutants: list[Mutant], is_full: bool) -> bool:
     """Return whether the named tests pass on the original sources; print the log if not."""
-    passes = True
-    for is_emulated in (False, True):
+
+    def run(is_emulated: bool) -> tuple[int, Outcome]:
         chosen = [m for m in mutants if (m.is_slow and not is_full) == is_emulated]
         tests = sorted({test for mutant in chosen for test in mutant.tests})
         if not tests:
-            continue
-        outcome = run_tests([], tests, is_emulated=is_emulated)
-        kind = "kernels as Python" if is_emulated else "compiled"
-        print(f"{len(tests)} tests, {kind}, without a mutant: {outcome.seconds:.0f} s", flush=True)
+            return 0, Outcome(0, 0.0, "")
+        return len(tests), run_tests([], tests, is_emulated=is_emulated)
+
+    kinds = {"compiled": False, "kernels as Python": True}
+    with ThreadPoolExecutor() as pool:
+        outcomes = dict(zip(kinds, pool.map(run, kinds.values()), strict=True))
+    for kind, (count, outcome) in outcomes.items():
+        if count:
+            print(f"{count} tests, {kind}, without a mutant: {outcome.seconds:.0f} s", flush=True)
         if outcome.code != 0:
             print(outcome.log)
-            passes = False
-    return passes
+    return all(outcome.code == 0 for _, outcome in outcomes.values())
 
 
 def report(mutant: Mutant, outcome: Outcome) -> None:

@@ -236,6 +236,16 @@ def test_a_preset_decides_how_long(in_folder: None, monkeypatch: pytest.MonkeyPa
     assert checkpoint.load("runs/fox/last.safetensors")[1]["command"]["minutes"] == 0.02
 
 
+def test_what_is_given_comes_before_a_preset(
+    in_folder: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = dict(PRESETS["quick"]) | {"minutes": 0.02}  # should it decide
+    monkeypatch.setattr("charlstm.presets.PRESETS", {"quick": quick})
+    assert run("--preset", "quick", "--steps", "3", *TINY) == 0
+    _, metadata = checkpoint.load("runs/fox/last.safetensors")
+    assert metadata["step"] == 3 and metadata["model"]["hidden_size"] == 5
+
+
 def test_a_preset_that_does_not_exist_is_refused(
     in_folder: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

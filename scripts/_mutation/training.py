@@ -170,7 +170,7 @@ BEGUN = (
         ("--init-from is ignored on a resume", "options['resume'] and options['init_from']",
          "False", "test_what_does_not_fit_is_refused"),
         ("a preset comes before what is given", "{name: options[name] for name in given}", "{}",
-         "test_presets.py::test_a_run_has_the_options_of_its_preset"),
+         "test_presets.py::test_what_is_given_comes_before_a_preset"),
         ("a preset changes a run that is resumed", "if name in BUDGETS", "if True",
          "test_presets.py::test_a_run_that_is_resumed_has_its_own"),
         ("a preset has no budget", "budget = Budget(minutes=preset['minutes'])", "pass",
