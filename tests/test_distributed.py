@@ -129,8 +129,8 @@ def test_a_rank_that_lost_another_says_so_in_one_line_and_ends_the_job(
     mpi = SimpleNamespace(COMM_WORLD=world, COMM_TYPE_SHARED=0, IN_PLACE=1, Exception=LostError)
     monkeypatch.setattr(job, "connect", lambda: MPIRanks(mpi))
     gradient, used = np.zeros(5), np.zeros(2, dtype=bool)
-    with pytest.raises(LostError):  # which Abort, of an MPI, does not come back to
-        job.run_job(lambda ranks: int(ranks.sum_gradients(0.0, gradient, used)))
+    # MPICH's Abort may return: nothing more may be printed then.
+    assert job.run_job(lambda ranks: int(ranks.sum_gradients(0.0, gradient, used))) == 1
     assert codes == [1]
     line = capsys.readouterr().err
     assert line.startswith("charlstm: error: rank 1: the connection to another rank has been lost")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr
@@ -20,6 +22,8 @@ from charlstm.step_record import StepRecord
 from charlstm.trainer import Trainer
 
 OWN = {"threads", "quiet", "sample_every", "sample_length"}  # options that may differ by rank
+
+TO_PRINT = 0.3  # seconds; MPICH's launcher may drop what it has not passed on at an abort
 
 
 def run_job(function: Callable[[Ranks], int]) -> int:
@@ -47,8 +51,11 @@ def run_job(function: Callable[[Ranks], int]) -> int:
         code = report(ranks.explained(error), f"rank {ranks.rank}: ")
         if code is None:
             traceback.print_exc()
-        ranks.abort(FAILED if code is None else code)
-        raise
+            code = FAILED
+        sys.stderr.flush()
+        time.sleep(TO_PRINT)
+        ranks.abort(code)
+        return code  # an abort may come back before the launcher ends this process
 
 
 @contextmanager
