@@ -53,7 +53,9 @@ def measure(name: str, row: Row, corpus: Path, out: Path) -> dict[str, Any]:
     click.ClickException
         If training or evaluation failed or was interrupted, in which case it can be resumed.
     """
-    run = _train(name, row, corpus, out)
+    run = RunFolder(out / name)
+    command = ["train", str(corpus), "--out", str(run.path)]
+    _charlstm([*command, "--resume"] if run.last.exists() else [*command, *row.arguments])
     figures = json.loads(
         _charlstm(
             ["eval", str(run.path), str(corpus), "--part", row.part, *EVALUATIONS, "--json"],
@@ -83,17 +85,6 @@ def measure(name: str, row: Row, corpus: Path, out: Path) -> dict[str, Any]:
         "threads": available_processors(),
         **environment(),
     }
-
-
-def _train(name: str, row: Row, corpus: Path, out: Path) -> RunFolder:
-    """Train a row to its end."""
-    run = RunFolder(out / name)
-    command = ["train", str(corpus), "--out", str(run.path)]
-    if run.last.exists():
-        _charlstm([*command, "--resume"])
-        return run
-    _charlstm([*command, *row.arguments])
-    return run
 
 
 def _charlstm(arguments: list[str], is_read: bool = False) -> str:
