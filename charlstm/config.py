@@ -192,7 +192,7 @@ class TrainConfig(_Options):
     val_fraction, test_fraction
         Parts of the text, each in [0, 1), held out at its end; their sum is less than 1.
     seed
-        0 to 2**63 - 1.
+        0 to 2**63 - 1, of the model that `charlstm.train` makes. A `Trainer` takes its model's.
     steps
         Training steps, which are updates, in all, also after a resume.
     eval_every, save_every

@@ -49,7 +49,7 @@ class Ranks:
 
     @property
     def is_root(self) -> bool:
-        """Whether this rank is the one that prints, evaluates and saves."""
+        """Whether this rank is the one that prints and saves."""
         return self.rank == 0
 
     def streams(self, batch_size: int) -> range:
@@ -147,7 +147,8 @@ ALONE = Ranks()
 class MPIRanks(Ranks):
     """The processes that a launcher has started.
 
-    Every method but `streams`, `explained` and `abort` waits for the same call on all ranks.
+    Every method but `streams`, `share`, `ranks_here`, `explained` and `abort` waits for the same
+    call on all ranks.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """Dynamic evaluation: the model goes on learning on text that it has already scored.
 
 Krause, Kahembwe, Murray and Renals 2018. After each window its gradient g moves the weights,
-each by a step that its gradients in training scale, and back towards the trained weights p0::
+each scaled by the root mean square of its gradients in training, and back towards the trained
+weights p0::
 
     rms = sqrt(mean of g^2 over windows of the training text)
     p += min(decay rms / mean(rms), 1) (p0 - p) - rate g / (rms + EPS)
@@ -60,7 +61,7 @@ def evaluate_dynamic(
         How fast weights move, and return to those trained; choose them on a text that is not
         the one reported.
     window
-        Characters that are scored before the weights move.
+        At most how many characters are scored before the weights move.
     losses
         (N,) float64, filled in with the nats of each character scored; see `Evaluation`.
 

@@ -183,7 +183,7 @@ def evaluation_interval(steps: int, characters_per_step: int, held_out_length: i
     steps
         Of the whole run.
     characters_per_step
-        That a step trains on, T * B.
+        That a step trains on, T * B in each of its windows.
     held_out_length
         Characters of the validation text.
     """

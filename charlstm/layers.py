@@ -70,7 +70,7 @@ class LSTM:
         ``"float64"`` or ``"float32"``, or NumPy's types of these names: of all that goes
         returned; arguments are converted.
     seed
-        Of the first weights: uniform in +-1/sqrt(H); biases are zero, those of the
+        Of the initial weights: uniform in +-1/sqrt(H); biases are zero, those of the
         forget gate one. None draws one, which the attribute `seed` then shows.
 
     Attributes

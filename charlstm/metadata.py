@@ -77,7 +77,7 @@ class RunMetadata:
     step
         Steps done.
     best_loss
-        Lowest validation loss so far, in nats.
+        Lowest validation loss so far, in nats; training loss where nothing is held out.
     evaluations_since_best
         Evaluations in a row since then that were no better.
     averaged_since

@@ -59,7 +59,7 @@ class CharLSTM:
     hidden_size, layers, dropout, dtype, forget_bias, weight_drop, dropout_mask
         See `ModelConfig`; the dtype may also be NumPy's type or dtype of that name.
     seed
-        Of the first weights and of all masks, 0 to 2**63 - 1. None draws one, which
+        Of the initial weights and of all masks, 0 to 2**63 - 1. None draws one, which
         the attribute `seed` then shows.
     threads
         Most threads that share a window's work; all processors by default. Results do
@@ -68,7 +68,7 @@ class CharLSTM:
     Attributes
     ----------
     active_threads : int
-        Threads that the next window takes, from 1 to `threads`; may be set at any time.
+        Threads that the next window takes, at most `threads`; may be set at any time.
     parameters : Parameters
         PyTorch's names to writable views in PyTorch's shapes, read as a dict; write them at
         any time, whole (``parameters[name] = values`` copies) or in part.
@@ -313,25 +313,26 @@ class CharLSTM:
         masks = self.regularization.at(dropout_step)
         window = self.window(mode, self._packed, work, masks, characters)
         present = self._mark_active(ids, mode)
-        if min(self.active_threads, self.max_threads(ids.size)) == 1 or not can_use_pool():
+        shards = max(1, min(self.active_threads, self.threads))
+        if min(shards, self.max_threads(ids.size)) == 1 or not can_use_pool():
             run_phase(ALL, 0, 1, window)
         else:
-            self._run_parallel(window)
+            self._run_parallel(window, shards)
         if mode == TRAIN:
             self.regularization.mask_gradient(self.gradient, masks[1])
             self._written[:] = present  # at once: an interrupt leaves the old or the new
         hidden = self.config.hidden_size
         return work, (work.h[:, -1, :, :hidden].copy(), work.c[:, -1, :, :hidden].copy())
 
-    def _run_parallel(self, window: Window) -> None:
+    def _run_parallel(self, window: Window, shards: int) -> None:
         """Run the phases of a window one after another, each with its shards in parallel."""
         if self.config.dtype not in _run_phase_ptrs:
             _run_phase_ptrs[self.config.dtype] = run_phase_pointer(window)
         address = _run_phase_ptrs[self.config.dtype]
         with _POOL:
-            numba.set_num_threads(min(self.active_threads, numba.config.NUMBA_NUM_THREADS))
+            numba.set_num_threads(min(shards, numba.config.NUMBA_NUM_THREADS))
             for phase in (PACK, STREAMS, GRADIENTS) if window.mode == TRAIN else (PACK, STREAMS):
-                run_phase_parallel(address, phase, self.active_threads, *window)
+                run_phase_parallel(address, phase, shards, *window)
 
     def _mark_active(self, ids: Array, mode: int) -> Array:
         """Mark the symbols whose rows are packed, and get gradients or zeros, in a window.

@@ -181,11 +181,11 @@ def learning_rate_at(
     """Return the learning rate of step `step` (from 0) of `steps`.
 
     ``constant`` keeps it, ``linear`` lowers it in a straight line and ``cosine`` along half
-    a cosine, both to `floor` after the last step; ``step`` goes a tenth of the way from `floor`
-    to `rate` after 60 % of the steps, and a hundredth after 80 %. Over the first `warmup` steps
-    it also rises, in a straight line from its 1 / `warmup`: the first steps of Adagrad, RMSprop
-    and Adam move every weight by the whole rate or more, whatever its gradient, and can saturate
-    all units.
+    a cosine, both to `floor` after the last step; ``step`` drops to
+    `floor` + (`rate` - `floor`) / 10 after 60 % of the steps, and / 100 after 80 %. Over the first
+    `warmup` steps it also rises, in a straight line from its 1 / `warmup`: the first steps of
+    Adagrad, RMSprop and Adam move every weight by the whole rate or more, whatever its gradient,
+    and can saturate all units.
     """
     if step < warmup:
         rate *= (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""Names, shapes and places of all parameters in one flat buffer, and their first values."""
+"""Names, shapes and places of all parameters in one flat buffer, and their initial values."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class ParameterLayout:
 def init_parameters(
     buffer: Array, layout: ParameterLayout, seed: int, forget_bias: float = 1.0
 ) -> None:
-    """Fill a flat buffer with first values, the same for float32 (rounded) and float64.
+    """Fill a flat buffer with initial values, the same for float32 (rounded) and float64.
 
     Weights are uniform in +-1/sqrt(H), as in PyTorch, except the embedding's, in +-sqrt(3), a
     variance of 1 as of PyTorch's `Embedding`: a one-hot input selects one column, not a sum over

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-# What the command line chooses where neither steps nor epochs say how far to train. Who gives them
-# is taken at the word: such a run is Python's of the same options, and can be added to.
+# What the command line chooses where neither --steps nor --epochs is given. With one of them a run
+# is the same as Python's of the same options, and can be extended.
 UNLESS_STEPS: Mapping[str, Any] = MappingProxyType({
     "ema_decay": 0.995, "dropout": 0.1, "weight_drop": 0.1,
 })  # fmt: skip

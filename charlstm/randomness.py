@@ -39,14 +39,16 @@ def derive_key(domain: str, *numbers: int) -> tuple[int, int]:
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
 
-def choose_streams(chosen: npt.NDArray[np.bool_], seed: int, step: int, probability: float) -> int:
-    """Choose the streams whose carried state is zeroed before a step.
+def choose_streams(
+    chosen: npt.NDArray[np.bool_], seed: int, window: int, probability: float
+) -> int:
+    """Choose the streams whose carried state is zeroed before a window.
 
     Parameters
     ----------
     chosen
         Which they are, (B,); overwritten. Stream b's choice does not depend on B.
-    seed, step, probability
+    seed, window, probability
         The choices are a function of these.
 
     Returns
@@ -54,4 +56,4 @@ def choose_streams(chosen: npt.NDArray[np.bool_], seed: int, step: int, probabil
     int
         How many are chosen.
     """
-    return int(bernoulli(chosen, *derive_key(CARRIED_STATE, seed), step, probability))
+    return int(bernoulli(chosen, *derive_key(CARRIED_STATE, seed), window, probability))

@@ -58,8 +58,8 @@ def generate(
         both, top-k comes first and p is of the k symbols' probability, as in Hugging Face's
         transformers; the temperature comes before either.
     min_p
-        Then choose among the symbols that are at least this times as probable as the likeliest
-        (Nguyen et al. 2024); 0 is off.
+        Then choose among the symbols whose probability is at least this fraction of the
+        likeliest's (Nguyen et al. 2024); 0 is off.
     seed
         Each choice is a function of seed, sample and position, and no two seeds share draws;
         None draws a seed.

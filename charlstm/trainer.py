@@ -52,13 +52,13 @@ class Trainer(ResumableRun):
     step : int
         Steps done.
     best_loss : float or None
-        Lowest validation loss so far, in nats.
+        Lowest validation loss so far, in nats; training loss where nothing is held out.
     best_step : int or None
         The step of the lowest loss since the run was begun or resumed.
     evaluations_since_best : int
         Evaluations in a row since then that were no better.
     config : TrainConfig
-        The options in force: sizes fitted, intervals chosen.
+        The options in force: sizes fitted, intervals chosen, the seed the model's.
     warnings : list of str
         What a user should know before training.
 
@@ -117,7 +117,9 @@ class Trainer(ResumableRun):
                 f"a step's {config.accumulate} windows take the training text {epochs:.3g} times"
             )
         model.regularization.set_streams(streams, batch_size)
-        self.config = dataclasses.replace(config, batch_size=batch_size, seq_length=seq_length)
+        self.config = dataclasses.replace(
+            config, batch_size=batch_size, seq_length=seq_length, seed=model.seed
+        )
         self.set_length(config.steps, config.eval_every, config.save_every)
         self.optimizer = optimizer_for(config, model.layout.size, model.config.array_dtype)
         self.average = WeightAverage(model.buffer, config.ema_decay, config.average_tail)

@@ -10,6 +10,7 @@ torch.safetensors, keras.weights.h5, and answers.npz: `ids` (T, B) and of each m
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,9 @@ def keras_answers(ids: Any) -> Any:
 
 def main() -> None:
     """Write all files."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     FOLDER.mkdir(exist_ok=True, parents=True)
     random = np.random.default_rng(0)
     ids = random.integers(len(SYMBOLS), size=(STEPS, STREAMS))

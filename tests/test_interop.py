@@ -105,6 +105,18 @@ def test_the_export_for_pytorch_has_its_names_and_a_bias_of_zero(
         np.testing.assert_array_equal(array, expected[name])
 
 
+def test_headers_as_long_as_a_pickle_begins_come_in(model: CharLSTM, tmp_path: Path) -> None:
+    """The length of such a header is written in a pickle's first two bytes, 0x80 and 2 to 5."""
+    path = tmp_path / "m.safetensors"
+    charlstm.export_model(model, path, "torch")
+    content = path.read_bytes()
+    data = content[8 + int.from_bytes(content[:8], "little") :]
+    header = content[8 : -len(data)]
+    for length in (0x10280, 0x10380, 0x10480, 0x10580):
+        path.write_bytes(length.to_bytes(8, "little") + header.ljust(length) + data)
+        assert charlstm.import_model(path, "torch", threads=1).parameters == model.parameters
+
+
 def test_onnxruntime_answers_alike(model: CharLSTM, halves: Any, tmp_path: Path) -> None:
     """Also of one stream and one step, for its axes are dynamic."""
     pytest.importorskip("onnx")

@@ -235,6 +235,22 @@ def test_threads_do_not_change_bits(
     assert set(shards) == {2, 3, 4}
 
 
+def test_a_window_takes_no_more_threads_than_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is scratch memory for those, and a kernel checks no bounds."""
+    shards = []
+    monkeypatch.setattr("charlstm.model.PARALLEL_FROM", 0)
+    monkeypatch.setattr(
+        "charlstm.model.run_phase_parallel", lambda *arguments: shards.append(arguments[2])
+    )
+    model = make_model(random_problem(PRIMES).parameters, threads=2)
+    for model.active_threads in (3, 2):
+        model.forward([[0]])
+    assert set(shards) == {2}
+    for model.active_threads in (1, 0):
+        model.forward([[0]])
+    assert set(shards) == {2}
+
+
 # Windows
 
 

@@ -382,3 +382,11 @@ def test_a_run_resumes_with_its_own_corpus_only() -> None:
     other = dataclasses.replace(trainer.corpus, sha256="another")
     with pytest.raises(CorpusError, match="not the one this run was trained on"):
         Trainer.from_snapshot(*trainer.snapshot(), other)
+
+
+def test_the_seed_of_a_run_is_its_models() -> None:
+    """Which all draws are made from; so its file of options can repeat it."""
+    case = Case()
+    trainer = make_trainer(case)
+    assert case.config.seed != case.seed
+    assert trainer.config.seed == trainer.snapshot()[1].training.seed == case.seed

@@ -48,8 +48,8 @@ commands.add_command(train)
     help="Choose among the likeliest that make up p, of those that --top-k keeps; 1 is off.",
 )
 @_option("--min-p", default=0.0,
-         help="Choose among those at least this times as probable as the likeliest; 0 is "
-         "off.")  # fmt: skip
+         help="Choose among those whose probability is at least this fraction of the likeliest's; "
+         "0 is off.")  # fmt: skip
 @_option("--prime", default="", help="Text to continue; - reads it from standard input.")
 @option("--prime-file", metavar="FILE", help="Read the text to continue from FILE.")
 @_option("--echo/--no-echo", default=True, help="Write the text to continue, too.")
@@ -115,7 +115,8 @@ def gradcheck(
 @option("--to", "format", type=_choice([*EXPORTED, "html"]), required=True, help="The format.")
 @option(
     "-o",
-    "--output",
+    "--out",
+    "output",
     metavar="FILE",
     help="[default: FORMAT.EXTENSION or model.html, in RUN's folder]",
 )

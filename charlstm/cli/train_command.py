@@ -74,7 +74,7 @@ def _use_options_file(
         help="Share of recurrent weights dropped in a training step.  "
         + _unless_steps("weight_drop"))  # fmt: skip
 @_option("--forget-bias", default=ModelConfig.forget_bias,
-         help="First bias of the forget gates, of a new model.")  # fmt: skip
+         help="Initial bias of the forget gates, of a new model.")  # fmt: skip
 @_option("--batch-size", default=TrainConfig.batch_size, help="Streams trained side by side.")
 @_option("--seq-length", default=TrainConfig.seq_length, help="Time steps of backpropagation.")
 @_option("--accumulate", default=TrainConfig.accumulate,
@@ -131,7 +131,7 @@ def _use_options_file(
 @option("--patience", type=int, default=TrainConfig.patience,
               help="End after this many evaluations without a new lowest loss; 0 is off."
               "  [default: 10, or 0 where the length of training is given]")  # fmt: skip
-@_option("--seed", default=TrainConfig.seed, help="Of the first weights and of all masks.")
+@_option("--seed", default=TrainConfig.seed, help="Of the initial weights and of all masks.")
 @option(
     "--threads",
     type=click.IntRange(1, 4096),

@@ -54,12 +54,14 @@ class File(TensorFile):
     def __init__(self, path: Path) -> None:
         size = check_regular(path)
         with open(path, "rb") as file:
-            start = file.read(8)
-            if start.startswith(_PICKLES):
+            start = file.read(9)
+            # A header's length, 640 bytes say, may begin as a pickle does; then the header begins.
+            if start.startswith(_PICKLES) and start[8:] != b"{":
                 raise InteropError(_conversion(path))
-            length = int.from_bytes(start, "little")
+            length = int.from_bytes(start[:8], "little")
             if len(start) < 8 or length > min(size - 8, MAX_HEADER):
                 raise InteropError("cut short, or not a safetensors file")
+            file.seek(8)
             header = file.read(length)
         try:
             entries = parse_object(header)

@@ -47,8 +47,8 @@ class Workspace(NamedTuple):
     """A window's characters, and what its passes leave; W is H in whole lanes.
 
     Products read the operand arrays `h_operand`, `x`, `dgates` and `dlogits`. Those are half as
-    long where they hold pairs; where they hold numbers, the first is the same array as h, and
-    the others as gates and logits.
+    long where they hold pairs; where they hold numbers, `h_operand` is the same array as `h`,
+    `dgates` as `gates` and `dlogits` as `logits`.
     """
 
     inputs: np.ndarray  # (T, B) int32

@@ -103,9 +103,9 @@ def cell_backward(activations, dc, dy, dh, panel, t, first, last):
     """Undo equations (4) to (2) for one panel at one step.
 
     `activations` (LayerActivations): gates[:, t] become dgates, and dgates[:, t] what products
-    read of these. `dc` (B, W) goes from the gradient
-    of c_t to that of c_{t-1}. `dy` (T + 1, B, W) and `dh` (B, W) are the parts of h_t's
-    gradient that come from above and from the next step.
+    read of these. `dc` (B, W) is the part of c_t's gradient that comes from the next step, and is
+    overwritten by the part of c_{t-1}'s that comes from this one. `dy` (T + 1, B, W) and `dh`
+    (B, W) are the parts of h_t's gradient that come from above and from the next step.
     """
     gates, c, tanh_c = activations.gates, activations.c, activations.tanh_c
     dgates = activations.dgates
@@ -177,8 +177,9 @@ def lstm_backward(activations, dh, dc, dy, weight_hh, first, last):
     """Run the recurrence back over all T; T steps give the bits of T calls of one step.
 
     `activations` (LayerActivations): gates are overwritten by dgates, and dgates by what products
-    read of these. `dh` and `dc` (B, W) go from the gradients of h[T], beside `dy`, and c[T] to
-    those of h[0] and c[0]. `dy` (T + 1, B, W) holds the gradients that h[1:] get from above.
+    read of these. `dh` and `dc` (B, W) are the parts of the gradients of h[T] and c[T] that come
+    from later steps, and are overwritten by the gradients of h[0] and c[0]. `dy` (T + 1, B, W)
+    holds the gradients that h[1:] get from above.
     `weight_hh` (Q, P * PANEL, PANEL) is packed by `pack_panel_transposed`.
     """
     panels, steps, streams, _ = activations.gates.shape
@@ -204,7 +205,7 @@ def row_runs(steps, streams, first, last):
     """Return how many runs of rows (t, b) a shard has, a run's rows, and the parts of a run.
 
     The arguments are T, B and the shard's streams. A shard with all streams has one run of
-    T * B rows. A part's rows stay in the second cache while all panels of the weights pass.
+    T * B rows. A part's rows stay in the L2 cache while all panels of the weights pass.
     """
     runs, rows = (1, steps * streams) if last - first == streams else (steps, last - first)
     return runs, rows, (rows + PART_ROWS - 1) // PART_ROWS

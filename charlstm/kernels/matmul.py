@@ -1,9 +1,10 @@
 """Matrix products with packed panels: C = A @ B or C += A @ B.
 
 A and C are anything with regular strides, B is one panel. The product is blocked twice, so
-that a block of A's rows and a chunk of B stay in the first cache, and then cut into the
-micro-kernel's tiles. Arrays are flat, with offsets, so that each function compiles once per
-dtype. A and B are operand arrays (see `operands`), and k counts their elements: numbers or pairs.
+that a block of A's rows and a chunk of B are read again from the L1 and L2 caches, and then cut
+into the micro-kernel's tiles. Arrays are flat, with offsets, so that each function compiles once
+per dtype. A and B are operand arrays (see `operands`), and k counts their elements: numbers or
+pairs.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from charlstm.kernels.microkernel import PANEL, multiply_tile, tile_shape
 from charlstm.kernels.operands import numbers_per_element
 from charlstm.kernels.simd import LANES
 
-KC = 2 * PANEL  # rows in a chunk of a panel: 32 KiB of float32, which the first cache holds
+KC = 2 * PANEL  # rows in a chunk of a panel: 32 KiB of float32
 RUNS = 4  # runs of PANEL rows in a chunk of a panel, where k consists of such runs
 MC = 48  # rows of A in a block
 
@@ -77,7 +78,7 @@ def multiply_panel(c, a, b, rows, width, accumulate):
     `c` (Output) is overwritten or added to, `rows` x `width` elements of it, `width` a
     multiple of LANES; `a` is an Input, `b` a Panel; `accumulate` tells whether to add.
 
-    A block of rows stays in the first cache through all of k, and a chunk of the panel while
+    A block of rows stays in the L1 or L2 cache through all of k, and a chunk of the panel while
     every tile of the block passes it. Blocks are even: 50 rows are two of 25.
     """
     first, run = 0, run_length(b.data)
@@ -104,7 +105,7 @@ def multiply_panel(c, a, b, rows, width, accumulate):
 
 @jitable
 def multiply_chunk(c, a, b, rows, width, accumulate):
-    """Set C to A @ B, or add A @ B to C, where k and rows are few enough for the first cache.
+    """Set C to A @ B, or add A @ B to C, where k and rows are few enough for the caches.
 
     Arguments are those of `multiply_panel`.
     """

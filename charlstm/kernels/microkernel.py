@@ -4,7 +4,7 @@ A tile of `rows` x `vectors * LANES` elements of C stays in registers while k ru
 first to its last value. For each k the kernel loads `vectors` vectors of a packed panel of B,
 broadcasts `rows` scalars of A, and issues rows * vectors fused multiply-adds. Every element
 of C is one chain of multiply-adds in order of k, so its bits depend neither on the tile's
-size nor on the machine's vector width.
+size nor on the machine's vector width; a processor that cannot fuse them rounds twice.
 """
 
 from llvmlite import ir

@@ -104,7 +104,7 @@ def store_operand(typing_context, array, offset, value):
 def store_pairs(typing_context, array, offset, low, high):
     """Write LANES pairs of two vectors of numbers, rounded, from element `offset` on.
 
-    Into an array of numbers, where the next element is none of this one's, only `low`.
+    Into an array of single numbers only `low` is written.
     """
 
     def emit(context, builder, signature, args):
@@ -175,9 +175,8 @@ def pair_rows(typing_context, target, target_offset, source, first, second, is_l
         return context.get_dummy_value()
 
     index = types.intp
-    if not (is_paired(target) and is_paired(source)):
-        return types.void(target, index, source, index, index, types.boolean), _emit_nothing
-    return types.void(target, index, source, index, index, types.boolean), emit
+    emits = emit if is_paired(target) and is_paired(source) else _emit_nothing
+    return types.void(target, index, source, index, index, types.boolean), emits
 
 
 def _emit_nothing(context, builder, signature, args):

@@ -2,7 +2,7 @@
 
 Numbers serve such a product where they lie. Pairs lie along a row there, but must hold two
 neighbouring rows' numbers here: they are made for a chunk of rows at a time, just before the
-chunk's products, in memory that the first two caches hold.
+chunk's products, in memory that the L1 and L2 caches hold.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What the micro-kernel reaches in the first cache: the machine's peak, and a dtype's speed."""
+"""What the micro-kernel reaches in the L1 cache: the machine's peak, and a dtype's speed."""
 
 from charlstm.kernels.jit import cached_njit
 from charlstm.kernels.matmul import Input, Output, Panel

@@ -19,6 +19,11 @@ MUTANTS = (
          NAMES),
     ),
     *planted(
+        "interop/pytorch.py", "File.__init__", "test_interop.py",
+        ("a header of 640 bytes is taken for a pickle", " and start[8:] != b'{'", "",
+         "test_headers_as_long_as_a_pickle_begins_come_in"),
+    ),
+    *planted(
         "interop/pytorch.py", "File.read", "test_interop.py",
         ("bfloat16 is the lower half", " << 16", " << 0",
          "test_weights_of_half_precision_come_in"),

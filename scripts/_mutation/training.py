@@ -137,7 +137,14 @@ TRAINER = (
         ("validation on the test part", "self.val if", "self.test if", PARTS),
     ),
     *planted(
+        "model.py", "CharLSTM._run", "test_model.py",
+        ("more threads run than have memory", "min(self.active_threads, self.threads)",
+         "self.active_threads", "test_a_window_takes_no_more_threads_than_its_model"),
+    ),
+    *planted(
         "trainer.py", "Trainer.__init__", "test_trainer.py",
+        ("a run is said to have the seed of its options", "seed=model.seed", "seed=config.seed",
+         "test_the_seed_of_a_run_is_its_models"),
         ("trained on the whole text", "Windows(self.text,", "Windows(corpus.text,",
          "test_weights_do_not_depend_on_a_held_out_part"),
         ("validation and test swapped",
