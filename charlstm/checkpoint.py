@@ -120,6 +120,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     OSError
         If the file cannot be written; `path` is then untouched.
     """
+    check_replaceable(path)
     path = Path(os.path.realpath(path))  # a link stays a link
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -133,6 +134,20 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     _sync_folder(path.parent)
+
+
+def check_replaceable(path: str | Path) -> None:
+    """Refuse to put a file in the place of what is none: a folder, a pipe, a device.
+
+    Raises
+    ------
+    OSError
+        If there is such a thing at `path`.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(None, "it is a folder")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(None, "it is not a regular file")
 
 
 def versions() -> dict[str, str]:

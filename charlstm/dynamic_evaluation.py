@@ -13,6 +13,7 @@ one, which it stands beside: a model that learns from the text knows more of it.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from charlstm.argument_checks import check_real, check_whole
 from charlstm.batches import held_out_windows
 from charlstm.config import DYNAMIC_DECAY, DYNAMIC_RATE
 from charlstm.corpus import EncodedText
-from charlstm.errors import CorpusError
+from charlstm.errors import CorpusError, DivergenceError
 from charlstm.evaluation import Evaluation
 from charlstm.kernels.optimizers import dynamic_step
 from charlstm.model import CharLSTM
@@ -71,6 +72,8 @@ def evaluate_dynamic(
         If a number is out of range.
     CorpusError
         If a text has fewer than 2 characters.
+    DivergenceError
+        If what the model has learned makes a loss that is not finite.
     """
     rate, decay = check_real("rate", rate), check_real("decay", decay)
     window = check_whole("window", window, 1)
@@ -79,7 +82,8 @@ def evaluate_dynamic(
             raise CorpusError(f"{name} needs at least 2 characters of text, got {len(piece)}")
     scales = _gradient_scales(model, training_text, window)
     trained = model.buffer.copy()
-    steps = rate / (scales + EPS)
+    with np.errstate(over="ignore"):  # told below
+        steps = rate / (scales + EPS)
     mean = float(scales.sum(dtype=np.float64)) / model.layout.count  # the buffer's gaps are zero
     returns = np.minimum(scales * (decay / max(mean, EPS)), 1)
     total, position, state = 0.0, 1, None
@@ -89,7 +93,13 @@ def evaluate_dynamic(
             scored, after = model.losses(inputs, targets, state)
             if losses is not None:
                 losses[position : position + valid] = scored[:, 0]
-            total += float(scored.sum(dtype=np.float64))
+            before, total = total, total + float(scored.sum(dtype=np.float64))
+            if position > 1 and math.isfinite(before) and not math.isfinite(total):
+                raise DivergenceError(
+                    "dynamic evaluation: the loss is not a finite number after "
+                    f"{position:,} characters: give a rate less than {rate:g}",
+                    ["rate"],
+                )
             position += int(valid)
             model.forward_backward(inputs, targets, state)
             dynamic_step(model.buffer, model.gradient, trained, steps, returns)

@@ -39,7 +39,7 @@ class StopFinder:
     """
 
     def __init__(self, vocabulary: Vocabulary, stops: Iterable[str]) -> None:
-        self._stops = [_as_string(vocabulary.encode(check_text("stop", stop))) for stop in stops]
+        self._stops = [_as_string(_encode(vocabulary, stop)) for stop in stops]
         if "" in self._stops:
             raise UsageError("stop must not be an empty text", ["stop"])
         self._margin = max(map(len, self._stops), default=1) - 1
@@ -67,6 +67,15 @@ class StopFinder:
         """Return what is held back, where no more follows."""
         held, self._held = self._held, ""
         return _as_ids(held)
+
+
+def _encode(vocabulary: Vocabulary, stop: str) -> Ids:
+    symbols = vocabulary.symbols_of(check_text("stop", stop))
+    if not vocabulary.knows(symbols).all():  # skipping them would end samples elsewhere
+        raise UsageError(
+            f"stop would never occur: {vocabulary.describe_unknown(symbols)}", ["stop"]
+        )
+    return vocabulary.ids_of(symbols)
 
 
 def _as_string(ids: Ids) -> str:

@@ -113,12 +113,13 @@ class Vocabulary:
         UsageError
             If symbols are unknown, naming up to eight of them, or `text` is no str.
         """
-        text = check_text("text", text)
+        return self.ids_of(self.symbols_of(check_text("text", text)), unknown).astype(np.int64)
+
+    def symbols_of(self, text: str) -> Array:
+        """Return the code points of a text, or its byte values, known or not; see `encode`."""
         if self.kind == "bytes":
-            symbols: Array = np.frombuffer(as_utf8(text), dtype=np.uint8)
-        else:
-            symbols = code_points(text)
-        return self.ids_of(symbols, unknown).astype(np.int64)
+            return np.frombuffer(as_utf8(text), dtype=np.uint8)
+        return code_points(text)
 
     def decode(self, ids: npt.ArrayLike) -> str:
         """Return the text of `ids`, an array or sequence of integers in any shape.
@@ -156,13 +157,16 @@ class Vocabulary:
         if is_known.all():
             return ids
         if unknown == "error":
-            named = self.name_some(np.unique(symbols[~is_known]).tolist())
             raise UsageError(
-                f"not among the {self.kind} of the vocabulary: {named}; "
-                "remove them, or skip them (unknown='skip')",
+                f"{self.describe_unknown(symbols)}; remove them, or skip them (unknown='skip')",
                 ["unknown"],
             )
         return ids[is_known]
+
+    def describe_unknown(self, symbols: Array) -> str:
+        """Name some of the code points or byte values that the vocabulary lacks."""
+        unknown = np.unique(symbols[~self.knows(symbols)]).tolist()
+        return f"not among the {self.kind} of the vocabulary: {self.name_some(unknown)}"
 
     def knows(self, symbols: Array) -> npt.NDArray[np.bool_]:
         """Tell of each code point or byte value whether the vocabulary has it."""

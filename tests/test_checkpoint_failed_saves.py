@@ -170,3 +170,18 @@ def test_a_process_killed_at_any_moment_leaves_a_whole_file(path):
         tensors, metadata = checkpoint.load(path)
         assert metadata["step"] >= max(seen, default=0)
         assert (tensors["x"] == metadata["step"]).all()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_only_a_file_is_replaced(tmp_path):
+    """A pipe stays, as a device does, which only root can make; and so does what links to it."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link, os.devnull):
+        with pytest.raises(CheckpointError, match="not a regular file"):
+            checkpoint.save(path, {"x": np.ones(3)}, {})
+    with pytest.raises(CheckpointError, match="it is a folder"):
+        checkpoint.save(tmp_path, {"x": np.ones(3)}, {})
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]

@@ -3,9 +3,10 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from commands import environment
+from commands import SMALL, assert_one_line, environment, train
 
 from charlstm.cli import main
 
@@ -90,3 +91,31 @@ def test_completion(words: str, offered: str) -> None:
 def test_an_unknown_way_to_complete_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_CHARLSTM_COMPLETE", "csh_source")
     assert main([]) == 1
+
+
+# --- streams that are closed -----------------------------------------------------------------
+
+
+def test_training_needs_no_open_stream() -> None:
+    """And no file is opened as one, 0 to 2: nothing that is printed ends in a checkpoint."""
+    code = (
+        f"import sys; from charlstm.cli import main; code = main({['train', 'fox.txt', *SMALL]} + "
+        "['--steps', '2']); file = open('number', 'w'); file.write(str(file.fileno())); "
+        "file.close(); sys.exit(code)"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    assert subprocess.run(command, env=environment(), check=False).returncode == 0
+    assert int(Path("number").read_text()) > 2
+    assert main(["info", "runs/fox"]) == 0
+
+
+@pytest.mark.parametrize("line", ["--help", "info runs/fox", "sample --length 5"])
+def test_a_result_that_cannot_be_written_is_an_error(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard output is closed, ``>&-``."""
+    assert train("--steps", "2") == 0
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(line.split()) == 1
+    assert_one_line(capsys.readouterr().err, "standard output: not open")

@@ -57,6 +57,9 @@ BAD = [
     ("sample runs/fox --temperature nan", 2, "--temperature must be a finite number"),
     ("sample runs/fox --top-p 0", 2, "--top-p must be"),
     ("sample runs/fox --count 0", 2, "--count must be"),
+    ("sample runs/fox --stop Z --unknown skip", 2, "--stop would never occur: not among the "),
+    ("sample runs/fox --prime-file latin.txt", 1, "text was read, and --prime-file must be"),
+    ("export torn/kept --to torch -o torn/kept", 2, "torn/kept is read: choose another"),
     ("eval runs/fox other.txt", 2, "not among the characters of the vocabulary: 'Z'"),
     ("eval runs/fox missing.txt", 1, "cannot read missing.txt"),
     ("eval runs/fox one.txt", 1, "at least 2"),
@@ -85,6 +88,7 @@ def test_bad_input_is_one_line_and_overwrites_nothing(
     Path("other.txt").write_text("the Zebra")
     Path("latin.txt").write_bytes("caf\xe9 cafe".encode("latin-1"))
     last = Path("runs/fox/last.safetensors").read_bytes()
+    Path("torn/kept").write_bytes(last)
     Path("torn/last.safetensors").write_bytes(last[:-100])
     Path("torn/flipped.safetensors").write_bytes(last[:-100] + b"\xff" * 100)
     from safetensors.numpy import save_file

@@ -5,12 +5,13 @@ import json
 import math
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import TEXT, assert_one_line, train
+from commands import TEXT, assert_one_line, contents, train
 
 import charlstm
 from charlstm import checkpoint
@@ -238,3 +239,94 @@ def test_one_stream(capsys: pytest.CaptureFixture[str]) -> None:
     Path("two.txt").write_text("th")
     assert main(["eval", "runs/fox", "two.txt"]) == 0
     assert "1 scored, in 1 stream\n" in capsys.readouterr().out
+
+
+# --- the table of each character's loss ------------------------------------------------------
+
+
+def test_a_table_takes_the_place_of_nothing_that_is_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of a run's files nor of a text, by whatever path; nothing is evaluated."""
+    assert train() == 0
+    shutil.copy("runs/fox/best.safetensors", "kept")
+    Path("val.txt").write_text(TEXT)
+    Path("link.csv").symlink_to("runs/fox/last.safetensors")
+    Path("link.txt").symlink_to("val.txt")
+    files = contents(tmp_path)
+    monkeypatch.setattr("charlstm.cli.evaluate.evaluate_text", lambda *_, **__: 1 / 0)
+    for arguments, table, reason in (
+        (["runs/fox"], "runs/fox/best.safetensors", "is the name of a run's checkpoint"),
+        (["runs/fox"], "last.safetensors", "is the name of a run's checkpoint"),
+        (["runs/fox"], "link.csv", "is the name of a run's checkpoint"),
+        (["runs/fox"], "runs/fox/metrics.csv", "is the name of a run's file"),
+        (["runs/fox"], "fox.txt", "is read"),
+        (["kept", "val.txt"], "kept", "is read"),
+        (["runs/fox", "val.txt"], "./val.txt", "is read"),
+        (["runs/fox", "val.txt"], "link.txt", "is read"),
+        (["runs/fox", "val.txt"], "fox.txt", "is read"),
+    ):
+        capsys.readouterr()
+        assert main(["eval", *arguments, "--per-character", table]) == 2, table
+        assert_one_line(capsys.readouterr().err, f": {table} {reason}: choose another")
+    assert contents(tmp_path) == files
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_a_table_takes_the_place_of_no_pipe_or_device(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train() == 0
+    os.mkfifo("pipe")
+    monkeypatch.setattr("charlstm.cli.evaluate.evaluate_text", lambda *_, **__: 1 / 0)
+    for path in ("pipe", os.devnull):
+        capsys.readouterr()
+        assert main(["eval", "runs/fox", "--per-character", path]) == 1
+        assert_one_line(capsys.readouterr().err, f"cannot write {path}: it is not a regular file")
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
+
+
+# --- the run's own text ----------------------------------------------------------------------
+
+
+NEEDING = [["--dynamic"], ["--fit-temperature"], ["--dynamic", "fox.txt"]]
+
+
+def test_a_run_from_standard_input_has_its_text_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --part, as the error says."""
+    stdin = io.BytesIO(Path("fox.txt").read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stdin))
+    assert train(corpus="-") == 0
+    for options in ([], *NEEDING):
+        capsys.readouterr()
+        assert main(["eval", "runs/stdin", *options]) == 1
+        needing = options[0] if options else "eval without TEXT"
+        assert_one_line(
+            capsys.readouterr().err, f": {needing} needs the text that the run was trained on, ",
+            "came from standard input: name a file that holds it as TEXT, with --part val\n",
+        )  # fmt: skip
+        assert main(["eval", "runs/stdin", "fox.txt", "--part", "val", *options[:1]]) == 0
+
+
+def test_a_run_that_was_not_trained_has_no_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    charlstm.save(charlstm.load("runs/fox"), "runs/bare")
+    for options in ([], *NEEDING, ["--part", "val", "fox.txt"]):
+        capsys.readouterr()
+        assert main(["eval", "runs/bare", *options]) == 1
+        needing = " ".join(options).removesuffix(" fox.txt") or "eval without TEXT"
+        assert_one_line(
+            capsys.readouterr().err, f": {needing} needs the text that the run was trained on, ",
+            "and this run has none",
+        )  # fmt: skip
+
+
+def test_a_fraction_that_leaves_no_text_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--test-fraction", "1e-4") == 0
+    capsys.readouterr()
+    assert main(["eval", "runs/fox", "--part", "test"]) == 2
+    assert_one_line(
+        capsys.readouterr().err, "--test-fraction was 0.0001, of its text less than a character"
+    )

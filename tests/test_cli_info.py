@@ -57,6 +57,15 @@ def test_the_last_step_and_that_of_the_best(capsys: pytest.CaptureFixture[str]) 
         assert lines["trained"] == f"34 of {total} steps, {34 * 32:,} characters"
 
 
+def test_a_text_that_goes_by_another_name_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    best = Path("runs/fox/best.safetensors").read_bytes()
+    Path("fox.txt").rename("vixen.txt")
+    assert train("--resume", "--steps", "34", "--out", "runs/fox", corpus="vixen.txt") == 0
+    Path("runs/fox/best.safetensors").write_bytes(best)
+    assert facts(capsys, "runs/fox")["last_step"] == 34
+
+
 @pytest.mark.parametrize("other", ["missing", "damaged", "of another run"])
 def test_a_best_model_alone(other: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It says what it knows."""

@@ -36,6 +36,19 @@ def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     assert data["title"] == "fox reads fox.txt"
     assert data["levelBits"] == 8 and data["gateCells"] == len(data["cells"]) == 12
     assert {cell["cell"] for cell in data["cells"]} == set(range(12))
+    # What the text does not have, such as quotes and digits, no cell follows.
+    followed = {cell["feature"] for cell in data["cells"]}
+    words = {"inside a word", "start of a word", "length of the word so far", "white space"}
+    assert followed <= words | {"position in the line"}
+
+
+def test_the_page_takes_the_place_of_no_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    Path("fox.html").write_text(TEXT)
+    capsys.readouterr()
+    assert main(["inspect", "runs/fox", "fox.html", "-o", "./fox.html"]) == 2
+    assert_one_line(capsys.readouterr().err, "./fox.html is read: choose another")
+    assert Path("fox.html").read_text() == TEXT
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_other_commands_take_what_was_imported(capsys: pytest.CaptureFixture[str
     assert json.loads(output(capsys, "info", "runs/in", "--json"))["step"] == 0
     assert "7 of 7 tensors within" in output(capsys, "gradcheck", "runs/in")
     line = error(capsys, 1, "eval", "runs/in")
-    assert_one_line(line, "name one that holds it, after RUN")
+    assert_one_line(line, "eval without TEXT needs the text", "and this run has none")
     assert train("--init-from", "runs/in", "--out", "runs/on") == 0
     assert main(["train", "fox.txt", *SMALL, "--out", "runs/in", "--steps", "9"]) == 1
 
@@ -124,6 +124,13 @@ def test_a_vocabulary_from_a_file(capsys: pytest.CaptureFixture[str]) -> None:
         output(capsys, *arguments, "--vocabulary", name)
         assert output(capsys, "sample", "runs/in", "--length", "5") == 5 * letter + "\n"
     assert_one_line(error(capsys, 1, *arguments, "--vocabulary", "no.json"), "no.json", "No such")
+
+
+def test_an_npz_imported_as_pytorchs_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the option."""
+    charlstm.export_model(charlstm.CharLSTM(charlstm.Vocabulary("ab"), 5), "m.npz", "npz")
+    line = error(capsys, 1, "import", "m.npz", "--from", "torch", "--out", "runs/in")
+    assert_one_line(line, "m.npz: NumPy's arrays", "--from npz")
 
 
 @pytest.mark.parametrize("format", IMPORTED)

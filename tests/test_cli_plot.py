@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from commands import assert_one_line, contents, metrics, tensors, train
 from extras import missing
 
 from charlstm.cli import main
+from charlstm.errors import RunError
 from charlstm.report.curves import POINTS, LossCurves, draw_curves, read_curves
 
 pytestmark = pytest.mark.usefixtures("in_folder")
@@ -24,6 +26,22 @@ def matplotlib() -> None:
     """Need the extra."""
     if not importlib.util.find_spec("matplotlib"):
         missing("pip install matplotlib")
+
+
+@pytest.fixture
+def figures(matplotlib: None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the list of all figures that are saved from now on."""
+    from matplotlib.figure import Figure
+
+    figures: list[Any] = []
+    save = Figure.savefig
+
+    def save_and_keep(figure: Figure, *arguments: Any, **options: Any) -> None:
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save_and_keep)
+    return figures
 
 
 def curves(name: str = "run", steps: int = 1000, per_step: int = 100) -> LossCurves:
@@ -69,18 +87,8 @@ def test_training_curve_is_of_means() -> None:
     assert bits.mean() == pytest.approx(expected)
 
 
-def test_what_a_picture_says(matplotlib: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_picture_says(figures: list[Any]) -> None:
     """Runs of one name are told apart; dollars and underscores stay; units are named."""
-    from matplotlib.figure import Figure
-
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def save_and_keep(figure: Figure, *arguments: Any, **options: Any) -> None:
-        figures.append(figure)
-        save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", save_and_keep)
     names = ["same", "same", "_$x^2$ \u8a9e"]
     draw_curves([curves(name) for name in names], "loss.svg")
     (axes,) = figures[0].axes
@@ -98,6 +106,24 @@ def test_what_a_picture_says(matplotlib: None, monkeypatch: pytest.MonkeyPatch) 
     ]
     draw_curves([curves(), curves(per_step=200)], "loss.svg")
     assert figures[1].axes[0].get_xlabel() == "characters read"
+
+
+def test_names_of_any_bytes_are_drawn(figures: list[Any]) -> None:
+    """What is not UTF-8 or controls is escaped, and runs are told apart even then."""
+    draw_curves([curves("q\udcff\x1b"), curves(r"q\udcff\x1b")], "loss.svg")
+    labels = [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()]
+    assert labels[0] == r"q\udcff\x1b (1), training"
+    assert labels[2] == r"q\udcff\x1b (2), training"
+    ElementTree.parse("loss.svg")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 250])
+def test_ticks_are_whole_steps(steps: int, figures: list[Any]) -> None:
+    draw_curves([curves(steps=steps)], "loss.svg")
+    (axes,) = figures[0].axes
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks and all(tick == round(tick) for tick in ticks)
 
 
 def test_a_run_without_validation_is_drawn(matplotlib: None) -> None:
@@ -175,16 +201,26 @@ def test_while_training(
     assert tensors("drawn") == tensors("plain")
 
 
-def test_training_survives_a_picture_that_cannot_be_written(
-    matplotlib: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (RunError("cannot write a.png: No space left"), "cannot write a.png: No space left"),
+        (TypeError("set_text():\n1."), r"cannot draw loss.png: TypeError('set_text():\n1.')"),
+    ],
+)
+def test_training_survives_a_picture_that_cannot_be_drawn(
+    error: Exception,
+    line: str,
+    matplotlib: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It says so once."""
-    from charlstm.errors import RunError
+    """It says so once; what fails may be matplotlib."""
 
     def fail(*arguments: object) -> None:
-        raise RunError("cannot write loss.png: No space left on device")
+        raise error
 
     monkeypatch.setattr("charlstm.cli.plot.PAUSE", 0)
     monkeypatch.setattr("charlstm.cli.plot.draw_curves", fail)
     assert train("--plot", "loss.png") == 0
-    assert capsys.readouterr().err.count("No space left on device; training continues") == 1
+    assert capsys.readouterr().err.count(f"warning: {line}; training continues\n") == 1

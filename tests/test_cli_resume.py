@@ -137,6 +137,27 @@ def test_metrics_after_the_checkpoint_are_truncated() -> None:
     assert tensors("runs/fox") == tensors("straight")
 
 
+@pytest.mark.parametrize("damage", ["cut short", "gone"])
+def test_lost_best_weights_are_replaced(damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """By those of the next evaluation, whatever the best loss was."""
+    assert train() == 0
+    last, best = (Path(f"runs/fox/{name}.safetensors") for name in ("last", "best"))
+    arrays, metadata = checkpoint.load(last)
+    checkpoint.save(last, arrays, metadata | {"best_loss": 0.5})
+    content = best.read_bytes()
+    best.write_bytes(content[:-100]) if damage == "cut short" else best.unlink()
+    capsys.readouterr()
+    assert train("--resume", "--steps", "22") == 0
+    error = capsys.readouterr().err
+    assert "runs/fox/best.safetensors: " in error
+    assert "the next evaluation decides anew which weights are the best" in error
+    metadata = checkpoint.load(best)[1]
+    assert metadata["step"] == 22
+    assert metadata["best_loss"] == float(metrics("runs/fox")[-1]["val_loss"])
+    assert train("--resume", "--steps", "24") == 0
+    assert "decides anew" not in capsys.readouterr().err
+
+
 def test_resume_of_a_finished_run_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
     before = contents(Path("runs"))

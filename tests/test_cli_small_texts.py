@@ -237,7 +237,11 @@ def test_the_message_of_an_early_stop(
     with_losses(monkeypatch, {2: 4.0})
     write_text(1000)
     options = ["--hidden-size", "4", "--seq-length", "10", "--val-fraction", "0.1"]
-    limits = ["--steps", "20", "--eval-every", "2", "--patience", "3"]
+    limits = ["--eval-every", "2", "--patience"]
+    assert main(["train", "text.txt", "--steps", "2000", *options, *limits, "1", "--quiet"]) == 0
+    why = "ended early, after 4 of 2,000 steps: 1 evaluation in a row brought no lower loss"
+    assert why in capsys.readouterr().err
+    limits += ["3", "--steps", "20", "--overwrite"]
     assert main(["train", "text.txt", *options, *limits]) == 0
     why = "ended early, after 8 of 20 steps: 3 evaluations in a row brought no lower loss"
     said = capsys.readouterr().err

@@ -1,5 +1,6 @@
 """What training prints: the progress bar, how often it reports, and how a run ends."""
 
+import ctypes
 import fcntl
 import io
 import os
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
+import charlstm
 from charlstm import checkpoint
 from charlstm.cli import main
 from charlstm.cli.compile_notice import compile_notice
@@ -146,6 +148,29 @@ def test_a_signal_swallowed_by_compiling_is_sent_again(
     assert signal.getsignal(number) == before
 
 
+def test_a_signal_amid_a_callback_from_c_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLVM calls back for each kernel; what else goes wrong there is printed as before."""
+    printed: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: printed.append(dropped.exc_value))
+    with pytest.raises(KeyboardInterrupt), compile_notice():
+        ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))()
+        ctypes.CFUNCTYPE(None)(lambda: [][0])()
+    assert [type(error) for error in printed] == [IndexError]
+
+
+def test_compiling_each_time_is_not_called_only_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the cache folder cannot be used."""
+    import numba
+
+    monkeypatch.setenv("CHARLSTM_CACHE_DIR", "elsewhere")
+    with compile_notice():
+        numba.njit(lambda x: x + 1)(1)
+    said = capsys.readouterr().err
+    assert "each time: elsewhere cannot hold them" in said and "once" not in said
+
+
 # --- how a command is interrupted, and refused -----------------------------------------------
 
 
@@ -210,6 +235,10 @@ def test_overwrite_says_what_it_replaces(capsys: pytest.CaptureFixture[str]) -> 
     Path("runs/fox/last.safetensors").write_bytes(b"torn")
     assert train("--overwrite", "--steps", "2") == 0
     assert "replaces a run that cannot be read" in capsys.readouterr().err
+    charlstm.save(charlstm.load("runs/fox"), "runs/fox", overwrite=True)
+    capsys.readouterr()
+    assert train("--overwrite", "--steps", "2") == 0
+    assert "replaces weights that were not trained here, last saved" in capsys.readouterr().err
 
 
 def test_the_readme_replaces_no_run() -> None:

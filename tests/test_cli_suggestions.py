@@ -115,8 +115,29 @@ def test_the_resume_command_repeats_options_that_are_not_stored(
     assert "done: " in capsys.readouterr().err
 
 
-def test_the_suggested_help_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train"]) == 2
+@pytest.mark.parametrize("name", [b"new\nline", b"bad\xffbyte", "caf\u00e9\x1b[31m'\\".encode()])
+def test_names_that_cannot_be_printed_are_quoted(name: bytes) -> None:
+    """As escapes, which bash and zsh read; so the line is one, and no terminal acts upon it."""
+    line = command_line("sample", os.fsdecode(name))
+    assert line.isascii() and line.isprintable()
+    program = len(command_line("sample")) + 1
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {line[program:]}"], capture_output=True, check=True
+    )
+    assert done.stdout == name
+    assert command_line("caf\u00e9").endswith("caf\u00e9'")
+
+
+def test_errors_escape_what_a_terminal_acts_upon(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "no\x1b[31mrun"]) == 1
+    assert "there is no run at no\\x1b[31mrun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["train"], ["train", "a.txt", "--steps"]])
+def test_the_suggested_help_command_runs(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
     help_command = shlex.split(capsys.readouterr().err.partition("(")[2].partition(" lists")[0])
     assert help_command[-2:] == ["train", "--help"]
     assert help_command[:-2] == shlex.split(command_line())

@@ -17,7 +17,7 @@ from charlstm.cli import main
 from charlstm.cli.per_character import escape
 from charlstm.corpus import EncodedText
 from charlstm.dynamic_evaluation import EPS, evaluate_dynamic
-from charlstm.errors import CorpusError, UsageError
+from charlstm.errors import CorpusError, DivergenceError, UsageError
 from charlstm.evaluation import evaluate_text
 from charlstm.model import CharLSTM
 
@@ -130,6 +130,17 @@ def test_texts_that_are_too_short_are_refused() -> None:
             evaluate_dynamic(model, *texts)
 
 
+def test_a_rate_that_makes_no_finite_loss_is_refused() -> None:
+    """After the first window, which is scored by the weights as they were."""
+    model = make_model(PARAMETERS)
+    before = model.buffer.copy()
+    with pytest.raises(DivergenceError, match="after 5 characters: give a rate less than 1e"):
+        dynamic(model, rate=1e308)
+    np.testing.assert_array_equal(model.buffer, before)
+    model.buffer[:] = np.nan
+    assert np.isnan(dynamic(model).nats)  # which no rate mends
+
+
 # The command
 
 
@@ -160,6 +171,15 @@ def test_eval_reports_it_apart(in_folder: None, capsys: pytest.CaptureFixture[st
     assert still["nats"] != learning["nats"]
     assert main(["eval", "runs/fox", "--dynamic"]) == 0
     assert f"{learning['nats']:.4f} nats" in capsys.readouterr().out
+
+
+def test_eval_suggests_a_smaller_rate(in_folder: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    capsys.readouterr()
+    assert main(["eval", "runs/fox", "--dynamic", "--dynamic-rate", "1e30"]) == 1
+    output = capsys.readouterr()
+    assert_one_line(output.err, "not a finite number", ": give a --dynamic-rate less than 1e+30\n")
+    assert output.out == ""
 
 
 def test_each_characters_loss_is_written(

@@ -1,10 +1,14 @@
 """Files of others that are damaged or hostile: refused in one line, and no code in them is run."""
 
+import ast
+import errno
 import io
 import json
 import pickle
+import shlex
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,18 +88,60 @@ def test_pickles_are_not_opened(
 ) -> None:
     """PyTorch's own files, old and new, get the line that converts them."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "model.pt"
+    path = Path("model.pt")
     path.write_bytes(pickle.dumps(Code()))
     if zipped:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("model/data.pkl", pickle.dumps(Code()))
     reason = refusal(path, "torch")
     assert "a pickle, which may hold code, is not opened" in reason
-    assert "torch.load('model.pt', weights_only=True)" in reason
-    assert "'model.safetensors'" in reason
+    assert 'torch.load("model.pt", weights_only=True)' in reason
+    assert '"model.safetensors"' in reason
     for format in ("npz", "keras"):
         refusal(path, format)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["model.pt", "it's.pt", 'a "b" $HOME `c` !d \\.pt', "\\'.pt"])
+def test_the_conversion_is_of_the_file_that_was_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell and Python read its line so, whatever the name."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("sub", name)
+    path.parent.mkdir()
+    path.write_bytes(pickle.dumps(Code()))
+    *command, program = shlex.split(refusal(path, "torch").partition("convert it with ")[2])
+    assert command == ["python", "-c"]
+    constants = [node.value for node in ast.walk(ast.parse(program)) if type(node) is ast.Constant]
+    assert {value for value in constants if isinstance(value, str)} == {
+        str(path), str(path.with_suffix(".safetensors"))
+    }  # fmt: skip
+
+
+def test_an_npz_is_not_called_a_pickle(originals: dict[str, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    path.write_bytes(originals["npz"])
+    assert refusal(path, "torch").endswith("NumPy's arrays: read it as format='npz'")
+
+
+@pytest.mark.parametrize("format", IMPORTED)
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    format: str, originals: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read all files, so that the system's refusal is acted here."""
+    path = tmp_path / "m"
+    path.write_bytes(originals[format])
+
+    open_file = open
+
+    def refuse(file: Any, *arguments: Any, **options: Any) -> Any:
+        if file == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return open_file(file, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert refusal(path, format) == f"cannot read {path}: Permission denied"
 
 
 def test_a_pickle_within_an_npz_is_not_opened(

@@ -67,6 +67,17 @@ def test_cells_are_ordered_by_what_training_added() -> None:
     assert of_first.correlation == pytest.approx(of_first.untrained) or of_first.feature == "quotes"
 
 
+def test_features_that_never_vary_are_followed_by_no_cell() -> None:
+    """Not even by one that follows every feature less than an untrained model's cells do."""
+    generator = np.random.default_rng(0)
+    digit, noise = generator.normal(size=(2, 200))
+    features: Features = {"inside quotes": np.zeros(200), "digit": digit}
+    found = telling_cells(noise[:, None, None], digit[:, None, None], features)
+    assert [cell.feature for cell in found] == ["digit"]
+    (cell,) = telling_cells(np.ones((1, 1, 1)), np.ones((1, 1, 1)), text_features(["a"]))
+    assert (cell.feature, cell.correlation, cell.untrained) == ("nothing", 0, 0)
+
+
 def test_features_that_need_a_memory_come_first() -> None:
     """Each feature's best cell, then each one's second; the last characters' after the others."""
     generator = np.random.default_rng(0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charlstm.cli.console import log
 from charlstm.cli.failures import DONE, WRONG_USAGE, fail, report, with_notes
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0: done. 1: failed. 2: wrong usage. 130, 143: stopped by SIGINT, SIGTERM.
     """
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # write what its encoding lacks as \\u....
             stream.reconfigure(errors="backslashreplace")
@@ -46,6 +48,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code is None:
             raise
         return code
+
+
+class _NotOpen(io.TextIOBase):
+    """Standard output that nothing can be written to."""
+
+    def write(self, text: object) -> int:
+        """Fail as a write to a closed file does."""
+        raise OSError(errno.EBADF, "not open")
+
+    @property
+    def buffer(self) -> Any:
+        """The stream of bytes, of which the same is true."""
+        return self
+
+
+def _replace_closed_streams() -> None:
+    """Have something in place of standard streams that are closed, as after ``>&-``."""
+    for number in range(3):  # or a checkpoint might be opened as one of them, and be written to
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = _NotOpen()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
 
 
 def _run(arguments: Sequence[str]) -> int:

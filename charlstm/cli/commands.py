@@ -166,9 +166,9 @@ def import_(file: str, **options: Any) -> int:
               help="Also divide logits by what fits the val part best.")  # fmt: skip
 @option("--dynamic", is_flag=True,
               help="Also let RUN go on learning on what it has scored.")  # fmt: skip
-@option("--dynamic-rate", type=float,
+@option("--dynamic-rate", "rate", type=float,
               help=f"How fast it learns then.  [default: {DYNAMIC_RATE:g}]")  # fmt: skip
-@option("--dynamic-decay", type=float,
+@option("--dynamic-decay", "decay", type=float,
               help=f"How fast it then returns.  [default: {DYNAMIC_DECAY:g}]")  # fmt: skip
 @_json
 def evaluate(arguments: tuple[str, ...], **options: Any) -> int:

@@ -21,6 +21,7 @@ except ImportError:  # a Numba whose private modules have moved: nothing is said
 
 from charlstm.cli.console import SafeStream, format_duration, log
 from charlstm.cli.signals import SignalRepeater
+from charlstm.kernels.cache_dir import is_kept, user_cache
 
 TICK = 1.0  # seconds between two looks at the clock
 
@@ -40,6 +41,7 @@ class CompileNotice(Listener):  # type: ignore[misc]  # numba has no types
     def __init__(self, signals: SignalRepeater, quiet: bool = False) -> None:
         self._signals = signals
         self._is_quiet = quiet
+        self._is_kept = is_kept()
         self._is_terminal = sys.stderr.isatty() and not quiet
         self._stream = SafeStream(sys.stderr)
         self._lock = RLock()  # an interrupt may come while it is held, and closes the notice
@@ -69,7 +71,7 @@ class CompileNotice(Listener):  # type: ignore[misc]  # numba has no types
                 self._ticker = Thread(target=self._tick, daemon=True)
                 self._ticker.start()
                 if not (self._is_terminal or self._is_quiet):
-                    log("compiling kernels for this machine, only once; about 20 s")
+                    log(f"compiling kernels for this machine{self._how_often()}; about 20 s")
 
     def on_end(self, event: Any) -> None:
         """Stop counting."""
@@ -92,8 +94,14 @@ class CompileNotice(Listener):  # type: ignore[misc]  # numba has no types
                 if self._depth and self._is_terminal and not self._closed.is_set():
                     self._draw()
 
+    def _how_often(self) -> str:
+        if self._is_kept:
+            return ", only once"
+        return f" each time: {user_cache()} cannot hold them (it must be writable, by you alone)"
+
     def _draw(self) -> None:
-        text = f"compiling kernels, only once: {int(self.seconds)} s"  # narrow: it must not wrap
+        once = ", only once" if self._is_kept else ""
+        text = f"compiling kernels{once}: {int(self.seconds)} s"  # narrow: it must not wrap
         self._stream.write(f"\r{text:{self._width}}")
         self._stream.flush()
         self._width = len(text)

@@ -14,9 +14,15 @@ from charlstm.argument_checks import check_real
 from charlstm.cli.comparison import compare, figures, skip_figures, skip_warnings
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import format_loss, format_table, log, plural, write_line
-from charlstm.cli.corpus_source import decoding_warnings, find_run, read_own_corpus, read_source
+from charlstm.cli.corpus_source import (
+    check_output,
+    decoding_warnings,
+    find_run,
+    read_own_corpus,
+    read_source,
+)
 from charlstm.cli.per_character import per_character_table
-from charlstm.corpus import Corpus, EncodedText
+from charlstm.corpus import EncodedText
 from charlstm.dynamic_evaluation import evaluate_dynamic
 from charlstm.errors import UsageError
 from charlstm.evaluation import Evaluation, evaluate_text
@@ -39,8 +45,8 @@ def evaluate(
     unknown: str | None,
     table: str | None,
     dynamic: bool,
-    dynamic_rate: float | None,
-    dynamic_decay: float | None,
+    rate: float | None,
+    decay: float | None,
     fits_temperature: bool,
     as_json: bool,
 ) -> int:
@@ -60,14 +66,14 @@ def evaluate(
         See `Corpus.from_files`; None is ``"error"``.
     table
         The file that the loss of each character is written to: the dynamic one, if it is measured.
-    dynamic, dynamic_rate, dynamic_decay
+    dynamic, rate, decay
         Whether and how dynamic evaluation is measured, too; see `evaluate_dynamic`.
     fits_temperature
         Whether the loss at the temperature that fits the validation part best is measured, too.
     as_json
         Print JSON.
     """
-    rates = _dynamic_rates(dynamic, rate=dynamic_rate, decay=dynamic_decay)
+    rates = _dynamic_rates(dynamic, rate=rate, decay=decay)
     runs, paths = split_arguments(arguments)
     if len(runs) > 1 or (len(paths) > 1 and not part):
         _refuse_for_several(
@@ -78,16 +84,22 @@ def evaluate(
         return compare(
             runs, paths, encoding=encoding, newlines=newlines, unknown=unknown, as_json=as_json
         )
+    needing = {"--dynamic": dynamic, "--fit-temperature": fits_temperature}
+    needed_by = ", ".join(option for option, is_given in needing.items() if is_given)
     if part or not paths:
+        needed_by = needed_by or (f"--part {part}" if part else "eval without TEXT")
         part = part or "val"
         _refuse_for_part(encoding=encoding, newlines=newlines, unknown=unknown)
-    tensors, metadata = load_checkpoint(find_run(runs[0], "evaluating"))
+    checkpoint = find_run(runs[0], "evaluating")
+    tensors, metadata = load_checkpoint(checkpoint)
+    if table is not None:
+        check_output(table, [checkpoint, *paths, *metadata.source.paths])
     model = restore_model(tensors, metadata)
     changes, warnings = Changes(), []
     parts: dict[str, EncodedText] = {}
     if part:
-        parts = _parts(read_own_corpus(metadata, paths), metadata)
-        text = _held_out(parts, part)
+        parts = _own_parts(metadata, paths, needed_by, part)
+        text = _held_out(parts, part, metadata)
     else:
         own = metadata.source
         source = CorpusSource(paths, encoding or own.encoding, newlines=newlines or own.newlines)
@@ -95,8 +107,8 @@ def evaluate(
         text, changes = corpus.text, corpus.changes
         warnings = [f"note: {warning}" for warning in decoding_warnings(source, changes)]
         if dynamic or fits_temperature:
-            parts = _parts(read_own_corpus(metadata), metadata)
-    fitting = _held_out(parts, "val") if fits_temperature else None
+            parts = _own_parts(metadata, (), needed_by, "val")
+    fitting = _held_out(parts, "val", metadata) if fits_temperature else None
     result, learning = _measure(model, text, parts["train"] if dynamic else None, rates, table)
     fitted = None if fitting is None else _fitted(model, fitting, text, part == "val")
     warnings += [f"charlstm: warning: {line}" for line in skip_warnings(changes, len(text))]
@@ -177,14 +189,17 @@ def _refuse_for_several(**options: str | bool | None) -> None:
         raise UsageError(f"{', '.join(given)} is for one run and one text: leave it out")
 
 
-def _parts(corpus: Corpus, metadata: RunMetadata) -> dict[str, EncodedText]:
-    """Return the parts of a run's text by name."""
+def _own_parts(
+    metadata: RunMetadata, paths: tuple[str, ...], needed_by: str, part: str
+) -> dict[str, EncodedText]:
+    """Return the parts of a run's text by name; see `read_own_corpus`."""
+    corpus = read_own_corpus(metadata, paths, needed_by, f", with --part {part}")
     training = metadata.training
     parts = corpus.split(training.val_fraction, training.test_fraction)
     return dict(zip(("train", "val", "test"), parts, strict=True))
 
 
-def _held_out(parts: Mapping[str, EncodedText], part: str) -> EncodedText:
+def _held_out(parts: Mapping[str, EncodedText], part: str, metadata: RunMetadata) -> EncodedText:
     """Return the part of that name.
 
     Raises
@@ -193,7 +208,11 @@ def _held_out(parts: Mapping[str, EncodedText], part: str) -> EncodedText:
         If there is none.
     """
     if not len(parts[part]):
-        raise UsageError(f"the run held nothing out: --{part}-fraction was 0 when it was trained")
+        fraction = getattr(metadata.training, f"{part}_fraction")
+        what = f"{fraction:g}, of its text less than a character," if fraction else "0"
+        raise UsageError(
+            f"the run held nothing out: --{part}-fraction was {what} when it was trained"
+        )
     return parts[part]
 
 
@@ -228,7 +247,7 @@ def _fitted(model: CharLSTM, fitting: EncodedText, text: EncodedText, is_own_par
 
 def _dynamic_rates(dynamic: bool, **rates: float | None) -> dict[str, Any]:
     """Return the options of dynamic evaluation that are given; refuse them where it is off."""
-    given = {name: check_real(f"dynamic_{name}", r) for name, r in rates.items() if r is not None}
+    given = {name: check_real(name, r) for name, r in rates.items() if r is not None}
     if given and not dynamic:
         raise UsageError(f"--dynamic-{next(iter(given))} is for dynamic evaluation: add --dynamic")
     return given

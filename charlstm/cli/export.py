@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from charlstm.cli.console import write_line
-from charlstm.cli.corpus_source import find_run
+from charlstm.cli.corpus_source import check_output, find_run
 from charlstm.errors import UsageError
 from charlstm.interop import EXTENSIONS
 from charlstm.interop.conversion import export_model
@@ -22,6 +22,7 @@ def export(run: str | None, format: str, output: str | None) -> int:
     if format == "html":
         _export_page(checkpoint, path)
     else:
+        check_output(path, [checkpoint])
         export_model(checkpoint, path, format)
     write_line(str(path))
     return 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from charlstm.cli.console import log
+from charlstm.cli.console import escape_control, log
 from charlstm.cli.signals import Terminated
 from charlstm.cli.suggested_commands import with_options
 from charlstm.errors import CharLSTMError, UsageError
@@ -52,7 +52,7 @@ def with_notes(message: str, notes: Iterable[str]) -> str:
 
 def fail(message: str, code: int = FAILED) -> int:
     """Print an error's line and return its exit code."""
-    log("charlstm: error: " + " ".join(message.splitlines()))
+    log("charlstm: error: " + escape_control(" ".join(message.splitlines())))
     return code
 
 

@@ -80,7 +80,7 @@ def _of_run(path: Path, metadata: RunMetadata) -> tuple[dict[str, int | None], T
 
 
 def _is_same_run(one: RunMetadata, other: RunMetadata) -> bool:
-    names = "corpus_sha256", "corpus_name", "vocabulary", "model"
+    names = "corpus_sha256", "vocabulary", "model"  # a resume may take the text by another name
     return all(getattr(one, name) == getattr(other, name) for name in names)
 
 

@@ -7,7 +7,7 @@ import os
 from charlstm.argument_checks import check_whole
 from charlstm.cli.compile_notice import compile_notice
 from charlstm.cli.console import log, plural
-from charlstm.cli.corpus_source import decoding_warnings, find_run, read_source
+from charlstm.cli.corpus_source import check_output, decoding_warnings, find_run, read_source
 from charlstm.errors import UsageError
 from charlstm.metadata import CorpusSource
 from charlstm.model_loading import load_checkpoint, restore_model
@@ -49,7 +49,9 @@ def inspect(
     length = check_whole("length", length, 1, LONGEST)
     if not out.lower().endswith((".html", ".htm")):
         raise UsageError(f"{out}: a page ends in .html")
-    tensors, metadata = load_checkpoint(find_run(run, "inspecting"))
+    checkpoint = find_run(run, "inspecting")
+    check_output(out, [checkpoint, path])
+    tensors, metadata = load_checkpoint(checkpoint)
     model = restore_model(tensors, metadata)
     own = metadata.source
     source = CorpusSource((path,), encoding or own.encoding, newlines=own.newlines)

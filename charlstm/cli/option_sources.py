@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, cast
 
 import click
-from click.core import ParameterSource
+from click.core import ParameterSource, augment_usage_errors
 from click.shell_completion import CompletionItem
 
 from charlstm.errors import CharLSTMError
@@ -70,6 +70,11 @@ path_argument = partial(click.argument, shell_complete=complete_path)
 
 class Command(click.Command):
     """A command that settles which of its options are in force before it is called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words of the command; an error tells which command's they are."""
+        with augment_usage_errors(ctx):  # click itself leaves that out where an argument lacks
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command; an error that names an option tells where that comes from."""

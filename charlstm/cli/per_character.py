@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,8 +53,6 @@ def per_character_table(path: str, vocabulary: Vocabulary) -> Iterator[Writer]:
         table.detach()
 
     with wrap_os_errors(f"cannot write {path}"):
-        if os.path.isdir(path):
-            raise IsADirectoryError(None, "it is a folder")
         with atomic_write(path) as file:
             yield write
 

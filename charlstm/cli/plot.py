@@ -39,7 +39,7 @@ class LivePlot:
     folder
         Of the run; losses that it holds already are drawn, too.
     warn
-        Is told, once, when the picture cannot be written.
+        Is told, once, when the picture cannot be drawn or written.
     """
 
     def __init__(self, path: str, folder: RunFolder, warn: Callable[[str], None]) -> None:
@@ -64,9 +64,11 @@ class LivePlot:
         start = time.monotonic()
         try:
             draw_curves([self._curves], self._path)
-        except CharLSTMError as error:
+        except Exception as error:  # matplotlib's may be any: no picture is worth a training
             if not self._has_failed:
-                self._warn(f"charlstm: warning: {error}; training continues")
+                is_ours = isinstance(error, CharLSTMError)
+                reason = error if is_ours else f"cannot draw {self._path}: {repr(error)[:200]}"
+                self._warn(f"charlstm: warning: {reason}; training continues")
             self._has_failed = True
         now = time.monotonic()
         self._next = now + max(PAUSE, (now - start) / DRAWING_SHARE)

@@ -14,9 +14,11 @@ from charlstm.cli.initial_weights import InitialWeights
 from charlstm.config import CHANGEABLE, INTERVALS, ModelConfig, TrainConfig
 from charlstm.corpus import Corpus
 from charlstm.distributed import ALONE, Ranks
-from charlstm.errors import UsageError
+from charlstm.errors import CharLSTMError, UsageError
 from charlstm.metadata import CommandMetadata, CorpusSource
 from charlstm.model import CharLSTM
+from charlstm.model_loading import load_checkpoint
+from charlstm.run_folder import RunFolder
 from charlstm.run_saving import Snapshot, check_resumable
 from charlstm.trainer import Trainer
 
@@ -211,3 +213,27 @@ def _on_or_off(value: Any) -> str:
 
 def _flag(name: str) -> str:
     return "--" + name.removeprefix("as_").replace("_", "-")
+
+
+def forget_lost_best(folder: RunFolder, trainer: Trainer) -> list[str]:
+    """Have the next evaluation decide what is best where the best weights are lost; say why.
+
+    Parameters
+    ----------
+    folder
+        Of the run that is resumed.
+    trainer
+        Its `best_loss` is forgotten if the file of the best weights is missing or damaged.
+    """
+
+    def find_loss() -> list[str]:
+        try:
+            load_checkpoint(folder.best)
+        except CharLSTMError as error:
+            return [f"{error}: the next evaluation decides anew which weights are the best"]
+        return []
+
+    lost = trainer.ranks.on_root(find_loss) if trainer.best_loss is not None else []
+    if lost:
+        trainer.best_loss = None
+    return lost

@@ -134,7 +134,8 @@ def _read_prime(prime: str, path: str | None, metadata: RunMetadata) -> str:
         chunks = read_bytes(path)
         if is_bytes:  # which a vocabulary of bytes makes bytes again
             return b"".join(chunks).decode("utf-8", "surrogateescape")
-        advice = "that is how the run's own text was read, and --prime must be"
+        option = "--prime" if prime else "--prime-file"
+        advice = f"that is how the run's own text was read, and {option} must be"
         return "".join(decode(path, chunks, source.encoding, source.newlines, Changes(), advice))
     if is_bytes or source.newlines == "keep":
         return prime

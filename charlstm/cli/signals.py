@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
@@ -79,12 +80,14 @@ class SignalGuard:
 class SignalRepeater:
     """Sees to it that a signal ends what it should: an exception raised amid compiling may be lost.
 
-    Python drops what is raised while it calls back from C; then `repeat` raises it once more.
+    Python drops what is raised while it calls back from C, and prints a traceback; here it prints
+    nothing, and `repeat` raises it once more.
     """
 
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._number = 0
+        self._report_dropped = sys.unraisablehook
 
     def __enter__(self) -> Self:
         """Listen to signals that Python handles."""
@@ -94,10 +97,12 @@ class SignalRepeater:
                 if callable(handler):
                     self._handlers[number] = handler
                     signal.signal(number, self._note)
+        self._report_dropped, sys.unraisablehook = sys.unraisablehook, self._drop
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Give the signals back."""
+        sys.unraisablehook = self._report_dropped
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         if kind is None:
@@ -111,3 +116,7 @@ class SignalRepeater:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._number = number
         self._handlers[number](number, frame)
+
+    def _drop(self, dropped: sys.UnraisableHookArgs) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt | Terminated):
+            self._report_dropped(dropped)

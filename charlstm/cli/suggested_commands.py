@@ -34,7 +34,16 @@ def program() -> list[str]:
 
 def command_line(*arguments: str) -> str:
     """Return a command of this program, quoted for a shell."""
-    return shlex.join([*program(), *arguments])
+    return " ".join(_quoted(word) for word in [*program(), *arguments])
+
+
+def _quoted(word: str) -> str:
+    """Quote a word; one that cannot be printed, such as a name of odd bytes, is all escapes."""
+    if word.isprintable():
+        return shlex.quote(word)
+    plain = bytes(range(32, 127)).translate(None, b"'\\")
+    codes = (chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    return f"$'{''.join(codes)}'"
 
 
 def as_argument(path: str | Path) -> str:

@@ -25,7 +25,7 @@ from charlstm.cli.job import FollowingSaver, check_command, check_corpus, locked
 from charlstm.cli.memory_check import check_memory, memory_needed
 from charlstm.cli.options_for_text import adapt_preset, adapt_to_text
 from charlstm.cli.plot import check_plot_option
-from charlstm.cli.run_state import RunState, new_run, resumed_run
+from charlstm.cli.run_state import RunState, forget_lost_best, new_run, resumed_run
 from charlstm.cli.signals import SignalGuard
 from charlstm.cli.step_report import ReportOptions
 from charlstm.cli.training_loop import SAVE_PAUSE, RunSaver, run
@@ -102,6 +102,7 @@ def _train_on(
                 lambda: resumed_run(saved, paths, options, explicit, threads, ranks)
             )
             state.warnings[:0] = notes
+            state.warnings += forget_lost_best(folder, state.trainer)
             return _train(folder, state, budget, paths, options, preset)
     run, is_overwritten = options["init_from"], options["overwrite"]
     initial = ranks.on_root(lambda: InitialWeights.read(run)) if run else None
@@ -198,6 +199,8 @@ def _replaced(folder: RunFolder) -> list[str]:
         best, steps = metadata.best_loss, plural(metadata.step, "step")
         loss = "" if best is None else f", best loss {format_loss(best)}"
         what = f"a run of {steps} on {metadata.corpus_name}{loss}"
+        if not metadata.has_corpus:
+            what = "weights that were not trained here"
     return [f"--overwrite replaces {what}, last saved {age} ago in {folder.path}"]
 
 

@@ -93,8 +93,8 @@ def _resume_command(folder: RunFolder, paths: tuple[str, ...], options: dict[str
 def early_end(trainer: Trainer) -> str:
     """Return that a run ended before its last step, and why."""
     return (
-        f"ended early, after {trainer.step} of {trainer.config.steps} steps: "
-        f"{trainer.evaluations_since_best} evaluations in a row brought no lower loss"
+        f"ended early, after {trainer.step:,} of {plural(trainer.config.steps, 'step')}: "
+        f"{plural(trainer.evaluations_since_best, 'evaluation')} in a row brought no lower loss"
     )
 
 

@@ -80,6 +80,16 @@ class File(TensorFile):
             return None
 
 
+def is_npz(path: Path) -> bool:
+    """Tell whether a file is a zip of arrays, and of nothing else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except _WRONG:
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
 def _headers(archive: zipfile.ZipFile) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Return the shapes and dtypes of all arrays, each of which must fill its member exactly."""
     members = archive.infolist()

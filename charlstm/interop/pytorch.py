@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ import safetensors.numpy
 
 from charlstm.checkpoint import check_layout, parse_object
 from charlstm.errors import CheckpointError, InteropError
+from charlstm.interop.npz import is_npz
 from charlstm.interop.tensor_file import TensorFile, as_floats, check_regular
 from charlstm.model import CharLSTM
 from charlstm.vocabulary import Vocabulary
@@ -57,6 +59,8 @@ class File(TensorFile):
             start = file.read(9)
             # A header's length, 640 bytes say, may begin as a pickle does; then the header begins.
             if start.startswith(_PICKLES) and start[8:] != b"{":
+                if is_npz(path):
+                    raise InteropError("NumPy's arrays: read it as format='npz'", ["format"])
                 raise InteropError(_conversion(path))
             length = int.from_bytes(start[:8], "little")
             if len(start) < 8 or length > min(size - 8, MAX_HEADER):
@@ -103,9 +107,15 @@ def _vocabulary(metadata: Any) -> Vocabulary | None:
 
 
 def _conversion(path: Path) -> str:
-    """Return what to do about a pickle."""
+    """Return what to do about a pickle, with a command that a shell runs as it is printed."""
+    # Strings of JSON are Python's, too, in double quotes: a shell's single ones are around them.
+    names = (str(path), str(path.with_suffix(".safetensors")))
+    quoted, converted = (json.dumps(name, ensure_ascii=False) for name in names)
+    program = (
+        "import torch, safetensors.torch as s; s.save_file({k: v.clone() for k, v in "
+        f"torch.load({quoted}, weights_only=True).items()}}, {converted})"
+    )
     return (
         "a pickle, which may hold code, is not opened: where it can be trusted, convert it with "
-        'python -c "import torch, safetensors.torch as s; s.save_file({k: v.clone() for k, v in '
-        f"torch.load('{path.name}', weights_only=True).items()}}, '{path.stem}.safetensors')\""
+        f"python -c {shlex.quote(program)}"
     )

@@ -51,19 +51,20 @@ class TensorFile(ABC):
 
 
 def check_regular(path: Path) -> int:
-    """Return the size of a regular file: to open a pipe would be to wait for ever.
+    """Return the size of a regular file that can be read: to open a pipe is to wait for ever.
 
     Raises
     ------
     InteropError
         If it is something else.
     OSError
-        If there is none.
+        If there is none, or it may not be read.
     """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise InteropError("not a regular file")
-    return status.st_size
+    with open(path, "rb"):  # else readers of formats would call it damaged
+        return status.st_size
 
 
 def check_expansion(sizes: Sequence[int], file_size: int) -> None:

@@ -49,6 +49,11 @@ def is_private(folder: Path) -> bool:
     return status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
+def is_kept() -> bool:
+    """Tell whether kernels outlive this process: the user's cache folder could be used."""
+    return numba.config.CACHE_DIR == str(user_cache() / kernels_hash())
+
+
 def choose_cache_folder() -> Path:
     """Point Numba at the folder for these kernels, for all of this process, and return it.
 

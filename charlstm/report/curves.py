@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import math
 import os
+import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -189,6 +190,8 @@ def _draw(axes: Any, runs: Sequence[LossCurves]) -> None:
     _set_limits(axes, drawn)
     axes.set_xlabel({"steps": "training steps", "characters": "characters read"}[unit])
     axes.set_ylabel("loss (bits a character)")
+    # Of a short run, too, a tick is a whole step, even if there is but one.
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(color="#dddddd", linewidth=0.6)
     legend = axes.legend(handles, labels, loc="upper right", framealpha=0.9)
@@ -212,12 +215,23 @@ def _set_limits(axes: Any, drawn: Iterable[Array]) -> None:
 
 
 def _distinct(runs: Sequence[LossCurves]) -> list[str]:
-    """Return the names of runs; those that occur twice are numbered."""
-    names = [run.name for run in runs]
+    """Return the names of runs as they are shown; those that occur twice are numbered."""
+    names = [_shown(run.name) for run in runs]
     return [
         name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})"
         for i, name in enumerate(names)
     ]
+
+
+def _shown(name: str) -> str:
+    """Return a name that can be drawn: bytes that are not UTF-8, and what controls, as escapes.
+
+    The former are lone surrogates, which matplotlib refuses; the latter are not allowed in an SVG.
+    """
+    return "".join(
+        ascii(character)[1:-1] if unicodedata.category(character) in ("Cc", "Cs") else character
+        for character in name
+    )
 
 
 def _format(path: str | os.PathLike[str]) -> str:

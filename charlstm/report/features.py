@@ -146,9 +146,12 @@ def telling_cells(c: Array, untrained_c: Array, features: dict[str, Array]) -> l
     c, untrained_c
         Cell states (N, L, H), of the model and of one that was not trained.
     features
-        See `text_features`.
+        See `text_features`. Those that never vary are left out: no cell can follow them. Where none
+        varies, cells follow "nothing".
     """
     count, layers, hidden = c.shape
+    varying = {name: values for name, values in features.items() if np.ptp(values) > 0}
+    features = varying or {"nothing": np.zeros(count)}
     found = correlations(np.tanh(c).reshape(count, -1), features)
     other = correlations(np.tanh(untrained_c).reshape(count, -1), features)
     untrained = np.abs(other).max(axis=1)

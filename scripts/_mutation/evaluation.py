@@ -310,4 +310,38 @@ COMPARISON = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*TEXT, *OPTIMIZERS, *CLOCK, *TEMPERATURE, *COMPARISON)
+NOTHING_LOST = "test_a_table_takes_the_place_of_nothing_that_is_needed"
+NO_TEXT = "test_a_run_that_was_not_trained_has_no_text"
+
+OWN_TEXT = (
+    *planted(
+        "cli/corpus_source.py", "check_output", "test_cli_evaluate.py",
+        ("a link to a checkpoint is no checkpoint", ", os.path.basename(os.path.realpath(path))",
+         "", NOTHING_LOST),
+        ("a text is written over", "os.path.samefile(file, path)", "False", NOTHING_LOST),
+    ),
+    *planted(
+        "cli/evaluate.py", "evaluate", "test_cli_evaluate.py",
+        ("the run's own text is written over", ", *metadata.source.paths]", "]", NOTHING_LOST),
+        ("a checkpoint of another name is written over", "[checkpoint, ", "[", NOTHING_LOST),
+    ),
+    *planted(
+        "checkpoint.py", "check_replaceable", "test_checkpoint_failed_saves.py",
+        ("a pipe becomes a file", "not os.path.isfile(path)", "False",
+         "test_only_a_file_is_replaced"),
+    ),
+    *planted(
+        "cli/corpus_source.py", "read_own_corpus", "test_cli_evaluate.py",
+        ("a run without a text of its own is told to name it", "not metadata.has_corpus", "False",
+         NO_TEXT),
+    ),
+    *planted(
+        "dynamic_evaluation.py", "evaluate_dynamic", "test_dynamic_evaluation.py",
+        ("a loss that is not finite is reported", "not math.isfinite(total)", "False",
+         "test_a_rate_that_makes_no_finite_loss_is_refused"),
+        ("the rate is to blame for a model's own NaN", "math.isfinite(before) and ", "",
+         "test_a_rate_that_makes_no_finite_loss_is_refused"),
+    ),
+)  # fmt: skip
+
+MUTANTS = (*TEXT, *OPTIMIZERS, *CLOCK, *TEMPERATURE, *COMPARISON, *OWN_TEXT)

@@ -1,4 +1,4 @@
-"""Mistakes in models that leave and come in, and the tests that are meant to see each."""
+"""Mistakes in models that leave and come in, in pictures and pages, and the tests to see each."""
 
 from _mutation.runner import planted
 
@@ -7,9 +7,10 @@ NAMES = "test_the_export_for_pytorch_has_its_names_and_a_bias_of_zero"
 BACK = "test_a_model_comes_back_as_it_left"
 ONNX = "test_onnxruntime_answers_alike"
 DAMAGE = "test_interop_damage.py"
+NAMED = "test_the_conversion_is_of_the_file_that_was_named"
 WRONG = "test_what_is_no_such_model_is_refused"
 
-MUTANTS = (
+MODELS = (
     *planted(
         "interop/pytorch.py", "write", "test_interop.py",
         ("both of PyTorch's biases are the whole", "np.zeros_like(values)", "np.array(values)",
@@ -22,6 +23,13 @@ MUTANTS = (
         "interop/pytorch.py", "File.__init__", "test_interop.py",
         ("a header of 640 bytes is taken for a pickle", " and start[8:] != b'{'", "",
          "test_headers_as_long_as_a_pickle_begins_come_in"),
+        ("an .npz is called a pickle", "is_npz(path)", "False",
+         f"{DAMAGE}::test_an_npz_is_not_called_a_pickle"),
+    ),
+    *planted(
+        "interop/pytorch.py", "_conversion", DAMAGE,
+        ("a conversion is of a file in the current folder", "str(path),", "path.name,", NAMED),
+        ("a conversion is quoted as in Python", "shlex.quote(program)", "repr(program)", NAMED),
     ),
     *planted(
         "interop/pytorch.py", "File.read", "test_interop.py",
@@ -105,8 +113,41 @@ MUTANTS = (
          "test_a_zip_bomb_is_not_inflated"),
     ),
     *planted(
+        "interop/tensor_file.py", "check_regular", DAMAGE,
+        ("a file that may not be read is looked into", "open(path, 'rb')", "open(os.devnull)",
+         "test_a_file_that_may_not_be_read_is_not_called_damaged"),
+    ),
+    *planted(
         "interop/conversion.py", "export_model", "test_interop.py",
         ("a checkpoint is exported over", "path.name in (run.last.name, run.best.name)", "False",
          "test_a_checkpoint_is_not_exported_over"),
     ),
 )  # fmt: skip
+
+REPORT = (
+    *planted(
+        "report/features.py", "telling_cells", "test_report_features.py",
+        ("cells follow what the text does not have", "varying or", "features or",
+         "test_features_that_never_vary_are_followed_by_no_cell"),
+    ),
+    *planted(
+        "report/curves.py", "_shown", "test_cli_plot.py",
+        ("names that are not UTF-8 are drawn as they are", "('Cc', 'Cs')", "('Cc',)",
+         "test_names_of_any_bytes_are_drawn"),
+        ("control characters are drawn as they are", "('Cc', 'Cs')", "('Cs',)",
+         "test_names_of_any_bytes_are_drawn"),
+    ),
+    *planted(
+        "report/curves.py", "_draw", "test_cli_plot.py",
+        ("ticks lie between steps", "integer=True, ", "", "test_ticks_are_whole_steps"),
+        ("of a run of one step, ticks lie between steps", ", min_n_ticks=1", "",
+         "test_ticks_are_whole_steps"),
+    ),
+    *planted(
+        "cli/plot.py", "LivePlot.draw", "test_cli_plot.py",
+        ("what matplotlib raises ends a training", "except Exception", "except CharLSTMError",
+         "test_training_survives_a_picture_that_cannot_be_drawn"),
+    ),
+)  # fmt: skip
+
+MUTANTS = (*MODELS, *REPORT)

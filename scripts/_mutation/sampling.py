@@ -83,6 +83,11 @@ MUTANTS = (
          "test_chunks_make_no_difference"),
     ),
     *planted(
+        "stop_finder.py", "_encode", "test_stop_finder.py",
+        ("a text to stop at that no model writes is told to be skipped",
+         "not vocabulary.knows(symbols).all()", "False", "test_wrong_stops_are_refused"),
+    ),
+    *planted(
         "kernels/sampling.py", "_likelier", DRAWS,
         ("of equals the last is kept", "u < v", "u > v",
          "test_top_k_keeps_k_and_the_first_of_equals"),

@@ -443,6 +443,21 @@ RUNS = (
          "test_dtypes_are_compared_by_the_time_of_a_row"),
     ),
     *planted(
+        "cli/run_state.py", "forget_lost_best", "test_cli_resume.py",
+        ("the loss of lost weights stays the best", "trainer.best_loss = None", "pass",
+         "test_lost_best_weights_are_replaced"),
+    ),
+    *planted(
+        "cli/info.py", "_is_same_run", "test_cli_info.py",
+        ("a text by another name is another run", "'corpus_sha256'",
+         "'corpus_sha256', 'corpus_name'", "test_a_text_that_goes_by_another_name_is_the_same"),
+    ),
+    *planted(
+        "cli/signals.py", "_drop", "test_cli_step_report.py",
+        ("a signal amid a callback is printed", "KeyboardInterrupt | Terminated", "Terminated",
+         "test_a_signal_amid_a_callback_from_c_prints_nothing"),
+    ),
+    *planted(
         "cli/train.py", "_warn_of_slow_dtype", "test_bfloat16_runs.py",
         ("a dtype that just fails to pay is not told of", "slowdown > BREAK_EVEN",
          "slowdown > 1", "test_a_processor_slow_in_bfloat16_is_told"),
